@@ -1,0 +1,208 @@
+/**
+ * The derivative of every primitive: given the cotangent g of y = op(inputs), the cotangents of the inputs. One row a
+ * primitive, its formula beside it. Rules call only operations, so what they return can be differentiated again.
+ * The type demands a row for each primitive. Where a function has no derivative, the row says what is returned.
+ */
+
+import type { Attrs, Node, Primitive } from '../graph/node.js'
+import { conv2d, padSpatial } from '../tensor/contraction.js'
+import {
+  add,
+  astype,
+  cos,
+  div,
+  equal,
+  exp,
+  floor,
+  less,
+  log,
+  mul,
+  neg,
+  pow,
+  sign,
+  sin,
+  sub,
+  where,
+} from '../tensor/elementwise.js'
+import { scatterAdd, take } from '../tensor/indexing.js'
+import { at, broadcastTo, flip, padInterior, permuteDims, reshape } from '../tensor/movement.js'
+import { sum } from '../tensor/reduction.js'
+import { build, full, Tensor } from '../tensor/tensor.js'
+
+export interface Context<P extends Primitive> {
+  /** The cotangent, of y's shape and dtype. */
+  g: Tensor
+  y: Tensor
+  attrs: Attrs[P]
+  node: Node
+}
+export type Rule<P extends Primitive> = (context: Context<P>, ...inputs: Tensor[]) => readonly (Tensor | null)[]
+
+/** No gradient flows: the function is constant between jumps, or its result is no float. */
+const none = (): readonly null[] => []
+
+/** 2 / sqrt(pi). */
+const erfSlope = 2 / Math.sqrt(Math.PI)
+
+export const rules: { readonly [P in Primitive]: Rule<P> } = {
+  // y = -x: -g
+  neg: ({ g }) => [neg(g)],
+  // y = |x|: g sign(x), 0 at 0
+  abs: ({ g }, x) => [mul(g, sign(x))],
+  sign: none,
+  // y = √x: g / 2y
+  sqrt: ({ g, y }) => [div(g, mul(y, 2))],
+  // y = eˣ: g y
+  exp: ({ g, y }) => [mul(g, y)],
+  // y = eˣ - 1: g (y + 1)
+  expm1: ({ g, y }) => [mul(g, add(y, 1))],
+  // y = ln x: g / x
+  log: ({ g }, x) => [div(g, x)],
+  // y = ln(1 + x): g / (1 + x)
+  log1p: ({ g }, x) => [div(g, add(x, 1))],
+  // y = sin x: g cos x
+  sin: ({ g }, x) => [mul(g, cos(x))],
+  // y = cos x: -g sin x
+  cos: ({ g }, x) => [neg(mul(g, sin(x)))],
+  // y = tanh x: g (1 - y²)
+  tanh: ({ g, y }) => [mul(g, sub(1, mul(y, y)))],
+  // y = arctan x: g / (1 + x²)
+  atan: ({ g }, x) => [div(g, add(mul(x, x), 1))],
+  // y = erf x: g 2/√π e^(-x²)
+  erf: ({ g }, x) => [mul(mul(g, erfSlope), exp(neg(mul(x, x))))],
+  floor: none,
+  ceil: none,
+  round: none,
+  trunc: none,
+  not: none,
+
+  // y = a + b: g, g
+  add: ({ g }) => [g, g],
+  // y = a - b: g, -g
+  sub: ({ g }) => [g, neg(g)],
+  // y = a b: g b, g a
+  mul: ({ g }, a, b) => [mul(g, b), mul(g, a)],
+  // y = a / b: g / b, -g y / b
+  div: ({ g, y }, _, b) => [div(g, b), neg(div(mul(g, y), b))],
+  // y = aᵇ: g b aᵇ⁻¹ (0 where b = 0), g y ln a (0 where a = 0 <= b)
+  pow: ({ g, y }, a, b) => {
+    const flat = equal(b, 0)
+    const zero = equal(a, 0)
+    const slope = where(flat, 0, mul(b, pow(a, where(flat, 1, sub(b, 1)))))
+    return [mul(g, slope), mul(g, where(zero, where(less(b, 0), y, 0), mul(y, log(where(zero, 1, a)))))]
+  },
+  // y = max(a, b): g to the larger, halved on ties
+  maximum: ({ g }, a, b) => [mul(g, preference(a, b)), mul(g, preference(b, a))],
+  // y = min(a, b): g to the smaller, halved on ties
+  minimum: ({ g }, a, b) => [mul(g, preference(b, a)), mul(g, preference(a, b))],
+  // y = a - b floor(a / b): g, -g floor(a / b)
+  remainder: ({ g }, a, b) => [g, neg(mul(g, floor(div(a, b))))],
+  and: none,
+  or: none,
+  xor: none,
+  shiftLeft: none,
+  shiftRight: none,
+  less: none,
+  lessEqual: none,
+  equal: none,
+
+  input: none,
+  constant: none,
+  iota: none,
+  variable: ({ g }) => [g],
+  stopGradient: none,
+  barrier: ({ g }) => [g],
+  // operand 0 is the value; its own derivative is replaced by the rule
+  custom: ({ g, attrs, node }) => [null, ...attrs.rule(g.node, node).map(n => n && new Tensor(n))],
+  // y = c ? a : b: (c ? g : 0), (c ? 0 : g)
+  where: ({ g }, c) => [null, where(c, g, 0), where(c, 0, g)],
+  cast: ({ g }, x) => [astype(g, x.dtype)],
+  bitcast: none,
+  threefry: none,
+
+  // y = Σ x: g everywhere
+  sum: ({ g }, x) => [broadcastTo(g, x.shape)],
+  // y = max x: g shared equally by the elements that are the largest
+  max: ({ g, y, attrs }, x) => {
+    const top = astype(equal(x, broadcastTo(y, x.shape)), x.dtype)
+    const share = div(g, sum(top, { axis: attrs.axes, keepdims: true }))
+    return [mul(top, broadcastTo(share, x.shape))]
+  },
+  // movement: the same elements moved back; copies are summed
+  reshape: ({ g }, x) => [reshape(g, x.shape)],
+  expand: ({ g }, x) => [sum(g, { axis: x.shape.flatMap((n, d) => (n === g.shape[d] ? [] : [d])), keepdims: true })],
+  permute: ({ g, attrs }) => [
+    permuteDims(
+      g,
+      attrs.axes.map((_, d) => attrs.axes.indexOf(d)),
+    ),
+  ],
+  slice: ({ g, attrs: { start, shape, step } }, x) => {
+    const extent = shape.map((n, d) => (n === 0 ? 0 : (n - 1) * step[d] + 1))
+    return [
+      padInterior(
+        g,
+        start,
+        x.shape.map((n, d) => n - start[d] - extent[d]),
+        step.map(s => s - 1),
+      ),
+    ]
+  },
+  pad: ({ g, attrs: { before, interior } }, x) => {
+    return [
+      at(
+        g,
+        ...x.shape.map((n, d) => [
+          before[d],
+          before[d] + Math.max(0, n - 1) * (interior[d] + 1) + Math.min(n, 1),
+          interior[d] + 1,
+        ]),
+      ),
+    ]
+  },
+  flip: ({ g, attrs }) => [flip(g, attrs.axes)],
+
+  // Y = A B: G Bᵀ, Aᵀ G
+  matmul: ({ g }, a, b) => [
+    build('matmul', [g, permuteDims(b, [0, 2, 1])], {}),
+    build('matmul', [permuteDims(a, [0, 2, 1]), g], {}),
+  ],
+  conv: ({ g, attrs }, x, w) => [convInput(g, x, w, attrs), convKernel(g, x, w, attrs)],
+  // y = x[i]: g added at i
+  gather: ({ g }, x, index) => [scatterAdd(index, g, x.shape[0]), null],
+  // y = Σ u at i: g[i]
+  scatterAdd: ({ g }, index) => [null, take(g, index)],
+  argsort: none,
+}
+
+/** 1 where a > b, ½ where they are equal, 0 elsewhere. */
+const preference = (a: Tensor, b: Tensor): Tensor => where(equal(a, b), 0.5, astype(less(b, a), a.dtype))
+
+/** The cotangent of a convolution's images: g, spread by the stride, convolved with the kernel turned around. */
+function convInput(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups }: Attrs['conv']): Tensor {
+  const [kh, kw, c, o] = w.shape
+  // [kh, kw, c, groups, o/groups] -> [kh, kw, o/groups, groups, c], rows and columns reversed
+  const split = permuteDims(reshape(w, [kh, kw, c, groups, o / groups]), [0, 1, 4, 3, 2])
+  const turned = flip(reshape(split, [kh, kw, o / groups, groups * c]), [0, 1])
+  const padding = [0, 1].map((d): [number, number] => {
+    const window = (w.shape[d] - 1) * dilation[d]
+    const covered = (g.shape[1 + d] - 1) * strides[d] + 1
+    return [window, x.shape[1 + d] - covered]
+  })
+  const spread = padSpatial(g, padding, [strides[0] - 1, strides[1] - 1])
+  return conv2d(spread, turned, { dilation, groups })
+}
+
+/** The cotangent of a convolution's kernel: the images convolved with g, batch and channels exchanged. */
+function convKernel(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups }: Attrs['conv']): Tensor {
+  const [n, h, width] = x.shape
+  const [kh, kw, c, o] = w.shape
+  // x as [c, h, w, groups * n], g as a kernel [oh, ow, n, o]
+  const images = reshape(permuteDims(reshape(x, [n, h, width, groups, c]), [4, 1, 2, 3, 0]), [c, h, width, groups * n])
+  const kernel = permuteDims(g, [1, 2, 0, 3])
+  const full = conv2d(images, kernel, { stride: dilation, dilation: strides, groups })
+  return permuteDims(at(full, [], [0, kh], [0, kw], [0, o]), [1, 2, 0, 3])
+}
+
+/** A zero cotangent for a tensor. */
+export const zeroCotangent = (x: Tensor): Tensor => full(x.shape, 0, x.dtype)

@@ -1,0 +1,190 @@
+/**
+ * Derivatives of functions of tensors, as functions: grad, vjp, jvp, hvp, jacobian, hessian. Arguments and results are
+ * trees of tensors (tree.ts). All of them nest to any order, and a gradient flows to everything the function touches:
+ * to closures and to arguments it was not taken with respect to.
+ */
+
+import { isFloat } from '../graph/dtype.js'
+import { formatShape, sameShape } from '../graph/shape.js'
+import { arange, oneHot } from '../tensor/create.js'
+import { mul } from '../tensor/elementwise.js'
+import { at, reshape, stack } from '../tensor/movement.js'
+import { sum } from '../tensor/reduction.js'
+import { build, full, Tensor } from '../tensor/tensor.js'
+import { leaves, mapTree, namedLeaves, replaceLeaves } from '../tensor/tree.js'
+import { backward } from './backward.js'
+import { zeroCotangent } from './rules.js'
+
+/** A fresh variable for each float leaf of a tree: what a derivative is taken with respect to. */
+function variables<T>(op: string, tree: T): T {
+  if (leaves(tree).length === 0)
+    throw new Error(`${op}: an argument to differentiate has no tensors; pass a tensor or a tree of tensors`)
+  return mapTree(tree, t => (isFloat(t.dtype) ? build('variable', [t], {}) : t))
+}
+
+/** Cotangents in the shape of a tree: zeros where nothing depends on a leaf. */
+function pullTo<T>(tree: T, outputs: readonly Tensor[], cotangents: readonly Tensor[]): T {
+  const targets = leaves(tree)
+  const pulled = backward(
+    outputs.map(t => t.node),
+    cotangents,
+    targets.map(t => t.node),
+  )
+  return replaceLeaves(
+    tree,
+    targets.map((t, i) => pulled[i] ?? zeroCotangent(t)),
+  )
+}
+
+export interface GradOptions {
+  /** The positions of the arguments to differentiate. */
+  argnums?: number | readonly number[]
+  /** The function returns [scalar, anything], and so does the result: [gradient, anything]. */
+  hasAux?: boolean
+}
+
+type Fn<A extends unknown[], R> = (...args: A) => R
+/** The gradient has the tree of the argument, or a list of them for a list of argnums. */
+type Gradient<A extends unknown[], O> = O extends { argnums: infer N }
+  ? N extends readonly number[]
+    ? unknown[]
+    : N extends keyof A | number
+      ? A[N & number]
+      : A[0]
+  : A[0]
+type Aux<R> = R extends readonly [Tensor, infer X] ? X : never
+
+/**
+ * The value and the gradient of a scalar function.
+ *
+ * @returns (...args) => [value, gradient]; with `hasAux`, value is the pair [scalar, aux] that f returned.
+ * @throws if an argument has no tensors, or the result is not one float tensor with one element.
+ */
+export function valueAndGrad<A extends unknown[], R, const O extends GradOptions = Record<never, never>>(
+  f: Fn<A, R>,
+  options?: O,
+): (...args: A) => [R, Gradient<A, O>] {
+  const { argnums = 0, hasAux = false }: GradOptions = options ?? {}
+  const positions = typeof argnums === 'number' ? [argnums] : argnums
+  return (...args) => {
+    const bound = [...args] as A
+    for (const i of positions) {
+      if (!Number.isInteger(i) || i < 0 || i >= args.length)
+        throw new Error(`grad: argnums ${i} is out of range for ${args.length} arguments`)
+      bound[i] = variables('grad', args[i])
+    }
+    const result = f(...bound)
+    const value = hasAux && Array.isArray(result) ? result[0] : result
+    if (!(value instanceof Tensor) || !isFloat(value.dtype) || value.size !== 1) {
+      throw new Error(
+        `grad: the function must return one float scalar${hasAux ? ' and a second value in a pair' : ''}, not ${describe(value)}; reduce it, or use vjp or jacobian`,
+      )
+    }
+    const trees = positions.map(i => bound[i])
+    const gradients = pullTo(trees, [value], [full(value.shape, 1, value.dtype)])
+    return [result, (typeof argnums === 'number' ? gradients[0] : gradients) as Gradient<A, O>]
+  }
+}
+
+const describe = (x: unknown): string =>
+  x instanceof Tensor
+    ? `${x.dtype}${formatShape(x.shape)}`
+    : Array.isArray(x)
+      ? 'an array'
+      : `${x === null ? 'null' : typeof x}`
+
+/**
+ * The gradient of a scalar function with respect to the arguments named by `argnums` (the first by default).
+ *
+ * @example
+ * const cubic = x => x.pow(3).sum()
+ * grad(grad(x => grad(cubic)(x).sum()))(x) // third derivatives
+ */
+export function grad<A extends unknown[], R, const O extends GradOptions = Record<never, never>>(
+  f: Fn<A, R>,
+  options?: O,
+): (...args: A) => O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O> {
+  const both = valueAndGrad(f, options)
+  type Result = O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O>
+  return (...args) => {
+    const [result, gradient] = both(...args)
+    return (options?.hasAux ? [gradient, (result as readonly unknown[])[1]] : gradient) as Result
+  }
+}
+
+/** Checks that a tree of (co)tangents has the leaves of the tree it belongs to. */
+function matching(op: string, what: string, tree: unknown, like: unknown): Tensor[] {
+  const given = leaves(tree)
+  const expected = namedLeaves(like)
+  if (given.length !== expected.length)
+    throw new Error(`${op}: ${given.length} ${what}s for ${expected.length} tensors`)
+  expected.forEach(({ name, tensor }, i) => {
+    if (!sameShape(given[i].shape, tensor.shape)) {
+      throw new Error(
+        `${op}: the ${what}${name ? ` of ${name}` : ''} has shape ${formatShape(given[i].shape)}, expected ${formatShape(tensor.shape)}`,
+      )
+    }
+  })
+  return given
+}
+
+/** The value of f and the function that pulls a cotangent of the value back to cotangents of all arguments. */
+export function vjp<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (cotangent: R) => A] {
+  const bound = variables('vjp', args)
+  const result = f(...bound)
+  return [result, cotangent => pullTo(bound, leaves(result), matching('vjp', 'cotangent', cotangent, result))]
+}
+
+/**
+ * The value of f and the linear function that pushes tangents of the arguments forward. The double-vjp trick: the pull
+ * is linear in its cotangent u, so its own pull at any u is the push.
+ */
+export function linearize<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (...tangents: A) => R] {
+  const [result, pull] = vjp(f, ...args)
+  const [pulled, push] = vjp(
+    pull,
+    mapTree(result, t => (isFloat(t.dtype) ? zeroCotangent(t) : t)),
+  )
+  return [
+    result,
+    (...tangents) => {
+      matching('jvp', 'tangent', tangents, args)
+      return push(replaceLeaves(pulled, leaves(tangents)))[0]
+    },
+  ]
+}
+
+/** The value of f and its derivative in the direction of the tangents. */
+export function jvp<A extends unknown[], R>(f: Fn<A, R>, args: A, tangents: A): [R, R] {
+  const [result, push] = linearize(f, ...args)
+  return [result, push(...tangents)]
+}
+
+/** The product of the Hessian of a scalar function at x with v: the gradient of <grad f, v>. */
+export function hvp<T, R extends Tensor>(f: (x: T) => R, x: T, v: T): T {
+  const directional = (at: T): Tensor => {
+    const g = leaves(grad(f)(at))
+    return matching('hvp', 'vector', v, x)
+      .map((t, i) => sum(mul(g[i], t)))
+      .reduce((a, b) => a.add(b))
+  }
+  return grad(directional)(x)
+}
+
+/** All partial derivatives of f, a function of one tensor: [...result.shape, ...x.shape]. */
+export function jacobian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  return x => {
+    const [y, pull] = vjp(f, x)
+    if (y.size === 0) return full([...y.shape, ...x.shape], 0, x.dtype)
+    const basis = oneHot(arange(y.size), y.size, y.dtype)
+    const rows = Array.from({ length: y.size }, (_, i) => pull(reshape(at(basis, i), y.shape))[0])
+    return reshape(stack(rows), [...y.shape, ...x.shape])
+  }
+}
+
+/** The second derivatives of a scalar function of one tensor: [...x.shape, ...x.shape]. */
+export function hessian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  return x => {
+    return jacobian(grad(f))(x)
+  }
+}

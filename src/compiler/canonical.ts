@@ -1,0 +1,68 @@
+/**
+ * The first step of compiling: identities that matter only to differentiation are removed, and equal expressions become
+ * one. The result computes the same values.
+ */
+
+import {
+  type Attrs,
+  forgetInterned,
+  inputNode,
+  makeNode,
+  type Node,
+  type Primitive,
+  resolve,
+  topological,
+} from '../graph/node.js'
+import { simplify } from '../graph/simplify.js'
+
+export interface Canonical {
+  readonly roots: readonly Node[]
+  /** The leaves, in the order in which a walk from the roots meets them: the plan's parameters. */
+  readonly leaves: readonly Node<'input'>[]
+}
+
+const isLeaf = (node: Node): node is Node<'input'> => node.op === 'input'
+
+/** The leaves of a graph in the order of its topological walk. */
+export const leavesOf = (order: readonly Node[]): Node<'input'>[] => order.filter(isLeaf)
+
+export function canonicalize(roots: readonly Node[]): Canonical {
+  const order = topological(roots)
+  const leaves = leavesOf(order)
+  // The plan outlives this graph: its own leaves hold no values.
+  const placeholders = new Map<Node, Node>(leaves.map(n => [n, inputNode({}, n.shape, n.dtype)]))
+  const copies = new Map<Node, Node>(placeholders)
+  for (const node of order) {
+    if (copies.has(node)) continue
+    const inputs = node.inputs.map(n => {
+      const copy = copies.get(resolve(n))
+      if (!copy) throw new Error(`canonicalize: ${node.label} comes before its operand`)
+      return copy
+    })
+    copies.set(node, rebuild(node, inputs))
+  }
+  forgetInterned()
+  // Each root is a node of its own and no leaf: what would be shared or passed through is copied.
+  const seen = new Set<Node>()
+  const canonical = roots.map(r => {
+    const copy = copies.get(resolve(r)) as Node
+    const root = isLeaf(copy) || seen.has(copy) ? makeNode('barrier', [copy], {}, copy.shape, copy.dtype) : copy
+    seen.add(root)
+    return root
+  })
+  return { roots: canonical, leaves: leaves.map(n => placeholders.get(n) as Node<'input'>) }
+}
+
+function rebuild(node: Node, inputs: readonly Node[]): Node {
+  switch (node.op) {
+    case 'variable':
+    case 'stopGradient':
+    case 'custom':
+      return inputs[0]
+    default: {
+      const op: Primitive = node.op
+      const attrs = node.attrs as Attrs[typeof op]
+      return simplify(op, inputs, attrs, node.shape, node.dtype) ?? makeNode(op, inputs, attrs, node.shape, node.dtype)
+    }
+  }
+}

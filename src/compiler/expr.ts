@@ -1,0 +1,121 @@
+/**
+ * The scalar expression: what one element of a kernel computes. It is shared by all devices, which print it as
+ * JavaScript, WebAssembly or WGSL. Expressions are interned per kernel, so a repeated subexpression is one object.
+ */
+
+import type { DType } from '../graph/dtype.js'
+import type { BinaryOp, CompareOp, UnaryOp } from '../graph/node.js'
+import { axesOf, type Condition, type Index, printIndex } from './affine.js'
+
+export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast'
+
+interface Common {
+  readonly id: number
+  readonly type: DType
+  /** The loop axes that the value depends on. */
+  readonly axes: ReadonlySet<number>
+}
+export type Expr = Common &
+  (
+    | { readonly op: 'constant'; readonly value: number }
+    /** An index as an int32 value. */
+    | { readonly op: 'position'; readonly index: Index }
+    /** Whether all conditions hold. */
+    | { readonly op: 'inside'; readonly conditions: readonly Condition[] }
+    /** An element of a buffer; 0 where a condition fails, and then nothing is read. */
+    | { readonly op: 'load'; readonly buffer: number; readonly index: Index; readonly conditions: readonly Condition[] }
+    /** The result of the kernel's reduction. */
+    | { readonly op: 'reduced' }
+    | { readonly op: ScalarOp; readonly args: readonly Expr[] }
+  )
+export type Operation = Extract<Expr, { op: ScalarOp }>
+export type Load = Extract<Expr, { op: 'load' }>
+
+export const isOperation = (e: Expr): e is Operation => 'args' in e
+
+const conditionKey = (cs: readonly Condition[]): string => cs.map(c => `${c.low}<=${c.index.key}<${c.high}`).join('&')
+
+/** Makes and interns the expressions of one kernel. */
+export class ExprTable {
+  readonly #table = new Map<string, Expr>()
+
+  #intern(key: string, make: (id: number) => Expr): Expr {
+    const found = this.#table.get(key)
+    if (found) return found
+    const made = make(this.#table.size)
+    this.#table.set(key, made)
+    return made
+  }
+
+  constant(value: number, type: DType): Expr {
+    const key = `c${Object.is(value, -0) ? '-0' : value}:${type}`
+    return this.#intern(key, id => ({ id, op: 'constant', type, value, axes: new Set() }))
+  }
+
+  position(index: Index): Expr {
+    if (index.terms.length === 0) return this.constant(index.constant, 'int32')
+    return this.#intern(`p${index.key}`, id => ({ id, op: 'position', type: 'int32', index, axes: axesOf(index) }))
+  }
+
+  inside(conditions: readonly Condition[]): Expr {
+    if (conditions.length === 0) return this.constant(1, 'bool')
+    const axes = new Set<number>()
+    for (const c of conditions) axesOf(c.index, axes)
+    return this.#intern(`g${conditionKey(conditions)}`, id => ({ id, op: 'inside', type: 'bool', conditions, axes }))
+  }
+
+  load(buffer: number, type: DType, index: Index, conditions: readonly Condition[]): Expr {
+    const axes = axesOf(index)
+    for (const c of conditions) axesOf(c.index, axes)
+    const key = `l${buffer}:${index.key}?${conditionKey(conditions)}`
+    return this.#intern(key, id => ({ id, op: 'load', type, buffer, index, conditions, axes }))
+  }
+
+  reduced(type: DType, axes: readonly number[]): Expr {
+    return this.#intern('r', id => ({ id, op: 'reduced', type, axes: new Set(axes) }))
+  }
+
+  operation(op: ScalarOp, type: DType, ...args: Expr[]): Expr {
+    const axes = new Set(args.flatMap(a => [...a.axes]))
+    return this.#intern(`${op}:${type}(${args.map(a => a.id).join()})`, id => ({ id, op, type, args, axes }))
+  }
+}
+
+/** Every expression below the roots once, operands first; the indices of loads and positions are followed too. */
+export function walkExprs(roots: readonly Expr[], visit: (e: Expr) => void): void {
+  const seen = new Set<Expr>()
+  const walkIndex = (index: Index): void => {
+    for (const { atom } of index.terms) {
+      if (atom.kind === 'value') walk(atom.value)
+      else if (atom.kind !== 'axis') walkIndex(atom.of)
+    }
+  }
+  const walk = (e: Expr): void => {
+    if (seen.has(e)) return
+    seen.add(e)
+    if (isOperation(e)) e.args.forEach(walk)
+    else if (e.op === 'load' || e.op === 'position') walkIndex(e.index)
+    if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) walkIndex(c.index)
+    visit(e)
+  }
+  roots.forEach(walk)
+}
+
+export function printExpr(e: Expr): string {
+  const guard = (cs: readonly Condition[]): string =>
+    cs.map(c => `${c.low} <= ${printIndex(c.index)} < ${c.high}`).join(' && ')
+  if (isOperation(e))
+    return `${e.op}${e.op === 'cast' || e.op === 'bitcast' ? `<${e.type}>` : ''}(${e.args.map(printExpr).join(', ')})`
+  switch (e.op) {
+    case 'constant':
+      return String(e.value)
+    case 'position':
+      return `(${printIndex(e.index)})`
+    case 'inside':
+      return `(${guard(e.conditions)})`
+    case 'load':
+      return `b${e.buffer}[${printIndex(e.index)}${e.conditions.length ? ` if ${guard(e.conditions)}` : ''}]`
+    case 'reduced':
+      return 'reduced'
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * What a schedule is made of: kernels over numbered buffers, described by loops and scalar expressions. Nothing here
+ * knows a device; a device turns each kernel into code of its own.
+ */
+
+import type { DType } from '../graph/dtype.js'
+import type { Node } from '../graph/node.js'
+import { formatShape } from '../graph/shape.js'
+import { type Expr, printExpr } from './expr.js'
+
+/** A value that kernels read and write: a leaf, a result, or something in between that lives inside one run. */
+export interface BufferSpec {
+  readonly dtype: DType
+  readonly size: number
+  readonly role: 'leaf' | 'result' | 'temporary'
+}
+
+/** out[i] = value for every position of the axes; with a reduction, `reduced` stands for its result there. */
+export interface LoopKernel {
+  readonly kind: 'loop'
+  readonly name: string
+  /** Sizes of the output loops, outermost first: axes 0 .. n-1 of the expressions. */
+  readonly axes: readonly number[]
+  readonly reduce?: Reduction
+  /** Each is stored at the row-major position of the output loops. */
+  readonly outputs: readonly { readonly buffer: number; readonly value: Expr }[]
+}
+
+export interface Reduction {
+  readonly op: 'sum' | 'max'
+  readonly type: DType
+  /** Sizes of the reduced loops: axes n, n+1, ... of the body. */
+  readonly axes: readonly number[]
+  readonly body: Expr
+  /** The body is a product of two loads and the loops fall into the classes of a matrix product. */
+  readonly contraction?: Contraction
+}
+
+/** The loops of a (batched) matrix product: rows and columns each belong to one factor, batch loops to both. */
+export interface Contraction {
+  readonly left: Expr
+  readonly right: Expr
+  readonly batch: readonly number[]
+  readonly rows: readonly number[]
+  readonly columns: readonly number[]
+}
+
+/** out[index[i], j] += updates[i, j] for i < count, j < width; out starts at 0; indices out of range are dropped. */
+export interface ScatterKernel {
+  readonly kind: 'scatterAdd'
+  readonly name: string
+  readonly type: DType
+  readonly rows: number
+  readonly count: number
+  readonly width: number
+  readonly index: number
+  readonly updates: number
+  readonly output: number
+}
+
+/** For each of `rows` rows of `length`: the stable ascending order, NaN last. */
+export interface ArgsortKernel {
+  readonly kind: 'argsort'
+  readonly name: string
+  readonly type: DType
+  readonly rows: number
+  readonly length: number
+  readonly input: number
+  readonly output: number
+}
+
+export type Kernel = LoopKernel | ScatterKernel | ArgsortKernel
+
+/** A program over buffers: kernels in order, and which buffers are the leaves and the results. */
+export interface Schedule {
+  readonly buffers: readonly BufferSpec[]
+  readonly kernels: readonly Kernel[]
+  /** Buffers of the graph's leaves, in the order in which the plan meets them. */
+  readonly leaves: readonly number[]
+  /** Buffers of the requested roots. */
+  readonly results: readonly number[]
+}
+
+export const bufferReads = (
+  kernel: Kernel,
+  visit: (roots: readonly Expr[], add: (e: Expr) => void) => void,
+): Set<number> => {
+  const reads = new Set<number>()
+  if (kernel.kind === 'scatterAdd') return reads.add(kernel.index).add(kernel.updates)
+  if (kernel.kind === 'argsort') return reads.add(kernel.input)
+  const roots = [...kernel.outputs.map(o => o.value), ...(kernel.reduce ? [kernel.reduce.body] : [])]
+  visit(roots, e => e.op === 'load' && reads.add(e.buffer))
+  return reads
+}
+
+export const bufferWrites = (kernel: Kernel): number[] =>
+  kernel.kind === 'loop' ? kernel.outputs.map(o => o.buffer) : [kernel.output]
+
+export function printKernel(kernel: Kernel): string {
+  switch (kernel.kind) {
+    case 'loop': {
+      const lines = [`${kernel.name} over ${formatShape(kernel.axes)}`]
+      if (kernel.reduce) {
+        const { op, axes, body, contraction } = kernel.reduce
+        lines.push(
+          `  reduced = ${op} over ${formatShape(axes)}${contraction ? ' (contraction)' : ''} of ${printExpr(body)}`,
+        )
+      }
+      for (const { buffer, value } of kernel.outputs) lines.push(`  b${buffer} = ${printExpr(value)}`)
+      return lines.join('\n')
+    }
+    case 'scatterAdd':
+      return `${kernel.name}\n  b${kernel.output}[b${kernel.index}[i]] += b${kernel.updates}[i]  (${kernel.count} x ${kernel.width} into ${kernel.rows} rows)`
+    case 'argsort':
+      return `${kernel.name}\n  b${kernel.output} = argsort(b${kernel.input})  (${kernel.rows} rows of ${kernel.length})`
+  }
+}
+
+export function printSchedule(schedule: Schedule): string {
+  const buffers = schedule.buffers.map((b, i) => `b${i}: ${b.dtype}[${b.size}] ${b.role}`)
+  return [...buffers, ...schedule.kernels.map(printKernel)].join('\n')
+}
+
+/** A name for a kernel that says which primitives it computes. */
+export const kernelName = (nodes: readonly Node[]): string => [...new Set(nodes.map(n => n.op))].slice(0, 4).join('_')

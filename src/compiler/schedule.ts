@@ -1,0 +1,349 @@
+/**
+ * From a graph to a schedule of fused kernels. Three questions are answered in turn:
+ * 1. which nodes get a buffer (the others are computed inside the kernels that read them),
+ * 2. which of those are computed together in one kernel (same loops, each reading the others at its own position only),
+ * 3. what each kernel's loops and expressions are.
+ */
+
+import { type Attrs, type Node, topological } from '../graph/node.js'
+import { sameShape, sizeOf } from '../graph/shape.js'
+import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
+import type { Canonical } from './canonical.js'
+import { collapse } from './collapse.js'
+import { type Expr, ExprTable, walkExprs } from './expr.js'
+import { type BufferSpec, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
+import { isHeavy, isView, Lowering } from './lower.js'
+
+/** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
+const cheap = { cost: 4, loads: 2 }
+/** Distinct buffers that one kernel may touch. */
+const maxBuffers = 16
+
+/** Rough cost of computing one element, in simple operations. */
+function ownCost(node: Node): number {
+  switch (node.op) {
+    case 'exp':
+    case 'expm1':
+    case 'log':
+    case 'log1p':
+    case 'sin':
+    case 'cos':
+    case 'tanh':
+    case 'atan':
+    case 'erf':
+      return 10
+    case 'pow':
+      return 20
+    case 'threefry':
+      return 100
+    case 'div':
+    case 'sqrt':
+    case 'remainder':
+      return 4
+    case 'gather':
+      return 2
+    case 'constant':
+    case 'input':
+    case 'iota':
+    case 'cast':
+      return 0
+    default:
+      return isView(node) ? 0 : 1
+  }
+}
+
+/** Why a node gets a buffer of its own. */
+function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node> {
+  const stored = new Set<Node>(order.filter(n => isHeavy(n)))
+  for (const root of roots) if (root.op !== 'input') stored.add(root)
+  for (const node of order)
+    for (const operand of operandsInMemory(node)) if (operand.op !== 'input') stored.add(operand)
+
+  // From consumers to operands: which kernels would compute this node, and how often.
+  const readers = new Map<Node, Set<Node>>()
+  const widest = new Map<Node, number>()
+  for (const node of [...order].reverse()) {
+    const users = readers.get(node) ?? new Set<Node>()
+    if (!stored.has(node) && node.op !== 'input' && !isView(node) && node.op !== 'constant' && node.op !== 'iota') {
+      const { cost, loads } = inlineCost(node, stored)
+      const repeated = (widest.get(node) ?? 0) > sizeOf(node.shape) && sizeOf(node.shape) > 1 && cost > cheap.cost
+      const shared = users.size > 1 && (cost > cheap.cost || loads > cheap.loads)
+      if (repeated || shared) stored.add(node)
+    }
+    const keep = stored.has(node)
+    for (const input of node.inputs) {
+      const set = readers.get(input) ?? new Set<Node>()
+      if (keep) set.add(node)
+      else for (const user of users) set.add(user)
+      readers.set(input, set)
+      const reach = keep ? loopSize(node) : Math.max(sizeOf(node.shape), widest.get(node) ?? 0)
+      // A gathered table is read at as many places as there are indices, which says nothing against it.
+      if (node.op !== 'gather' || input === node.inputs[1]) widest.set(input, Math.max(widest.get(input) ?? 0, reach))
+    }
+  }
+  return stored
+}
+
+/** The number of positions at which a kernel for this node evaluates its operands. */
+function loopSize(node: Node): number {
+  return node.op === 'sum' || node.op === 'max' ? sizeOf(node.inputs[0].shape) : sizeOf(node.shape)
+}
+
+/** The cost of an expression down to what is stored, and how many stored values it reads. */
+function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; loads: number } {
+  let cost = 0
+  const loads = new Set<Node>()
+  const seen = new Set<Node>()
+  const walk = (n: Node): void => {
+    if (seen.has(n)) return
+    seen.add(n)
+    if (n !== node && (stored.has(n) || n.op === 'input')) {
+      loads.add(n)
+      return
+    }
+    cost += ownCost(n)
+    n.inputs.forEach(walk)
+  }
+  walk(node)
+  return { cost, loads: loads.size }
+}
+
+/** Operands that a kernel reads from memory, not as expressions: the bases of matrix products' operands, and the like. */
+function operandsInMemory(node: Node): Node[] {
+  if (node.op === 'scatterAdd' || node.op === 'argsort') return [...node.inputs]
+  if (node.op !== 'matmul' && node.op !== 'conv') return []
+  return node.inputs.map(input => {
+    let base = input
+    while (isView(base) && base.op !== 'pad') base = base.inputs[0]
+    return base
+  })
+}
+
+/** Nodes computed by one kernel. */
+interface Group {
+  /** The kernel's loops run over this shape. */
+  readonly shape: readonly number[]
+  readonly head?: Node
+  readonly members: Node[]
+  /** The stored nodes (and leaves) that the members read. */
+  readonly reads: Set<Node>
+}
+
+/** The stored nodes and leaves that a stored node's expression reads. */
+function dependencies(node: Node, stored: ReadonlySet<Node>): Set<Node> {
+  const found = new Set<Node>()
+  const seen = new Set<Node>()
+  const walk = (n: Node): void => {
+    if (seen.has(n)) return
+    seen.add(n)
+    if (n !== node && (stored.has(n) || n.op === 'input')) found.add(n)
+    else n.inputs.forEach(walk)
+  }
+  walk(node)
+  return found
+}
+
+/** Whether `node`, computed in loops over `shape`, reads `other` only at its own position. */
+function readsInPlace(node: Node, other: Node, shape: readonly number[], stored: ReadonlySet<Node>): boolean {
+  const ids = new Map<Node, number>()
+  const bufferOf = (n: Node): number | undefined => {
+    if (n === node || !(stored.has(n) || n.op === 'input')) return undefined
+    if (!ids.has(n)) ids.set(n, ids.size)
+    return ids.get(n)
+  }
+  const { value, position } = elementInLoops(node, shape, new Lowering(new ExprTable(), bufferOf))
+  const buffer = ids.get(other)
+  let inPlace = true
+  walkExprs([value], e => {
+    if (e.op === 'load' && e.buffer === buffer && (e.index.key !== position.key || e.conditions.length > 0))
+      inPlace = false
+  })
+  return inPlace
+}
+
+/** The element of a node at the row-major position of loops over another shape of the same size. */
+function elementInLoops(
+  node: Node,
+  shape: readonly number[],
+  lowering: Lowering,
+): { value: Expr; position: Index; indices: Index[] } {
+  const loops = shape.map((size, axis) => axisIndex(axis, size))
+  const position = linearIndex(loops, shape)
+  const indices = sameShape(node.shape, shape) ? loops : unravel(position, node.shape)
+  return { value: lowering.element(node, indices), position, indices }
+}
+
+function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>): Group[] {
+  const groups: Group[] = []
+  const groupOf = new Map<Node, number>()
+  for (const node of order) {
+    if (!stored.has(node)) continue
+    const deps = dependencies(node, stored)
+    let chosen = -1
+    if (!isHeavy(node)) {
+      const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
+      for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
+        if (joins(node, deps, groups[g], stored)) chosen = g
+      }
+    }
+    if (chosen < 0) {
+      chosen = groups.length
+      groups.push({ shape: node.shape, head: isHeavy(node) ? node : undefined, members: [], reads: new Set() })
+    }
+    groups[chosen].members.push(node)
+    groupOf.set(node, chosen)
+    for (const d of deps) groups[chosen].reads.add(d)
+  }
+  return groups
+}
+
+/** Whether an element-wise node can be computed in a group's kernel. */
+function joins(node: Node, deps: ReadonlySet<Node>, group: Group, stored: ReadonlySet<Node>): boolean {
+  if (sizeOf(group.shape) !== sizeOf(node.shape) || group.head?.op === 'scatterAdd' || group.head?.op === 'argsort')
+    return false
+  const related =
+    group.members.some(m => deps.has(m)) ||
+    [...deps].some(d => group.reads.has(d) && sizeOf(d.shape) === sizeOf(node.shape))
+  if (!related || new Set([...group.reads, ...deps, ...group.members, node]).size > maxBuffers) return false
+  return group.members.every(m => !deps.has(m) || readsInPlace(node, m, group.shape, stored))
+}
+
+export function schedule({ roots, leaves }: Canonical): Schedule {
+  const order = topological(roots).sort((a, b) => a.id - b.id)
+  const stored = chooseBuffers(roots, order)
+  const groups = groupNodes(order, stored)
+
+  const buffers: BufferSpec[] = []
+  const bufferIds = new Map<Node, number>()
+  const addBuffer = (node: Node, role: BufferSpec['role']): void => {
+    bufferIds.set(node, buffers.length)
+    buffers.push({ dtype: node.dtype, size: sizeOf(node.shape), role })
+  }
+  for (const leaf of leaves) addBuffer(leaf, 'leaf')
+  const rootSet = new Set(roots)
+  for (const group of groups) {
+    // What only its own kernel reads needs no memory.
+    const others = groups.filter(g => g !== group)
+    for (const node of group.members) {
+      if (rootSet.has(node)) addBuffer(node, 'result')
+      else if (others.some(g => g.reads.has(node))) addBuffer(node, 'temporary')
+    }
+  }
+  const kernels = groups.filter(g => sizeOf(g.shape) > 0).map(g => groupKernel(g, bufferIds))
+  const bufferId = (node: Node): number => bufferIds.get(node) as number
+  return { buffers, kernels, leaves: leaves.map(bufferId), results: roots.map(bufferId) }
+}
+
+function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel {
+  const { head, members, shape } = group
+  const id = (node: Node): number => bufferIds.get(node) as number
+  const name = kernelName(members)
+  if (head?.op === 'scatterAdd') {
+    const [index, updates] = head.inputs
+    const width = sizeOf(head.shape.slice(1))
+    return {
+      kind: 'scatterAdd',
+      name,
+      type: head.dtype,
+      rows: head.shape[0],
+      count: index.shape[0],
+      width,
+      index: id(index),
+      updates: id(updates),
+      output: id(head),
+    }
+  }
+  if (head?.op === 'argsort') {
+    const [input] = head.inputs
+    const length = input.shape.length ? input.shape[input.shape.length - 1] : 1
+    return {
+      kind: 'argsort',
+      name,
+      type: input.dtype,
+      rows: sizeOf(input.shape) / length,
+      length,
+      input: id(input),
+      output: id(head),
+    }
+  }
+
+  const inGroup = new Set(members)
+  const exprs = new ExprTable()
+  const lowering = new Lowering(exprs, n => (inGroup.has(n) ? undefined : bufferIds.get(n)))
+  const axes = head?.op === 'conv' ? convAxes(head) : [...shape]
+  let reduce: Reduction | undefined
+  if (head) {
+    const loops = axes.map((size, axis) => axisIndex(axis, size))
+    reduce = reduction(head, axes, loops, lowering)
+    const position = linearIndex(loops, axes)
+    const value = exprs.reduced(
+      head.dtype,
+      axes.map((_, i) => i),
+    )
+    lowering.define(head, unravel(position, head.shape), value)
+  }
+  const outputs: { buffer: number; value: Expr }[] = []
+  for (const node of members) {
+    const { value, indices } = elementInLoops(node, axes, lowering)
+    lowering.define(node, indices, value)
+    if (bufferIds.has(node)) outputs.push({ buffer: id(node), value })
+  }
+  return collapse({ kind: 'loop', name, axes, reduce, outputs })
+}
+
+/** Output loops of a convolution: n, oh, ow, group, channel in group. */
+function convAxes(node: Node<'conv'>): number[] {
+  const [n, oh, ow, o] = node.shape
+  const { groups } = node.attrs
+  return groups === 1 ? [n, oh, ow, o] : [n, oh, ow, groups, o / groups]
+}
+
+function reduction(head: Node, axes: readonly number[], loops: readonly Index[], lowering: Lowering): Reduction {
+  const loop = (i: number, size: number): Index => axisIndex(axes.length + i, size)
+  const { exprs } = lowering
+  const product = (a: Expr, b: Expr): Expr => exprs.operation('mul', head.dtype, a, b)
+  switch (head.op) {
+    case 'sum':
+    case 'max': {
+      const [x] = head.inputs
+      const reduced = head.attrs.axes
+      const indices = x.shape.map((_, d) => (reduced.includes(d) ? loop(reduced.indexOf(d), x.shape[d]) : loops[d]))
+      return { op: head.op, type: head.dtype, axes: reduced.map(d => x.shape[d]), body: lowering.element(x, indices) }
+    }
+    case 'matmul': {
+      const [a, b] = head.inputs
+      const k = loop(0, a.shape[2])
+      const left = lowering.element(a, [loops[0], loops[1], k])
+      const right = lowering.element(b, [loops[0], k, loops[2]])
+      return {
+        op: 'sum',
+        type: head.dtype,
+        axes: [a.shape[2]],
+        body: product(left, right),
+        contraction: { left, right, batch: [0], rows: [1], columns: [2] },
+      }
+    }
+    case 'conv': {
+      const [x, w] = head.inputs
+      const { strides, dilation, groups } = head.attrs as Attrs['conv']
+      const [kh, kw, c] = w.shape
+      const [i, j, channel] = [loop(0, kh), loop(1, kw), loop(2, c)]
+      const at = (out: Index, stride: number, k: Index, step: number): Index =>
+        addIndex(scaleIndex(out, stride), scaleIndex(k, step))
+      const grouped = groups > 1
+      const xChannel = grouped ? addIndex(scaleIndex(loops[3], c), channel) : channel
+      const wOutput = grouped ? addIndex(scaleIndex(loops[3], axes[4]), loops[4]) : loops[3]
+      const left = lowering.element(x, [
+        loops[0],
+        at(loops[1], strides[0], i, dilation[0]),
+        at(loops[2], strides[1], j, dilation[1]),
+        xChannel,
+      ])
+      const right = lowering.element(w, [i, j, channel, wOutput])
+      const contraction = { left, right, batch: grouped ? [3] : [], rows: [0, 1, 2], columns: [grouped ? 4 : 3] }
+      return { op: 'sum', type: head.dtype, axes: [kh, kw, c], body: product(left, right), contraction }
+    }
+    default:
+      throw new Error(`schedule: ${head.label} is no reduction`)
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * The expression graph: immutable, hash-consed nodes over a closed set of primitives.
+ * What a primitive accepts is said in primitives.ts, what it means in the compiler, its derivative in autodiff.
+ */
+
+import type { DType, TypedArray } from './dtype.js'
+import { formatShape, type Shape } from './shape.js'
+
+/** Element-wise primitives on one operand; all keep shape and dtype. */
+export type UnaryOp =
+  | 'neg'
+  | 'abs'
+  | 'sign'
+  | 'sqrt'
+  | 'exp'
+  | 'expm1'
+  | 'log'
+  | 'log1p'
+  | 'sin'
+  | 'cos'
+  | 'tanh'
+  | 'atan'
+  | 'erf'
+  | 'floor'
+  | 'ceil'
+  | 'round'
+  | 'trunc'
+  | 'not'
+
+/** Element-wise primitives on two operands of one shape and dtype. */
+export type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'maximum' | 'minimum' | 'remainder' | BitOp
+export type BitOp = 'and' | 'or' | 'xor' | 'shiftLeft' | 'shiftRight'
+
+/** Comparisons: operands of one shape and dtype, result bool. */
+export type CompareOp = 'less' | 'lessEqual' | 'equal'
+
+/** What each primitive carries besides its operands. */
+export type Attrs = { [P in UnaryOp | BinaryOp | CompareOp]: None } & {
+  /** A leaf: values that live in a storage. */
+  input: { storage: Storage }
+  /** One value in every element. */
+  constant: { value: number; shape: Shape; dtype: DType }
+  /** The int32 index along one axis. */
+  iota: { shape: Shape; axis: number }
+  /** Identity that a gradient is taken with respect to; never merged with another. */
+  variable: None
+  /** Identity through which no gradient flows. */
+  stopGradient: None
+  /** Identity that is never merged with what it stands for: makes the compiler compute its consumers again. */
+  barrier: None
+  /** Operand 0, with a derivative of its own with respect to the further operands. */
+  custom: { rule: CustomRule }
+  where: None
+  cast: { dtype: DType }
+  /** The same 32 bits read as another dtype. */
+  bitcast: { dtype: DType }
+  /** One word of the Threefry-2x32-20 block cipher of (key0, key1, counter0, counter1). */
+  threefry: { word: 0 | 1 }
+  /** Reductions keep the reduced axes with size 1. */
+  sum: { axes: readonly number[] }
+  max: { axes: readonly number[] }
+  reshape: { shape: Shape }
+  /** Repeats axes of size 1. */
+  expand: { shape: Shape }
+  permute: { axes: readonly number[] }
+  /** Elements start, start + step, ... of each axis; steps are positive. */
+  slice: { start: readonly number[]; shape: Shape; step: readonly number[] }
+  /** Zeros around and, `interior` of them, between the elements of each axis. */
+  pad: { before: readonly number[]; after: readonly number[]; interior: readonly number[] }
+  flip: { axes: readonly number[] }
+  /** [batch, m, k] x [batch, k, n] -> [batch, m, n]. */
+  matmul: None
+  /** [n, h, w, groups*c] * [kh, kw, c, o] -> [n, oh, ow, o], unpadded (padding and lhs dilation are `pad`). */
+  conv: { strides: readonly [number, number]; dilation: readonly [number, number]; groups: number }
+  /** Rows: x [rows, ...rest], int32 index [...shape] -> [...shape, ...rest]; NaN (or 0) where out of range. */
+  gather: None
+  /** The transpose of gather: index [n], updates [n, ...rest] -> [rows, ...rest]; out of range is dropped. */
+  scatterAdd: { rows: number }
+  /** Stable ascending order along the last axis, NaN last, as int32. */
+  argsort: None
+}
+type None = Readonly<Record<string, never>>
+
+export type Primitive = keyof Attrs
+
+/** Where a leaf's values live. The runtime moves them from host to device and marks what may no longer be read. */
+export interface Storage {
+  host?: TypedArray
+  buffer?: unknown
+  /** Why the values are gone, as the end of a sentence. */
+  gone?: string
+}
+
+/** Pulls the cotangent of a custom node back to its operands 1, 2, ...; floor 4 supplies it. */
+export type CustomRule = (cotangent: Node, node: Node) => readonly (Node | null)[]
+
+export type Node<P extends Primitive = Primitive> = P extends Primitive
+  ? {
+      /** Creation order, hence also a topological order. */
+      readonly id: number
+      readonly op: P
+      readonly inputs: readonly Node[]
+      readonly attrs: Attrs[P]
+      readonly shape: Shape
+      readonly dtype: DType
+      /** Primitive, attributes, dtype and shape: equal for nodes that differ in their operands alone. */
+      readonly label: string
+      /** Hash of the label. */
+      readonly hash: number
+      /** The leaf that holds this node's values, once computed. */
+      realized?: Node<'input'>
+    }
+  : never
+
+/** Primitives with an identity of their own: two of them are never the same node. */
+const unique: ReadonlySet<Primitive> = new Set<Primitive>(['input', 'variable', 'barrier', 'custom'])
+
+const interned = new Map<string, Node>()
+const internLimit = 1 << 16
+let nextId = 0
+
+/** The id that the next new node will have: nodes made later have ids at least as large. */
+export const upcomingId = (): number => nextId
+
+/** Drops the table of nodes that may be shared. Sharing is an economy, never a matter of meaning. */
+export const forgetInterned = (): void => interned.clear()
+
+function hashString(s: string): number {
+  let h = 0x811c9dc5
+  for (let i = 0; i < s.length; i++) h = Math.imul(h ^ s.charCodeAt(i), 0x01000193)
+  return h >>> 0
+}
+
+/** The node for an operation whose operands have been checked: an existing one where there is one. */
+export function makeNode<P extends Primitive>(
+  op: P,
+  inputs: readonly Node[],
+  attrs: Attrs[P],
+  shape: Shape,
+  dtype: DType,
+): Node {
+  const label = `${op}${attrsLabel(op, attrs)}:${dtype}${formatShape(shape)}`
+  const shared = !unique.has(op)
+  let key = ''
+  if (shared) {
+    key = label
+    for (const input of inputs) key += ' ' + input.id
+    const found = interned.get(key)
+    if (found) return found
+  }
+  const node = { id: nextId++, op, inputs, attrs, shape, dtype, label, hash: hashString(label) } as unknown as Node
+  if (shared) {
+    if (interned.size >= internLimit) interned.clear()
+    interned.set(key, node)
+  }
+  return node
+}
+
+function attrsLabel<P extends Primitive>(op: P, attrs: Attrs[P]): string {
+  if (unique.has(op)) return ''
+  let label = ''
+  for (const [name, value] of Object.entries(attrs)) {
+    if (name !== 'shape' && name !== 'dtype') label += ` ${name}=${Object.is(value, -0) ? '-0' : value}`
+  }
+  return label
+}
+
+/** A leaf for values that live in `storage`. */
+export function inputNode(storage: Storage, shape: Shape, dtype: DType): Node<'input'> {
+  return makeNode('input', [], { storage }, shape, dtype) as Node<'input'>
+}
+
+/** The node's operands with computed ones replaced by the leaves that hold their values. */
+export const resolve = (node: Node): Node => node.realized ?? node
+
+/** All nodes that the roots need, operands first; below `stop` the walk does not go. */
+export function topological(roots: readonly Node[], stop: (node: Node) => boolean = () => false): Node[] {
+  const order: Node[] = []
+  const seen = new Set<Node>()
+  const stack: { node: Node; next: number }[] = []
+  const visit = (node: Node): void => {
+    if (!seen.has(node)) {
+      seen.add(node)
+      stack.push({ node, next: 0 })
+    }
+  }
+  for (const root of roots) {
+    visit(resolve(root))
+    while (stack.length) {
+      const top = stack[stack.length - 1]
+      if (top.next < top.node.inputs.length && !stop(top.node)) visit(resolve(top.node.inputs[top.next++]))
+      else {
+        order.push(top.node)
+        stack.pop()
+      }
+    }
+  }
+  return order
+}
+
+/** A listing of the graph below the roots, one node a line. */
+export function printGraph(roots: readonly Node[]): string {
+  const order = topological(roots)
+  const number = new Map(order.map((node, i) => [node, i]))
+  return order
+    .map((node, i) => `%${i} = ${node.label}(${node.inputs.map(n => '%' + number.get(resolve(n))).join(', ')})`)
+    .join('\n')
+}

@@ -1,0 +1,53 @@
+/** Shapes: sizes, strides, broadcasting and axes. Pure functions over arrays of numbers. */
+
+export type Shape = readonly number[]
+
+export const sizeOf = (shape: Shape): number => shape.reduce((n, d) => n * d, 1)
+
+export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i])
+
+export const formatShape = (shape: Shape): string => `[${shape.join(',')}]`
+
+/** Row-major strides in elements. */
+export function stridesOf(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length)
+  let step = 1
+  for (let d = shape.length - 1; d >= 0; d--) {
+    strides[d] = step
+    step *= shape[d]
+  }
+  return strides
+}
+
+/** The common shape of operands under the array API's broadcasting rules. */
+export function broadcastShapes(op: string, ...shapes: Shape[]): number[] {
+  const rank = Math.max(0, ...shapes.map(s => s.length))
+  const out = new Array<number>(rank).fill(1)
+  for (const shape of shapes) {
+    const offset = rank - shape.length
+    shape.forEach((size, d) => {
+      const have = out[offset + d]
+      if (have === 1) out[offset + d] = size
+      else if (size !== 1 && size !== have) {
+        throw new Error(`${op}: shapes ${shapes.map(formatShape).join(' and ')} do not broadcast (${have} vs ${size})`)
+      }
+    })
+  }
+  return out
+}
+
+/** A possibly negative axis as an index into a shape of the given rank. */
+export function normalizeAxis(op: string, axis: number, rank: number): number {
+  if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
+    throw new Error(`${op}: axis ${axis} is out of range for a tensor of rank ${rank}`)
+  }
+  return axis < 0 ? axis + rank : axis
+}
+
+/** Axes given as a number, a list or nothing (all of them), without repeats and in ascending order. */
+export function normalizeAxes(op: string, axes: number | readonly number[] | null | undefined, rank: number): number[] {
+  if (axes === undefined || axes === null) return Array.from({ length: rank }, (_, d) => d)
+  const list = (typeof axes === 'number' ? [axes] : [...axes]).map(a => normalizeAxis(op, a, rank))
+  if (new Set(list).size !== list.length) throw new Error(`${op}: axes ${formatShape(list)} repeat`)
+  return list.sort((a, b) => a - b)
+}

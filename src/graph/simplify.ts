@@ -1,0 +1,95 @@
+/**
+ * Rewrites that are exact and need to look no further than a node and its operands: constants are folded, identities
+ * disappear, movement of movement becomes one. Everything else is left to the compiler.
+ */
+
+import { type DType, toDType } from './dtype.js'
+import { type Attrs, makeNode, type Node, type Primitive } from './node.js'
+import { type Shape, sameShape, sizeOf } from './shape.js'
+
+const folds: { readonly [P in Primitive]?: (...values: number[]) => number } = {
+  neg: a => -a,
+  abs: Math.abs,
+  sqrt: Math.sqrt,
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  maximum: Math.max,
+  minimum: Math.min,
+}
+
+const constant = (value: number, shape: Shape, dtype: DType): Node =>
+  makeNode('constant', [], { value: toDType(value, dtype), shape, dtype }, shape, dtype)
+
+const isConstant = (node: Node): node is Node<'constant'> => node.op === 'constant'
+const isValue = (node: Node, value: number): boolean => isConstant(node) && Object.is(node.attrs.value, value)
+
+const movement: ReadonlySet<Primitive> = new Set<Primitive>(['reshape', 'expand', 'permute', 'slice', 'flip'])
+
+/** A smaller expression equal to `op(inputs)`, or undefined. */
+export function simplify<P extends Primitive>(
+  op: P,
+  inputs: readonly Node[],
+  attrs: Attrs[P],
+  shape: Shape,
+  dtype: DType,
+): Node | undefined {
+  const [a, b] = inputs
+  const fold = folds[op]
+  if (fold && inputs.every(isConstant)) {
+    // Products of int32 beyond 2^53 would not wrap exactly.
+    const value = fold(...inputs.map(n => n.attrs.value))
+    if (Math.abs(value) < 2 ** 53 || dtype.startsWith('float')) return constant(value, shape, dtype)
+  }
+  if (movement.has(op) && isConstant(a)) return constant(a.attrs.value, shape, dtype)
+  switch (op) {
+    case 'add':
+      return isValue(a, 0) ? b : isValue(b, 0) ? a : undefined
+    case 'sub':
+      return isValue(b, 0) ? a : undefined
+    case 'mul':
+      return isValue(a, 1) ? b : isValue(b, 1) ? a : undefined
+    case 'div':
+      return isValue(b, 1) ? a : undefined
+    case 'neg':
+      return a.op === 'neg' ? a.inputs[0] : undefined
+    case 'cast':
+      if (a.dtype === dtype) return a
+      return isConstant(a) && Number.isFinite(a.attrs.value) ? constant(a.attrs.value, shape, dtype) : undefined
+    case 'reshape':
+      if (sameShape(a.shape, shape)) return a
+      return a.op === 'reshape' ? reshape(a.inputs[0], shape) : undefined
+    case 'expand':
+    case 'pad':
+      return sameShape(a.shape, shape) ? a : undefined
+    case 'slice':
+      return sameShape(a.shape, shape) && (attrs as Attrs['slice']).start.every(s => s === 0) ? a : undefined
+    case 'permute': {
+      const { axes } = attrs as Attrs['permute']
+      if (axes.every((d, i) => d === i)) return a
+      if (a.op !== 'permute') return undefined
+      const inner = a as Node<'permute'>
+      const composed = axes.map(d => inner.attrs.axes[d])
+      return composed.every((d, i) => d === i)
+        ? a.inputs[0]
+        : makeNode('permute', a.inputs, { axes: composed }, shape, dtype)
+    }
+    case 'flip':
+      return (attrs as Attrs['flip']).axes.every(d => shape[d] <= 1) ? a : undefined
+    case 'sum':
+      if (sizeOf(shape) === sizeOf(a.shape)) return a
+      return isConstant(a) && dtype.startsWith('float')
+        ? constant((a.attrs.value * sizeOf(a.shape)) / Math.max(1, sizeOf(shape)), shape, dtype)
+        : undefined
+    case 'max':
+      return sizeOf(shape) === sizeOf(a.shape) ? a : undefined
+    case 'stopGradient':
+      return a.op === 'stopGradient' || a.op === 'constant' ? a : undefined
+    default:
+      return undefined
+  }
+}
+
+function reshape(x: Node, shape: Shape): Node {
+  return sameShape(x.shape, shape) ? x : makeNode('reshape', [x], { shape }, shape, x.dtype)
+}

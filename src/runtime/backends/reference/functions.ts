@@ -1,0 +1,60 @@
+/** Scalar functions that JavaScript lacks, in float64, for the reference device. */
+
+/** erf by its Taylor series near 0 and by the continued fraction of erfc beyond; relative error below 1e-15. */
+export function erf(x: number): number {
+  const a = Math.abs(x)
+  if (Number.isNaN(x)) return x
+  if (a > 6) return Math.sign(x)
+  if (a < 2.5) {
+    // erf x = 2/√π e^(-x²) Σ 2ⁿ x^(2n+1) / (1·3·5···(2n+1)), all terms of one sign.
+    let term = x
+    let total = x
+    for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(total); n++) {
+      term *= (2 * x * x) / (2 * n + 1)
+      total += term
+    }
+    return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total
+  }
+  // erfc a = e^(-a²)/√π · 1/(a + (1/2)/(a + 1/(a + (3/2)/(a + ...))))
+  let fraction = a
+  for (let n = 60; n >= 1; n--) fraction = a + n / 2 / fraction
+  return Math.sign(x) * (1 - Math.exp(-a * a) / (Math.sqrt(Math.PI) * fraction))
+}
+
+/** To the nearest integer, halves to even. */
+export function roundEven(x: number): number {
+  const r = Math.round(x)
+  return r - x === 0.5 && r % 2 !== 0 ? r - 1 : r
+}
+
+/** The remainder with the sign of the divisor. */
+export function floorMod(a: number, b: number): number {
+  const r = a % b
+  return r !== 0 && r < 0 !== b < 0 ? r + b : r
+}
+
+const floats = new Float32Array(1)
+const views = { float32: floats, int32: new Int32Array(floats.buffer), uint32: new Uint32Array(floats.buffer) }
+
+/** The 32 bits of a value of one type read as another. */
+export function bitcast(x: number, from: keyof typeof views, to: keyof typeof views): number {
+  views[from][0] = x
+  return views[to][0]
+}
+
+/** Float to integer: truncated, kept within the type, NaN to 0. */
+export function toInteger(x: number, low: number, high: number): number {
+  return x !== x ? 0 : Math.min(high, Math.max(low, Math.trunc(x)))
+}
+
+/** Stable ascending order of one row, NaN last. */
+export function argsort(keys: ArrayLike<number>, offset: number, length: number): number[] {
+  const order = Array.from({ length }, (_, i) => i)
+  return order.sort((i, j) => {
+    const a = keys[offset + i]
+    const b = keys[offset + j]
+    if (a !== a) return b !== b ? i - j : 1
+    if (b !== b) return -1
+    return a - b || i - j
+  })
+}

@@ -1,0 +1,94 @@
+/** What the runtime asks of a device, and which device is in use. */
+
+import type { Schedule } from '../compiler/kernel.js'
+import type { DType, TypedArray } from '../graph/dtype.js'
+
+/** Values on a device. */
+export interface Buffer {
+  readonly device: Device
+  readonly dtype: DType
+  readonly size: number
+}
+
+/** A schedule turned into code: reads the leaves' buffers, writes the results'. */
+export interface Executable {
+  run(leaves: readonly Buffer[], results: readonly Buffer[]): void
+  /** The generated code, for people to read. */
+  print(): string
+}
+
+export interface Device {
+  readonly name: DeviceName
+  /** Threads that compute. */
+  readonly threads: number
+  /** One line on what it runs on. */
+  readonly description: string
+  compile(schedule: Schedule): Executable
+  allocate(dtype: DType, size: number): Buffer
+  upload(data: TypedArray, dtype: DType): Buffer
+  read(buffer: Buffer): Promise<TypedArray>
+  free(buffer: Buffer): void
+  /** Bytes that live buffers take. */
+  readonly bytesInUse: number
+  /** Ends threads and gives memory back; buffers on the device are lost. */
+  close(): Promise<void>
+}
+
+export const deviceNames = ['reference', 'wasm', 'webgpu'] as const
+export type DeviceName = (typeof deviceNames)[number]
+
+export interface DeviceOptions {
+  /** Threads that compute, the calling one included; as many as the machine has cores by default. */
+  threads?: number
+}
+
+const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
+
+async function open(name: string, options: DeviceOptions): Promise<Device> {
+  if (!isDeviceName(name)) throw new Error(`setDevice: unknown device '${name}'; one of ${deviceNames.join(', ')}`)
+  const { threads } = options
+  if (threads !== undefined && (!Number.isInteger(threads) || threads < 1 || threads > 64)) {
+    throw new Error(`setDevice: threads must be an integer from 1 to 64, not ${threads}`)
+  }
+  switch (name) {
+    case 'reference':
+      return (await import('./backends/reference/device.js')).referenceDevice()
+    case 'wasm':
+      return (await import('./backends/wasm/device.js')).wasmDevice(options)
+    case 'webgpu':
+      throw new Error("setDevice: the device 'webgpu' is not built yet; use 'wasm' or 'reference'")
+  }
+}
+
+let current: Promise<Device> | undefined
+
+/** The environment variable of that name, where there is an environment. */
+function environment(name: string): string | undefined {
+  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
+  return process?.env?.[name] || undefined
+}
+
+/**
+ * Chooses the device for everything computed from now on: 'wasm' (the default), or 'reference' (float64 JavaScript).
+ * The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
+ *
+ * @throws if the device is unknown or does not start; the device in use then stays.
+ */
+export async function setDevice(name: DeviceName, options: DeviceOptions = {}): Promise<Device> {
+  const device = await open(name, options)
+  current = Promise.resolve(device)
+  return device
+}
+
+/** The device in use, started at the first call. */
+export function getDevice(): Promise<Device> {
+  if (!current) {
+    const threads = environment('SADDLEPOINT_THREADS')
+    current = open(
+      environment('SADDLEPOINT_DEVICE') ?? 'wasm',
+      threads === undefined ? {} : { threads: Number(threads) },
+    )
+    current.catch(() => (current = undefined))
+  }
+  return current
+}

@@ -1,0 +1,99 @@
+/** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
+
+import { inputNode, type Node, resolve } from '../graph/node.js'
+import { getDevice } from '../runtime/device.js'
+import { freeStorage, type Plan, planFor, runPlan } from '../runtime/realize.js'
+import { Tensor } from './tensor.js'
+import { leaves, namedLeaves, replaceLeaves } from './tree.js'
+
+export interface CompileOptions {
+  /** Positions of arguments whose tensors the call may consume: their memory is reused and reading them later is an error. */
+  donate?: readonly number[]
+}
+
+/** What one trace has learnt. */
+interface Trace<R> {
+  readonly plan: Plan | undefined
+  /** For each leaf of the plan: the number of the argument leaf, or the tensor that the function captured. */
+  readonly sources: readonly (number | Node<'input'>)[]
+  /** For each tensor of the result: a result of the plan, or an argument or captured tensor passed through. */
+  readonly results: readonly (
+    | { readonly output: number }
+    | { readonly argument: number }
+    | { readonly captured: Node }
+  )[]
+  readonly tree: R
+}
+
+/** Structure, shapes and dtypes of arguments; numbers and strings among them count as structure too. */
+function signature(args: readonly unknown[]): string {
+  return JSON.stringify(args, (_, value: unknown) =>
+    value instanceof Tensor ? `${value.dtype}[${value.shape}]` : value,
+  )
+}
+
+/**
+ * f as a function that runs at once and whose results are computed tensors. f is traced on its first call with arguments
+ * of given shapes; what it computes must follow from its arguments, and numbers it reads elsewhere are fixed by the trace.
+ *
+ * @example const step = compile((x, w) => grad(loss)(w, x)); const g = await step(x, w)
+ */
+export function compile<A extends unknown[], R>(
+  f: (...args: A) => R,
+  options: CompileOptions = {},
+): (...args: A) => Promise<R> {
+  const traces = new Map<string, Trace<R>>()
+  return async (...args) => {
+    const device = await getDevice()
+    const key = signature(args)
+    let trace = traces.get(key)
+    if (!trace || (trace.plan && trace.plan.device !== device)) {
+      trace = makeTrace(f, args, device)
+      traces.set(key, trace)
+    }
+    const given = leaves(args)
+    const nodes = given.map(t => t.node)
+    const bound = trace.sources.map(s => (typeof s === 'number' ? nodes[s] : s))
+    const missing = bound.filter(n => n.op !== 'input')
+    if (missing.length)
+      throw new Error(`compile: ${missing.length} arguments are not computed yet; await realize(...) on them first`)
+    const outputs = trace.plan ? await runPlan(trace.plan, bound as Node<'input'>[]) : []
+    const tensors = trace.results.map(r =>
+      'output' in r ? new Tensor(outputs[r.output]) : 'argument' in r ? given[r.argument] : new Tensor(r.captured),
+    )
+    const kept = new Set(tensors.map(t => t.node))
+    for (const i of options.donate ?? []) {
+      for (const t of leaves(args[i])) {
+        const { node } = t
+        if (node.op === 'input' && !kept.has(node))
+          freeStorage(node.attrs.storage, 'was donated to a compiled function')
+      }
+    }
+    return replaceLeaves(trace.tree, tensors)
+  }
+}
+
+function makeTrace<A extends unknown[], R>(
+  f: (...args: A) => R,
+  args: A,
+  device: Parameters<typeof planFor>[1],
+): Trace<R> {
+  const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))
+  const tree = f(
+    ...replaceLeaves(
+      args,
+      placeholders.map(n => new Tensor(n)),
+    ),
+  )
+  const nodes = namedLeaves(tree).map(l => resolve(l.tensor.node))
+  const roots = [...new Set(nodes)].filter(n => n.op !== 'input')
+  const number = new Map<Node, number>(placeholders.map((n, i) => [n, i]))
+  const results = nodes.map(n => {
+    const argument = number.get(n)
+    if (argument !== undefined) return { argument }
+    return n.op === 'input' ? { captured: n } : { output: roots.indexOf(n) }
+  })
+  if (roots.length === 0) return { plan: undefined, sources: [], results, tree }
+  const { plan, leaves: planLeaves } = planFor(roots, device)
+  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), results, tree }
+}

@@ -1,0 +1,120 @@
+/** Tensors from host values, filled, counting. Random ones are in random.ts. */
+
+import { type DType, dtypeOf, dtypes, type HostArray, promote, type TypedArray, toDType } from '../graph/dtype.js'
+import { inputNode } from '../graph/node.js'
+import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
+import { add, astype, equal, mul } from './elementwise.js'
+import { broadcastTo, reshape } from './movement.js'
+import { asTensor, build, checkShape, full, type NestedArray, Tensor } from './tensor.js'
+
+export interface TensorOptions {
+  /** float32 for numbers, bool for booleans and the array's own for typed arrays, unless given. */
+  dtype?: DType
+  /** For flat data; nested arrays have their own. */
+  shape?: Shape
+}
+
+/**
+ * A tensor of the given values: a number, nested arrays, or a typed array (copied) with its shape.
+ *
+ * @throws if nested arrays are ragged, a value is not a number, or the shape does not hold the data.
+ * @example tensor([[1, 2], [3, 4]], { dtype: 'float64' })
+ */
+export function tensor(values: NestedArray | TypedArray | HostArray, options: TensorOptions = {}): Tensor {
+  if (typeof values === 'object' && 'data' in values)
+    return tensor(values.data, { dtype: values.dtype, shape: values.shape, ...options })
+  const flat: number[] = []
+  let shape: number[]
+  let source: ArrayLike<number> = flat
+  let dtype: DType | undefined = dtypeOf(values)
+  if (dtype) {
+    source = values as TypedArray
+    shape = [source.length]
+  } else if (ArrayBuffer.isView(values)) {
+    throw new Error(
+      `tensor: a ${values.constructor.name} has no dtype here; use Float32Array, Float64Array, Int32Array, Uint32Array or Uint8Array (bool)`,
+    )
+  } else {
+    shape = nestedShape(values as NestedArray)
+    dtype = flatten(values as NestedArray, shape, 0, flat) ? 'bool' : 'float32'
+  }
+  if (options.shape) {
+    checkShape('tensor', options.shape)
+    if (sizeOf(options.shape) !== source.length) {
+      throw new Error(
+        `tensor: shape ${formatShape(options.shape)} needs ${sizeOf(options.shape)} values, got ${source.length}`,
+      )
+    }
+    shape = [...options.shape]
+  }
+  const to = options.dtype ?? dtype
+  if (!(to in dtypes)) throw new Error(`tensor: unknown dtype ${to}; one of ${Object.keys(dtypes).join(', ')}`)
+  const host = new dtypes[to].array(source.length)
+  if (to === dtype) host.set(source)
+  else for (let i = 0; i < host.length; i++) host[i] = toDType(source[i], to)
+  return new Tensor(inputNode({ host }, shape, to))
+}
+
+function nestedShape(values: NestedArray): number[] {
+  const shape: number[] = []
+  for (let v: NestedArray = values; Array.isArray(v); v = v[0] as NestedArray) {
+    shape.push(v.length)
+    if (v.length === 0) break
+  }
+  return shape
+}
+
+/** Appends the values in row-major order; returns whether all are booleans. */
+function flatten(values: NestedArray, shape: Shape, d: number, out: number[]): boolean {
+  if (d === shape.length) {
+    if (typeof values !== 'number' && typeof values !== 'boolean')
+      throw new Error(`tensor: expected a number, got ${describe(values)}`)
+    out.push(Number(values))
+    return typeof values === 'boolean'
+  }
+  if (!Array.isArray(values) || values.length !== shape[d]) {
+    throw new Error(`tensor: ragged nesting: expected ${shape[d]} values on axis ${d}, got ${describe(values)}`)
+  }
+  let booleans = values.length > 0
+  for (const v of values as readonly NestedArray[]) booleans = flatten(v, shape, d + 1, out) && booleans
+  return booleans
+}
+
+const describe = (v: unknown): string =>
+  Array.isArray(v) ? `an array of ${v.length}` : v === null ? 'null' : `${typeof v} ${String(v)}`
+
+export const zeros = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 0, dtype)
+export const ones = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 1, dtype)
+export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, x.dtype)
+export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, x.dtype)
+
+/** The index along one axis of a shape, as int32. */
+export const iota = (shape: Shape, axis = 0): Tensor => build('iota', [], { shape: [...shape], axis })
+
+/** start, start + step, ... up to but not including stop; `arange(n)` counts from 0. int32 unless a value is fractional. */
+export function arange(start: number, stop?: number, step = 1, dtype?: DType): Tensor {
+  const [from, to] = stop === undefined ? [0, start] : [start, stop]
+  if (![from, to, step].every(Number.isFinite) || step === 0)
+    throw new Error(`arange: start ${from}, stop ${to} and step ${step} must be finite and the step not 0`)
+  const n = Math.max(0, Math.ceil((to - from) / step))
+  const type = dtype ?? ([from, step].every(Number.isInteger) ? 'int32' : 'float32')
+  return add(mul(astype(iota([n]), type), step), from)
+}
+
+/** `num` evenly spaced values from start to stop, both included. */
+export function linspace(start: number, stop: number, num: number, dtype: DType = 'float32'): Tensor {
+  if (!Number.isInteger(num) || num < 0) throw new Error(`linspace: num must be an integer >= 0, not ${num}`)
+  return add(mul(astype(iota([num]), dtype), num > 1 ? (stop - start) / (num - 1) : 0), start)
+}
+
+/** The identity matrix [n, m]. */
+export function eye(n: number, m = n, dtype: DType = 'float32'): Tensor {
+  return astype(equal(iota([n, m], 0), iota([n, m], 1)), dtype)
+}
+
+/** Integer classes [...] as rows [..., depth] of zeros with a one; out-of-range classes give zeros. */
+export function oneHot(classes: Tensor, depth: number, dtype: DType = 'float32'): Tensor {
+  const shape = [...classes.shape, depth]
+  const column = broadcastTo(reshape(asTensor(classes), [...classes.shape, 1]), shape)
+  return astype(equal(astype(column, promote(column.dtype, 'int32')), iota(shape, shape.length - 1)), dtype)
+}

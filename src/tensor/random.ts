@@ -1,0 +1,221 @@
+/**
+ * Random numbers from explicit keys. A key is a uint32 tensor [2]; every function is a pure expression of its key and
+ * the position in the result, by the block cipher Threefry-2x32-20 (Salmon et al., "Parallel random numbers: as easy as
+ * 1, 2, 3", SC 2011). Only exact operations are used, so a key gives the same bits on every device.
+ */
+
+import { type DType, isFloat } from '../graph/dtype.js'
+import { type Shape, sizeOf } from '../graph/shape.js'
+import { iota, tensor } from './create.js'
+import { add, astype, bitcast, bitwiseRightShift, div, less, mul, remainder, sqrt, sub, where } from './elementwise.js'
+import { argsort, take } from './indexing.js'
+import { at, broadcastTo, concat, reshape } from './movement.js'
+import { build, checkShape, full, Tensor } from './tensor.js'
+
+/** A key from a seed: an integer from 0 to 2^53 - 1. */
+export function key(seed: number): Tensor {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new Error(`random.key: the seed must be an integer from 0 to 2^53 - 1, not ${seed}`)
+  return tensor(new Uint32Array([Math.floor(seed / 2 ** 32), seed >>> 0]))
+}
+
+function checkKey(k: Tensor, shape: Shape = []): void {
+  checkShape('random', shape)
+  if (!(k instanceof Tensor) || k.dtype !== 'uint32' || k.ndim !== 1 || k.shape[0] !== 2) {
+    throw new Error('random: expects a key, a uint32 tensor [2] made by random.key(seed) or random.split(key)')
+  }
+}
+
+/** One word of the cipher's output for each position of a shape. */
+function cipher(k: Tensor, shape: Shape, word: 0 | 1): Tensor {
+  const part = (i: number): Tensor => broadcastTo(at(k, [i, i + 1]), [sizeOf(shape)])
+  const counter = astype(iota([sizeOf(shape)]), 'uint32')
+  return reshape(build('threefry', [part(0), part(1), full(counter.shape, 0, 'uint32'), counter], { word }), shape)
+}
+
+/** n new keys [n, 2], independent of each other and of the key they come from; take one with `.at(i)`. */
+export function split(k: Tensor, n = 2): Tensor {
+  checkKey(k, [n])
+  const words = ([0, 1] as const).map(word => reshape(cipher(k, [n], word), [n, 1]))
+  return concat(words, 1)
+}
+
+/** The key for step (or example, or layer) number `data`: a number, or an int32 or uint32 tensor of rank 0. */
+export function foldIn(k: Tensor, data: number | Tensor): Tensor {
+  checkKey(k)
+  const counter = reshape(astype(data instanceof Tensor ? data : full([], data, 'uint32'), 'uint32'), [1])
+  const one = full([1], 1, 'uint32')
+  const words = ([0, 1] as const).map(word => build('threefry', [at(k, [0, 1]), at(k, [1, 2]), one, counter], { word }))
+  return concat(words, 0)
+}
+
+/** Uniform 32-bit words. */
+export function bits(k: Tensor, shape: Shape): Tensor {
+  checkKey(k, shape)
+  return cipher(k, shape, 0)
+}
+
+export interface UniformOptions {
+  low?: number
+  high?: number
+  dtype?: DType
+}
+
+/** Uniform floats in [low, high): multiples of 2^-24 (float32) or 2^-53 (float64) before scaling. */
+export function uniform(
+  k: Tensor,
+  shape: Shape,
+  { low = 0, high = 1, dtype = 'float32' }: UniformOptions = {},
+): Tensor {
+  checkKey(k, shape)
+  if (!isFloat(dtype))
+    throw new Error(`random.uniform: dtype must be float32 or float64, not ${dtype}; see random.randint`)
+  if (!(low <= high) || !Number.isFinite(high - low))
+    throw new Error(`random.uniform: needs finite low <= high, got ${low} and ${high}`)
+  const upper = bits(k, shape)
+  if (dtype === 'float32') return scale(mul(astype(bitwiseRightShift(upper, 8), 'float32'), 2 ** -24), low, high)
+  const high26 = astype(bitwiseRightShift(upper, 6), 'float64')
+  const low27 = astype(bitwiseRightShift(cipher(k, shape, 1), 5), 'float64')
+  return scale(mul(add(mul(high26, 2 ** 27), low27), 2 ** -53), low, high)
+}
+
+/** In float64 and rounded once, so that a device that fuses the multiply-add gives the same bits. */
+function scale(u: Tensor, low: number, high: number): Tensor {
+  if (low === 0 && high === 1) return u
+  return astype(add(mul(astype(u, 'float64'), high - low), low), u.dtype)
+}
+
+/** true with probability p. */
+export function bernoulli(k: Tensor, shape: Shape, p = 0.5): Tensor {
+  if (!(p >= 0 && p <= 1)) throw new Error(`random.bernoulli: the probability must lie in [0, 1], not ${p}`)
+  return less(uniform(k, shape), p)
+}
+
+/** Integers in [low, high) as int32: a 32-bit word modulo the range, so no value is favoured by more than range / 2^32. */
+export function randint(k: Tensor, shape: Shape, low: number, high: number): Tensor {
+  if (
+    !Number.isInteger(low) ||
+    !Number.isInteger(high) ||
+    low >= high ||
+    high - low > 2 ** 32 ||
+    low < -(2 ** 31) ||
+    high > 2 ** 31
+  ) {
+    throw new Error(`random.randint: needs integers -2^31 <= low < high <= 2^31, got ${low} and ${high}`)
+  }
+  checkKey(k, shape)
+  const range = high - low
+  if (range === 2 ** 32) return bitcast(bits(k, shape), 'int32')
+  const wide = remainder(bits(k, shape), full([], range, 'uint32'))
+  return add(bitcast(wide, 'int32'), low)
+}
+
+/** 0 .. n - 1 in random order. */
+export function permutation(k: Tensor, n: number): Tensor {
+  checkKey(k, [n])
+  return argsort(bits(k, [n]))
+}
+
+/** The rows of x in random order. */
+export const shuffle = (k: Tensor, x: Tensor): Tensor => take(x, permutation(k, x.shape[0]))
+
+/** ln u for a float64 in (0, 1], by exact operations and division alone: |error| < 4e-16 relative to 1 + |ln u|. */
+function exactLog(u: Tensor): Tensor {
+  // u = 2^e * m with m in [2/3, 4/3): the exponent from the bits of the float32 nearest to u.
+  const word = bitcast(astype(mul(u, 1.5), 'float32'), 'int32')
+  const e = sub(bitwiseRightShift(word, 23), 127)
+  const m = mul(u, astype(bitcast(mul(sub(127, e), 1 << 23), 'float32'), 'float64'))
+  // ln m = 2 atanh(s), s = (m - 1) / (m + 1), |s| <= 1/5.
+  const s = div(sub(m, 1), add(m, 1))
+  const s2 = mul(s, s)
+  let series = full([], 1 / 25, 'float64')
+  for (let n = 23; n >= 1; n -= 2) series = add(mul(series, s2), 1 / n)
+  return add(mul(mul(s, 2), series), mul(astype(e, 'float64'), Math.LN2))
+}
+
+/** Coefficients of M. J. Wichura, "Algorithm AS 241: the percentage points of the normal distribution", 1988 (PPND16). */
+const wichura = {
+  central: [
+    [
+      2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457, 13731.693765509461125,
+      1971.5909503065514427, 133.14166789178437745, 3.387132872796366608,
+    ],
+    [
+      5226.495278852854561, 28729.085735721942674, 39307.89580009271061, 21213.794301586595867, 5394.1960214247511077,
+      687.1870074920579083, 42.313330701600911252, 1,
+    ],
+  ],
+  middle: [
+    [
+      7.7454501427834140764e-4, 0.0227238449892691845833, 0.24178072517745061177, 1.27045825245236838258,
+      3.64784832476320460504, 5.7694972214606914055, 4.6303378461565452959, 1.42343711074968357734,
+    ],
+    [
+      1.05075007164441684324e-9, 5.475938084995344946e-4, 0.0151986665636164571966, 0.14810397642748007459,
+      0.68976733498510000455, 1.6763848301838038494, 2.05319162663775882187, 1,
+    ],
+  ],
+  tail: [
+    [
+      2.01033439929228813265e-7, 2.71155556874348757815e-5, 0.0012426609473880784386, 0.026532189526576123093,
+      0.29656057182850489123, 1.7848265399172913358, 5.4637849111641143699, 6.6579046435011037772,
+    ],
+    [
+      2.04426310338993978564e-15, 1.4215117583164458887e-7, 1.8463183175100546818e-5, 7.868691311456132591e-4,
+      0.0148753612908506148525, 0.13692988092273580531, 0.59983220655588793769, 1,
+    ],
+  ],
+} as const
+
+const horner = (x: Tensor, coefficients: readonly number[]): Tensor =>
+  coefficients.slice(1).reduce((acc: Tensor, c) => add(mul(acc, x), c), full([], coefficients[0], 'float64'))
+const rational = (x: Tensor, [p, q]: readonly (readonly number[])[]): Tensor => div(horner(x, p), horner(x, q))
+
+/** The normal quantile Φ⁻¹ of a float64 in (0, 1). */
+function normalQuantile(p: Tensor): Tensor {
+  const q = sub(p, 0.5)
+  const inner = mul(q, rational(sub(0.180625, mul(q, q)), wichura.central))
+  const lower = less(q, 0)
+  const r = sqrt(mul(exactLog(where(lower, p, sub(1, p))), -1))
+  const outer = where(less(5, r), rational(sub(r, 5), wichura.tail), rational(sub(r, 1.6), wichura.middle))
+  return where(less(mul(q, q), 0.180625), inner, where(lower, mul(outer, -1), outer))
+}
+
+/** Uniform float64 in the open interval (0, 1). */
+const openUniform = (k: Tensor, shape: Shape): Tensor =>
+  add(mul(uniform(k, shape, { dtype: 'float64' }), 1 - 2 ** -52), 2 ** -54)
+
+/** Standard normal values, by the inverse distribution function in float64. */
+export function normal(k: Tensor, shape: Shape, dtype: DType = 'float32'): Tensor {
+  checkKey(k, shape)
+  return astype(normalQuantile(openUniform(k, shape)), dtype)
+}
+
+/** Standard normal values restricted to [low, high]. */
+export function truncatedNormal(
+  k: Tensor,
+  shape: Shape,
+  { low = -2, high = 2, dtype = 'float32' }: UniformOptions = {},
+): Tensor {
+  if (!(low < high)) throw new Error(`random.truncatedNormal: needs low < high, got ${low} and ${high}`)
+  checkKey(k, shape)
+  const [from, to] = [normalCdf(low), normalCdf(high)]
+  return astype(normalQuantile(add(mul(openUniform(k, shape), to - from), from)), dtype)
+}
+
+/** Φ(x) = ½ erfc(-x/√2) by the series of erf, or by its continued fraction in the tails. */
+function normalCdf(x: number): number {
+  if (Math.abs(x) > 3) {
+    let fraction = 0
+    for (let n = 200; n >= 1; n--) fraction = n / (Math.abs(x) + fraction)
+    const tail = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI) / (Math.abs(x) + fraction)
+    return x > 0 ? 1 - tail : tail
+  }
+  let term = x
+  let total = x
+  for (let n = 1; n < 200; n++) {
+    term *= (x * x) / (2 * n + 1)
+    total += term
+  }
+  return 0.5 + (total * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI)
+}

@@ -1,0 +1,126 @@
+/**
+ * The Tensor: a handle on an expression. Nothing is computed until values are asked for with `data`, `array`, `item` or
+ * `realize`. Operations are functions in the files beside this one; methods.ts offers them as methods too.
+ */
+
+import { type DType, type TypedArray, toDType } from '../graph/dtype.js'
+import { type Attrs, type Node, type Primitive, resolve } from '../graph/node.js'
+import { apply } from '../graph/primitives.js'
+import { formatShape, type Shape, sameShape, sizeOf } from '../graph/shape.js'
+import { freeStorage, readStorage, realize as realizeNodes } from '../runtime/realize.js'
+
+/** What operations accept: a tensor, or a number or boolean that takes on the other operand's dtype. */
+export type TensorLike = Tensor | number | boolean
+export type NestedArray = number | boolean | readonly NestedArray[]
+
+export class Tensor {
+  #node: Node
+
+  constructor(node: Node) {
+    this.#node = node
+  }
+
+  /** The expression that this tensor stands for: a leaf once its values have been computed. */
+  get node(): Node {
+    this.#node = resolve(this.#node)
+    return this.#node
+  }
+  get shape(): Shape {
+    return this.#node.shape
+  }
+  get dtype(): DType {
+    return this.#node.dtype
+  }
+  get ndim(): number {
+    return this.#node.shape.length
+  }
+  get size(): number {
+    return sizeOf(this.#node.shape)
+  }
+
+  /** Makes this handle stand for another tensor of the same shape and dtype: how optimisers update a model's leaves. */
+  assign(value: Tensor): this {
+    if (!sameShape(value.shape, this.shape) || value.dtype !== this.dtype) {
+      throw new Error(
+        `assign: ${value.dtype}${formatShape(value.shape)} cannot replace ${this.dtype}${formatShape(this.shape)}`,
+      )
+    }
+    this.#node = value.node
+    return this
+  }
+
+  /** Computes the values and keeps them on the device. */
+  async realize(): Promise<this> {
+    await realizeNodes([this.node])
+    return this
+  }
+
+  /** The values in row-major order. */
+  async data(): Promise<TypedArray> {
+    await realizeNodes([this.node])
+    const leaf = this.node
+    if (leaf.op !== 'input') throw new Error(`data: ${leaf.label} was not realized`)
+    return readStorage(leaf)
+  }
+
+  /** The values as nested arrays; a bare number (or boolean) for rank 0. */
+  async array(): Promise<NestedArray> {
+    const data = await this.data()
+    const { shape, dtype } = this
+    const nest = (d: number, offset: number): NestedArray => {
+      if (d === shape.length) return dtype === 'bool' ? data[offset] === 1 : data[offset]
+      const step = sizeOf(shape.slice(d + 1))
+      return Array.from({ length: shape[d] }, (_, i) => nest(d + 1, offset + i * step))
+    }
+    return nest(0, 0)
+  }
+
+  /** The value of a tensor with one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1)
+      throw new Error(`item: needs exactly one element, not shape ${formatShape(this.shape)}; reduce or slice first`)
+    return (await this.data())[0]
+  }
+
+  /** Frees the values now instead of when the garbage collector finds out; reading them afterwards is an error. */
+  dispose(): void {
+    const node = this.node
+    if (node.op === 'input') freeStorage(node.attrs.storage, 'was disposed of')
+  }
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  toString(): string {
+    return `Tensor(${this.dtype}${formatShape(this.shape)} ${this.node.op})`
+  }
+}
+
+/** The expression `op(inputs)` as a tensor: how operations are made of primitives. */
+export function build<P extends Primitive>(op: P, inputs: readonly Tensor[], attrs: Attrs[P]): Tensor {
+  return new Tensor(
+    apply(
+      op,
+      inputs.map(t => t.node),
+      attrs,
+    ),
+  )
+}
+
+/** A tensor with one value everywhere. */
+export function full(shape: Shape, value: number | boolean, dtype: DType = 'float32'): Tensor {
+  checkShape('full', shape)
+  return build('constant', [], { value: toDType(Number(value), dtype), shape: [...shape], dtype })
+}
+
+export function checkShape(op: string, shape: Shape): void {
+  const ok = Array.isArray(shape) && shape.every(n => Number.isInteger(n) && n >= 0)
+  if (!ok) throw new Error(`${op}: a shape is a list of integers >= 0, not ${JSON.stringify(shape)}`)
+}
+
+/** The operand itself, or a number as a rank-0 tensor of the dtype given. */
+export function asTensor(x: TensorLike, dtype: DType = 'float32'): Tensor {
+  if (x instanceof Tensor) return x
+  if (typeof x === 'number' || typeof x === 'boolean') return full([], x, dtype)
+  throw new Error(`expected a tensor or a number, got ${x === null ? 'null' : typeof x}; make one with tensor(...)`)
+}
