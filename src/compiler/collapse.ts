@@ -37,19 +37,21 @@ export function collapse(kernel: LoopKernel): LoopKernel {
     return to === undefined ? zero : axisIndex(to, merged[to].size)
   })
 
-  const rewrite = rewriter(new ExprTable(), index =>
+  const rewrite = mapIndices(new ExprTable(), index =>
     substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
   )
   const isOuter = (m: { kind: string }): boolean => m.kind !== 'inner'
   const axes = merged.filter(isOuter).map(m => m.size)
   const ofKind = (k: string): number[] => merged.flatMap((m, i) => (m.kind === k ? [i] : []))
   const { reduce } = kernel
+  const inner = merged.filter(m => !isOuter(m)).map(m => m.size)
   return {
     ...kernel,
     axes,
     reduce: reduce && {
       ...reduce,
-      axes: merged.filter(m => !isOuter(m)).map(m => m.size),
+      // A reduction keeps a loop, so that devices need not know one without.
+      axes: inner.length ? inner : [1],
       body: rewrite(reduce.body),
       contraction: contraction && {
         left: rewrite(contraction.left),
@@ -70,8 +72,16 @@ function mergeable(index: Index, a: number, b: number, size: number): boolean {
   return index.terms.every(({ atom }) => !('of' in atom) || mergeable(atom.of, a, b, size))
 }
 
-/** A function that copies expressions into a table with every index replaced. */
-function rewriter(exprs: ExprTable, mapIndex: (index: Index) => Index): (e: Expr) => Expr {
+/**
+ * A function that copies expressions into a table with every index replaced, every load under further conditions, and
+ * the reduction's result, if given, read as another expression.
+ */
+export function mapIndices(
+  exprs: ExprTable,
+  mapIndex: (index: Index) => Index,
+  further: readonly Condition[] = [],
+  reduced?: Expr,
+): (e: Expr) => Expr {
   const done = new Map<Expr, Expr>()
   const index = (i: Index): Index =>
     mapIndex(substitute(i, atom => (atom.kind === 'value' ? valueIndex(rewrite(atom.value), atom.high) : undefined)))
@@ -86,9 +96,9 @@ function rewriter(exprs: ExprTable, mapIndex: (index: Index) => Index): (e: Expr
       case 'inside':
         return exprs.inside(conditions(e.conditions))
       case 'load':
-        return exprs.load(e.buffer, e.type, index(e.index), conditions(e.conditions))
+        return exprs.load(e.buffer, e.type, index(e.index), [...conditions(e.conditions), ...further])
       case 'reduced':
-        return exprs.reduced(e.type, [])
+        return reduced ?? exprs.reduced(e.type, [])
     }
   }
   const rewrite = (e: Expr): Expr => {

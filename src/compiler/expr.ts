@@ -7,11 +7,14 @@ import type { DType } from '../graph/dtype.js'
 import type { BinaryOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { axesOf, type Condition, type Index, printIndex } from './affine.js'
 
-export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast'
+/** `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. */
+export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast' | 'fma'
+/** What a scalar may be; int64 exists only within a device's expansion of float64 functions. */
+export type ScalarType = DType | 'int64'
 
 interface Common {
   readonly id: number
-  readonly type: DType
+  readonly type: ScalarType
   /** The loop axes that the value depends on. */
   readonly axes: ReadonlySet<number>
 }
@@ -47,7 +50,7 @@ export class ExprTable {
     return made
   }
 
-  constant(value: number, type: DType): Expr {
+  constant(value: number, type: ScalarType): Expr {
     const key = `c${Object.is(value, -0) ? '-0' : value}:${type}`
     return this.#intern(key, id => ({ id, op: 'constant', type, value, axes: new Set() }))
   }
@@ -64,18 +67,18 @@ export class ExprTable {
     return this.#intern(`g${conditionKey(conditions)}`, id => ({ id, op: 'inside', type: 'bool', conditions, axes }))
   }
 
-  load(buffer: number, type: DType, index: Index, conditions: readonly Condition[]): Expr {
+  load(buffer: number, type: ScalarType, index: Index, conditions: readonly Condition[]): Expr {
     const axes = axesOf(index)
     for (const c of conditions) axesOf(c.index, axes)
     const key = `l${buffer}:${index.key}?${conditionKey(conditions)}`
     return this.#intern(key, id => ({ id, op: 'load', type, buffer, index, conditions, axes }))
   }
 
-  reduced(type: DType, axes: readonly number[]): Expr {
+  reduced(type: ScalarType, axes: readonly number[]): Expr {
     return this.#intern('r', id => ({ id, op: 'reduced', type, axes: new Set(axes) }))
   }
 
-  operation(op: ScalarOp, type: DType, ...args: Expr[]): Expr {
+  operation(op: ScalarOp, type: ScalarType, ...args: Expr[]): Expr {
     const axes = new Set(args.flatMap(a => [...a.axes]))
     return this.#intern(`${op}:${type}(${args.map(a => a.id).join()})`, id => ({ id, op, type, args, axes }))
   }

@@ -100,7 +100,7 @@ export class Lowering {
         )
       case 'permute': {
         const source = new Array<Index>(indices.length)
-        node.attrs.axes.forEach((d, i) => (source[d] = indices[i]))
+        for (const [i, d] of node.attrs.axes.entries()) source[d] = indices[i]
         return this.element(x, source, conditions)
       }
       case 'slice':

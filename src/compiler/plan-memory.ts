@@ -12,13 +12,27 @@ export interface MemoryPlan {
   readonly lowerBound: number
 }
 
-export function planMemory({ buffers, kernels }: Schedule, alignment: number, slack = 0): MemoryPlan {
+/**
+ * @param scratch buffers that live during one kernel only, beside those that kernels read and write
+ * @param alignment of every offset, in bytes
+ * @param slack bytes that every buffer needs beyond its elements
+ */
+export function planMemory(
+  { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
+  scratch: readonly { readonly buffer: number; readonly kernel: number }[],
+  alignment: number,
+  slack: number,
+): MemoryPlan {
   const first = new Map<number, number>()
   const last = new Map<number, number>()
   kernels.forEach((kernel, step) => {
     for (const b of bufferWrites(kernel)) if (!first.has(b)) first.set(b, step)
     for (const b of [...bufferWrites(kernel), ...bufferReads(kernel, walkExprs)]) last.set(b, step)
   })
+  for (const { buffer, kernel } of scratch) {
+    first.set(buffer, kernel)
+    last.set(buffer, kernel)
+  }
   const bytes = (b: number): number =>
     Math.ceil((buffers[b].size * dtypes[buffers[b].dtype].bytes + slack) / alignment) * alignment
   const temporaries = [...first.keys()].filter(b => buffers[b].role === 'temporary')

@@ -3,7 +3,7 @@
  * disappear, movement of movement becomes one. Everything else is left to the compiler.
  */
 
-import { type DType, toDType } from './dtype.js'
+import { type DType, isFloat, toDType } from './dtype.js'
 import { type Attrs, makeNode, type Node, type Primitive } from './node.js'
 import { type Shape, sameShape, sizeOf } from './shape.js'
 
@@ -26,6 +26,12 @@ const isValue = (node: Node, value: number): boolean => isConstant(node) && Obje
 
 const movement: ReadonlySet<Primitive> = new Set<Primitive>(['reshape', 'expand', 'permute', 'slice', 'flip'])
 
+/** Primitives whose nodes differentiation finds by themselves. */
+const identities: ReadonlySet<Primitive> = new Set<Primitive>(['variable', 'barrier', 'custom'])
+
+/** Primitives that give zeros for an operand without elements. */
+const fromNothing: ReadonlySet<Primitive> = new Set<Primitive>(['sum', 'pad', 'matmul', 'conv', 'scatterAdd'])
+
 /** A smaller expression equal to `op(inputs)`, or undefined. */
 export function simplify<P extends Primitive>(
   op: P,
@@ -39,8 +45,12 @@ export function simplify<P extends Primitive>(
   if (fold && inputs.every(isConstant)) {
     // Products of int32 beyond 2^53 would not wrap exactly.
     const value = fold(...inputs.map(n => n.attrs.value))
-    if (Math.abs(value) < 2 ** 53 || dtype.startsWith('float')) return constant(value, shape, dtype)
+    if (Math.abs(value) < 2 ** 53 || isFloat(dtype)) return constant(value, shape, dtype)
   }
+  // Nothing to compute, and nothing to compute it from.
+  if (a && sizeOf(shape) === 0 && !identities.has(op)) return constant(0, shape, dtype)
+  if (fromNothing.has(op) && inputs.some(n => sizeOf(n.shape) === 0)) return constant(0, shape, dtype)
+  if (op === 'gather' && sizeOf(a.shape) === 0) return constant(isFloat(dtype) ? Number.NaN : 0, shape, dtype)
   if (movement.has(op) && isConstant(a)) return constant(a.attrs.value, shape, dtype)
   switch (op) {
     case 'add':
@@ -55,7 +65,10 @@ export function simplify<P extends Primitive>(
       return a.op === 'neg' ? a.inputs[0] : undefined
     case 'cast':
       if (a.dtype === dtype) return a
-      return isConstant(a) && Number.isFinite(a.attrs.value) ? constant(a.attrs.value, shape, dtype) : undefined
+      // What an integer dtype does not hold is left to the device.
+      return isConstant(a) && (isFloat(dtype) || (Math.abs(a.attrs.value) < 2 ** 31 && a.attrs.value >= 0))
+        ? constant(a.attrs.value, shape, dtype)
+        : undefined
     case 'reshape':
       if (sameShape(a.shape, shape)) return a
       return a.op === 'reshape' ? reshape(a.inputs[0], shape) : undefined
@@ -78,7 +91,7 @@ export function simplify<P extends Primitive>(
       return (attrs as Attrs['flip']).axes.every(d => shape[d] <= 1) ? a : undefined
     case 'sum':
       if (sizeOf(shape) === sizeOf(a.shape)) return a
-      return isConstant(a) && dtype.startsWith('float')
+      return isConstant(a) && isFloat(dtype)
         ? constant((a.attrs.value * sizeOf(a.shape)) / Math.max(1, sizeOf(shape)), shape, dtype)
         : undefined
     case 'max':

@@ -2,7 +2,7 @@
 
 import { type DType, dtypeOf, dtypes, type HostArray, promote, type TypedArray, toDType } from '../graph/dtype.js'
 import { inputNode } from '../graph/node.js'
-import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
+import { formatShape, normalizeAxis, type Shape, sizeOf } from '../graph/shape.js'
 import { add, astype, equal, mul } from './elementwise.js'
 import { broadcastTo, reshape } from './movement.js'
 import { asTensor, build, checkShape, full, type NestedArray, Tensor } from './tensor.js'
@@ -50,7 +50,7 @@ export function tensor(values: NestedArray | TypedArray | HostArray, options: Te
   const to = options.dtype ?? dtype
   if (!(to in dtypes)) throw new Error(`tensor: unknown dtype ${to}; one of ${Object.keys(dtypes).join(', ')}`)
   const host = new dtypes[to].array(source.length)
-  if (to === dtype) host.set(source)
+  if (to === dtype && to !== 'bool') host.set(source)
   else for (let i = 0; i < host.length; i++) host[i] = toDType(source[i], to)
   return new Tensor(inputNode({ host }, shape, to))
 }
@@ -89,7 +89,10 @@ export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, x.dtype)
 export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, x.dtype)
 
 /** The index along one axis of a shape, as int32. */
-export const iota = (shape: Shape, axis = 0): Tensor => build('iota', [], { shape: [...shape], axis })
+export function iota(shape: Shape, axis = 0): Tensor {
+  checkShape('iota', shape)
+  return build('iota', [], { shape: [...shape], axis: normalizeAxis('iota', axis, shape.length) })
+}
 
 /** start, start + step, ... up to but not including stop; `arange(n)` counts from 0. int32 unless a value is fractional. */
 export function arange(start: number, stop?: number, step = 1, dtype?: DType): Tensor {

@@ -81,6 +81,8 @@ export function pow(a: TensorLike, b: TensorLike): Tensor {
 }
 
 export const neg = unary('neg')
+/** The values in the opposite order: -x, and for integers -x - 1, which has no overflow. */
+export const opposite = (x: Tensor): Tensor => (isFloat(x.dtype) ? neg(x) : bitwiseInvert(x))
 export const abs = unary('abs')
 /** -1, 0 or 1. */
 export const sign = unary('sign')

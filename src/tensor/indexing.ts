@@ -2,7 +2,7 @@
 
 import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
-import { add, astype, mul } from './elementwise.js'
+import { add, astype, mul, opposite } from './elementwise.js'
 import { moveaxis, permuteDims, reshape } from './movement.js'
 import { build, Tensor } from './tensor.js'
 
@@ -72,7 +72,7 @@ export function argsort(
   { axis = -1, descending = false }: { axis?: number; descending?: boolean } = {},
 ): Tensor {
   const d = normalizeAxis('argsort', axis, x.ndim)
-  const keys = moveaxis(descending ? mul(x, -1) : x, d, -1)
+  const keys = moveaxis(descending ? opposite(x) : x, d, -1)
   return moveaxis(build('argsort', [keys], {}), -1, d)
 }
 

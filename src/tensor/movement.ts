@@ -78,7 +78,7 @@ export type Index = number | null | '...' | readonly (number | null)[]
  * @throws if a position is out of range, there are too many entries or a step is 0.
  * @example x.at(0, [1, null], '...', [null, null, -1]) // x[0, 1:, ..., ::-1]
  */
-export function at(x: Tensor, ...index: readonly Index[]): Tensor {
+export function at(x: Tensor, ...index: Index[]): Tensor {
   const named = index.filter(i => i !== null && i !== '...').length
   const ellipses = index.filter(i => i === '...').length
   if (ellipses > 1) throw new Error(`at: '...' may be used once, not ${ellipses} times`)
@@ -234,11 +234,12 @@ export function split(x: Tensor, sections: number | readonly number[], axis = 0)
 }
 
 /** Elements on and below the k-th diagonal of the last two axes; zeros above. */
-export const tril = (x: Tensor, k = 0): Tensor => where(belowDiagonal(x, k), x, 0)
+export const tril = (x: Tensor, k = 0): Tensor => where(belowDiagonal('tril', x, k), x, 0)
 /** Elements on and above the k-th diagonal; zeros below. */
-export const triu = (x: Tensor, k = 0): Tensor => where(belowDiagonal(x, k - 1), 0, x)
+export const triu = (x: Tensor, k = 0): Tensor => where(belowDiagonal('triu', x, k - 1), 0, x)
 
-function belowDiagonal(x: Tensor, k: number): Tensor {
+function belowDiagonal(op: string, x: Tensor, k: number): Tensor {
+  if (x.ndim < 2) throw new Error(`${op}: needs rank 2 or more, not ${formatShape(x.shape)}`)
   const shape = x.shape.slice(-2)
   return lessEqual(iota(shape, 1), add(iota(shape, 0), k))
 }

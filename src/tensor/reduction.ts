@@ -11,11 +11,13 @@ import {
   equal,
   exp,
   isfinite,
+  isnan,
   log,
   logicalNot,
+  logicalOr,
   mul,
-  neg,
   notEqual,
+  opposite,
   sqrt,
   sub,
   where,
@@ -48,7 +50,7 @@ const numeric = (x: Tensor): Tensor => (x.dtype === 'bool' ? astype(x, 'int32') 
 export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('sum', numeric(x), options)
 /** The largest element; a gradient is shared equally among ties. */
 export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('max', numeric(x), options)
-export const min = (x: Tensor, options: ReduceOptions = {}): Tensor => neg(max(neg(numeric(x)), options))
+export const min = (x: Tensor, options: ReduceOptions = {}): Tensor => opposite(max(opposite(numeric(x)), options))
 
 const count = (x: Tensor, { axis }: ReduceOptions): number =>
   normalizeAxes('mean', axis, x.ndim).reduce((n, d) => n * x.shape[d], 1)
@@ -84,10 +86,10 @@ export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
 }
 
 const truth = (x: Tensor): Tensor => astype(notEqual(x, 0), 'int32')
-export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => notEqual(max(truth(x), options), 0)
+export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => notEqual(sum(truth(x), options), 0)
 export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => logicalNot(any(equal(x, 0), options))
 
-/** The position of the first largest element along an axis (of the flattened tensor by default), as int32. */
+/** The position of the first largest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
 export function argmax(x: Tensor, { axis, keepdims }: { axis?: number; keepdims?: boolean } = {}): Tensor {
   if (axis === undefined) {
     const flat = argmax(reshape(x, [x.size]), { axis: 0 })
@@ -100,11 +102,11 @@ export function argmax(x: Tensor, { axis, keepdims }: { axis?: number; keepdims?
   }
   const d = normalizeAxis('argmax', axis, x.ndim)
   const values = numeric(x)
-  const isTop = equal(values, max(values, { axis: d, keepdims: true }))
+  const isTop = logicalOr(equal(values, max(values, { axis: d, keepdims: true })), isnan(values))
   const fromEnd = sub(x.shape[d] - 1, iota(x.shape, d))
   return sub(x.shape[d] - 1, max(where(isTop, fromEnd, 0), { axis: d, keepdims }))
 }
 export const argmin = (x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor =>
-  argmax(neg(numeric(x)), options)
+  argmax(opposite(numeric(x)), options)
 
 export const l1Norm = (x: Tensor, options: ReduceOptions = {}): Tensor => sum(abs(x), options)

@@ -44,7 +44,7 @@ export function bitcast(x: number, from: keyof typeof views, to: keyof typeof vi
 
 /** Float to integer: truncated, kept within the type, NaN to 0. */
 export function toInteger(x: number, low: number, high: number): number {
-  return x !== x ? 0 : Math.min(high, Math.max(low, Math.trunc(x)))
+  return Number.isNaN(x) ? 0 : Math.min(high, Math.max(low, Math.trunc(x)))
 }
 
 /** Stable ascending order of one row, NaN last. */
@@ -53,8 +53,8 @@ export function argsort(keys: ArrayLike<number>, offset: number, length: number)
   return order.sort((i, j) => {
     const a = keys[offset + i]
     const b = keys[offset + j]
-    if (a !== a) return b !== b ? i - j : 1
-    if (b !== b) return -1
+    if (Number.isNaN(a)) return Number.isNaN(b) ? i - j : 1
+    if (Number.isNaN(b)) return -1
     return a - b || i - j
   })
 }

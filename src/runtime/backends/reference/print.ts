@@ -57,7 +57,8 @@ const calls = {
 
 function operationText({ op, type, args }: Operation): string {
   const [a, b, c] = args.map(e => `e${e.id}`)
-  const [operand] = args
+  const from = args[0].type
+  if (type === 'int64' || from === 'int64') throw new Error('reference: int64 is for the expansions of other devices')
   switch (op) {
     case 'neg':
       return wrap(type, `-${a}`)
@@ -83,12 +84,14 @@ function operationText({ op, type, args }: Operation): string {
       return `${a} === ${b} ? 1 : 0`
     case 'select':
       return `${a} ? ${b} : ${c}`
+    case 'fma':
+      return `${a} * ${b} + ${c}`
     case 'bitcast':
-      return `bitcast(${a}, '${operand.type}', '${type}')`
+      return `bitcast(${a}, '${from}', '${type}')`
     case 'cast':
       if (type === 'bool') return `${a} !== 0 ? 1 : 0`
       if (type === 'float32') return `Math.fround(${a})`
-      if (isFloat(type) || !isFloat(operand.type)) return wrap(type, a)
+      if (isFloat(type) || !isFloat(from)) return wrap(type, a)
       return type === 'int32' ? `toInteger(${a}, -2147483648, 2147483647)` : `toInteger(${a}, 0, 4294967295)`
     case 'add':
     case 'sub':

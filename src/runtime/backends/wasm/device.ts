@@ -1,2 +1,199 @@
-import type { Device, DeviceOptions } from '../../device.js'
-export const wasmDevice = (_: DeviceOptions): Promise<Device> => Promise.reject(new Error('wasm: not yet'))
+/**
+ * The CPU device: programs of fused kernels in WebAssembly SIMD over one linear memory, run by several threads where
+ * memory can be shared. Code is generated in program.ts; this file owns memory, threads and instances.
+ */
+
+import type { Schedule } from '../../../compiler/kernel.js'
+import { printKernel } from '../../../compiler/kernel.js'
+import { planMemory } from '../../../compiler/plan-memory.js'
+import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
+import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
+import { argsort } from '../reference/functions.js'
+import { encodeModule, Func } from './assembler.js'
+import { Heap } from './heap.js'
+import { guardBytes } from './loops.js'
+import { buildProgram, control, sortTypes } from './program.js'
+import { Threads } from './threads.js'
+
+interface WasmBuffer extends Buffer {
+  readonly address: number
+}
+
+/** The start of memory: zeros that guarded loads read, then the control block, then the workers' job block. */
+const layout = { control: 256, job: 256 + control.bytes, reserved: 1024 } as const
+const alignment = 64
+
+const bytesOf = (dtype: DType, size: number): number => dtypes[dtype].bytes * size
+
+/** Frees programs whose plan is garbage: their module in the workers and their table. */
+const programFinalizer = new FinalizationRegistry<() => void>(release => release())
+
+class WasmDevice implements Device {
+  readonly name = 'wasm'
+  readonly threads: number
+  readonly relaxed: boolean
+  readonly #heap: Heap
+  readonly #workers: Threads
+  #arena = { address: 0, bytes: 0 }
+  #programs = 0
+  #closed = false
+
+  constructor(heap: Heap, workers: Threads, threads: number, relaxed: boolean) {
+    this.#heap = heap
+    this.#workers = workers
+    this.threads = threads
+    this.relaxed = relaxed
+  }
+
+  get description(): string {
+    return `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}, ${this.threads} thread${this.threads === 1 ? '' : 's'}`
+  }
+  get bytesInUse(): number {
+    return this.#heap.bytesInUse
+  }
+
+  compile(schedule: Schedule): Executable {
+    const { memory, maximum } = this.#heap
+    const shared = this.threads > 1
+    const program = buildProgram(schedule, {
+      threads: this.threads,
+      relaxed: this.relaxed,
+      memory: { initial: 1, maximum, shared },
+      control: layout.control,
+    })
+    const { buffers, tableLength } = program
+    const plan = planMemory({ buffers, kernels: schedule.kernels }, program.scratch, alignment, guardBytes)
+    const module = new WebAssembly.Module(program.module)
+    const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort } })
+    const run = instance.exports.run as (thread: number, table: number) => void
+    const id = this.#programs++
+    this.#workers.post(id, module)
+    const table = this.#heap.allocate(4 * tableLength)
+    const executable: Executable = {
+      run: (leaves, results) => {
+        if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
+        this.#reserveArena(plan.arenaBytes)
+        const words = new Uint32Array(memory.buffer, table, tableLength)
+        words.fill(0, buffers.length)
+        plan.offsets.forEach((offset, b) => {
+          if (offset !== undefined) words[b] = this.#arena.address + offset
+        })
+        schedule.leaves.forEach((b, i) => (words[b] = (leaves[i] as WasmBuffer).address))
+        schedule.results.forEach((b, i) => (words[b] = (results[i] as WasmBuffer).address))
+        this.#workers.announce(id, table)
+        run(0, table)
+      },
+      print: () => schedule.kernels.map(printKernel).join('\n\n'),
+    }
+    const heap = this.#heap
+    const workers = this.#workers
+    programFinalizer.register(executable, () => {
+      heap.free(table, 4 * tableLength)
+      workers.post(id, undefined)
+    })
+    return executable
+  }
+
+  /** One arena serves all programs: they run one after another. */
+  #reserveArena(bytes: number): void {
+    if (bytes <= this.#arena.bytes) return
+    if (this.#arena.bytes > 0) this.#heap.free(this.#arena.address, this.#arena.bytes)
+    this.#arena = { address: 0, bytes: 0 }
+    this.#arena = { address: this.#heap.allocate(bytes), bytes }
+  }
+
+  readonly #sort = (input: number, output: number, rows: number, length: number, type: number): void => {
+    const dtype = sortTypes[type]
+    const { buffer } = this.#heap.memory
+    const keys = this.#view(dtype, input >>> 0, rows * length)
+    const order = new Int32Array(buffer, output >>> 0, rows * length)
+    for (let r = 0; r < rows; r++) order.set(argsort(keys, r * length, length), r * length)
+  }
+
+  #view(dtype: DType, address: number, size: number): TypedArray {
+    const { buffer } = this.#heap.memory
+    switch (dtype) {
+      case 'float32':
+        return new Float32Array(buffer, address, size)
+      case 'float64':
+        return new Float64Array(buffer, address, size)
+      case 'int32':
+        return new Int32Array(buffer, address, size)
+      case 'uint32':
+        return new Uint32Array(buffer, address, size)
+      case 'bool':
+        return new Uint8Array(buffer, address, size)
+    }
+  }
+
+  allocate(dtype: DType, size: number): WasmBuffer {
+    return { device: this, dtype, size, address: this.#heap.allocate(bytesOf(dtype, size)) }
+  }
+
+  upload(data: TypedArray, dtype: DType): Buffer {
+    const buffer = this.allocate(dtype, data.length)
+    this.#view(dtype, buffer.address, data.length).set(data)
+    return buffer
+  }
+
+  async read(buffer: Buffer): Promise<TypedArray> {
+    const copy = new dtypes[buffer.dtype].array(buffer.size)
+    copy.set(this.#view(buffer.dtype, (buffer as WasmBuffer).address, buffer.size))
+    return copy
+  }
+
+  free(buffer: Buffer): void {
+    this.#heap.free((buffer as WasmBuffer).address, bytesOf(buffer.dtype, buffer.size))
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#workers.stop()
+  }
+}
+
+/** Whether an instruction exists: a module that uses it is valid. */
+function supports(emit: (f: Func) => void): boolean {
+  const f = new Func('probe', [])
+  emit(f)
+  const memory = { initial: 1, maximum: 1, shared: false }
+  return WebAssembly.validate(encodeModule({ imports: [], functions: [f], exports: [], memory, globals: 0 }))
+}
+
+const zeros = new Uint8Array(16)
+const hasSimd = (): boolean => supports(f => f.v128(zeros).v128(zeros).op('f32x4.add', 'drop'))
+const hasRelaxedSimd = (): boolean =>
+  supports(f => f.v128(zeros).v128(zeros).v128(zeros).op('f32x4.relaxed_madd', 'drop'))
+
+const relaxedFlag = '--experimental-wasm-relaxed-simd'
+
+/** Node's version, or undefined elsewhere. */
+const nodeVersion = (): string | undefined =>
+  (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node
+
+/** Turns relaxed SIMD on where Node has it behind a flag; returns the flags that workers need too. */
+async function enableRelaxedSimd(): Promise<string[]> {
+  if (hasRelaxedSimd() || !nodeVersion()) return []
+  const v8 = await import('node:v8')
+  v8.setFlagsFromString(relaxedFlag)
+  return [relaxedFlag]
+}
+
+/** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
+async function defaultThreads(): Promise<number> {
+  if (!nodeVersion()) return 1
+  const os = await import('node:os')
+  return Math.min(os.availableParallelism(), 16)
+}
+
+export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
+  if (!hasSimd())
+    throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
+  if (threads !== undefined && threads > 1 && !nodeVersion())
+    throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
+  const flags = await enableRelaxedSimd()
+  const count = threads ?? (await defaultThreads())
+  const heap = new Heap(layout.reserved, count > 1)
+  const workers = await Threads.start(count - 1, heap.memory, layout.job, flags)
+  return new WasmDevice(heap, workers, count, hasRelaxedSimd())
+}

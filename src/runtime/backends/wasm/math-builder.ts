@@ -1,0 +1,150 @@
+/**
+ * Short names for the scalar operations of one floating type, with its integer twin of the same width. Expansions are
+ * written once over it, for float32 with int32 and for float64 with int64. It knows no function; those are in math-*.ts.
+ */
+
+import type { Expr, ExprTable } from '../../../compiler/expr.js'
+import { toDType } from '../../../graph/dtype.js'
+
+export type Float = 'float32' | 'float64'
+/** A constant of each precision. */
+export type Each<T> = Readonly<Record<Float, T>>
+
+const formats = {
+  float32: { int: 'int32', bits: 23, bias: 127 },
+  float64: { int: 'int64', bits: 52, bias: 1023 },
+} as const
+
+export class Builder {
+  readonly exprs: ExprTable
+  readonly type: Float
+  /** Bits of the fraction, and the bias of the exponent. */
+  readonly bits: number
+  readonly bias: number
+  /** 1.5 * 2^bits: of `x + magic`, the low bits are x rounded to an integer. */
+  readonly magic: number
+  /** The bits of 1 and of magic. */
+  readonly oneBits: number
+  readonly magicBits: number
+  /** The smallest normal number. */
+  readonly tiny: number
+  readonly #int: 'int32' | 'int64'
+
+  constructor(exprs: ExprTable, type: Float) {
+    const { int, bits, bias } = formats[type]
+    this.exprs = exprs
+    this.type = type
+    this.bits = bits
+    this.bias = bias
+    this.magic = 1.5 * 2 ** bits
+    this.oneBits = bias * 2 ** bits
+    this.magicBits = (bias + bits + 0.5) * 2 ** bits
+    this.tiny = 2 ** (1 - bias)
+    this.#int = int
+  }
+
+  c(value: number): Expr {
+    return this.exprs.constant(toDType(value, this.type), this.type)
+  }
+  pick<T>(each: Each<T>): T {
+    return each[this.type]
+  }
+  /** An operand: a number stands for a constant of the floating type. */
+  #float(x: Expr | number): Expr {
+    return typeof x === 'number' ? this.c(x) : x
+  }
+  #floats(
+    op: 'add' | 'sub' | 'mul' | 'div' | 'fma' | 'abs' | 'neg' | 'floor' | 'trunc',
+    ...args: (Expr | number)[]
+  ): Expr {
+    return this.exprs.operation(op, this.type, ...args.map(a => this.#float(a)))
+  }
+  add(a: Expr | number, b: Expr | number): Expr {
+    return this.#floats('add', a, b)
+  }
+  sub(a: Expr | number, b: Expr | number): Expr {
+    return this.#floats('sub', a, b)
+  }
+  mul(a: Expr | number, b: Expr | number): Expr {
+    return this.#floats('mul', a, b)
+  }
+  div(a: Expr | number, b: Expr | number): Expr {
+    return this.#floats('div', a, b)
+  }
+  /** a * b + c, rounded once or twice. */
+  fma(a: Expr | number, b: Expr | number, c: Expr | number): Expr {
+    return this.#floats('fma', a, b, c)
+  }
+  abs(a: Expr): Expr {
+    return this.#floats('abs', a)
+  }
+  neg(a: Expr): Expr {
+    return this.#floats('neg', a)
+  }
+  floor(a: Expr): Expr {
+    return this.#floats('floor', a)
+  }
+
+  less(a: Expr | number, b: Expr | number): Expr {
+    return this.exprs.operation('less', 'bool', this.#float(a), this.#float(b))
+  }
+  equal(a: Expr | number, b: Expr | number): Expr {
+    return this.exprs.operation('equal', 'bool', this.#float(a), this.#float(b))
+  }
+  both(a: Expr, b: Expr): Expr {
+    return this.exprs.operation('and', 'bool', a, b)
+  }
+  either(a: Expr, b: Expr): Expr {
+    return this.exprs.operation('or', 'bool', a, b)
+  }
+  select(condition: Expr, a: Expr | number, b: Expr | number): Expr {
+    return this.exprs.operation('select', this.type, condition, this.#float(a), this.#float(b))
+  }
+  /** x, but no less than `low`, as pmax computes it: NaN stays. */
+  atLeast(x: Expr, low: number): Expr {
+    return this.select(this.less(x, low), low, x)
+  }
+  /** x, but no more than `high`, as pmin computes it: NaN stays. */
+  atMost(x: Expr, high: number): Expr {
+    return this.select(this.less(high, x), high, x)
+  }
+  /** c[0] + c[1] x + c[2] x^2 + ... by Horner's rule. */
+  polynomial(x: Expr, c: Each<readonly number[]>): Expr {
+    return this.pick(c).reduceRight<Expr | number>((sum, a) => (sum === 0 ? a : this.fma(sum, x, a)), 0) as Expr
+  }
+
+  /** An integer constant. */
+  i(value: number): Expr {
+    return this.exprs.constant(value, this.#int)
+  }
+  /** The bits of a number of the floating type. */
+  bitsOf(x: Expr): Expr {
+    return this.exprs.operation('bitcast', this.#int, x)
+  }
+  /** The number of the floating type that has these bits. */
+  ofBits(x: Expr): Expr {
+    return this.exprs.operation('bitcast', this.type, x)
+  }
+  /** An operation on integers. */
+  int(op: 'add' | 'sub' | 'and' | 'or' | 'xor' | 'shiftLeft' | 'shiftRight', a: Expr, b: Expr | number): Expr {
+    return this.exprs.operation(op, this.#int, a, typeof b === 'number' ? this.i(b) : b)
+  }
+  /** An integer moved to where the exponent lies, and back. */
+  toExponent(i: Expr): Expr {
+    return this.int('shiftLeft', i, this.bits)
+  }
+  ofExponent(i: Expr): Expr {
+    return this.int('shiftRight', i, this.bits)
+  }
+  /** -0 and the sign bit. */
+  get signBit(): number {
+    return this.type === 'float32' ? -(2 ** 31) : -(2 ** 63)
+  }
+  signOf(x: Expr): Expr {
+    return this.int('and', this.bitsOf(x), this.signBit)
+  }
+  /** x of the bits of a non-negative number with the given sign bit. */
+  withSign(x: Expr, sign: Expr): Expr {
+    return this.ofBits(this.int('or', this.bitsOf(x), sign))
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * Scalar operations as SIMD instructions. Every value is a vector of `lanes` elements: four of 32 bits, or, in a kernel
+ * that touches 64-bit types, two (32-bit types then use the low half). A bool is a 32-bit mask a lane.
+ */
+
+import type { Operation, ScalarType } from '../../../compiler/expr.js'
+import type { Func, Local, PlainOp } from './assembler.js'
+
+export type Lanes = 2 | 4
+
+type Class = 'f32' | 'f64' | 'i32' | 'u32' | 'i64' | 'mask'
+const classes: Record<ScalarType, Class> = {
+  float32: 'f32',
+  float64: 'f64',
+  int32: 'i32',
+  uint32: 'u32',
+  int64: 'i64',
+  bool: 'mask',
+}
+export const classOf = (type: ScalarType): Class => classes[type]
+export const isWide = (type: ScalarType): boolean => type === 'float64' || type === 'int64'
+
+/** The 16 bytes of a vector that holds one value in every lane. */
+export function splatBytes(value: number, type: ScalarType): Uint8Array {
+  switch (classOf(type)) {
+    case 'f32':
+      return new Uint8Array(new Float32Array(4).fill(value).buffer)
+    case 'f64':
+      return new Uint8Array(new Float64Array(2).fill(value).buffer)
+    case 'i64':
+      return new Uint8Array(new BigInt64Array(2).fill(BigInt(value)).buffer)
+    case 'mask':
+      return new Uint8Array(16).fill(value ? 255 : 0)
+    default:
+      return new Uint8Array(new Int32Array(4).fill(value | 0).buffer)
+  }
+}
+
+/** Instructions that take all their operands as vectors, by class. */
+const direct: { readonly [op: string]: Partial<Record<Class, readonly PlainOp[]>> } = {
+  add: { f32: ['f32x4.add'], f64: ['f64x2.add'], i32: ['i32x4.add'], u32: ['i32x4.add'], i64: ['i64x2.add'] },
+  sub: { f32: ['f32x4.sub'], f64: ['f64x2.sub'], i32: ['i32x4.sub'], u32: ['i32x4.sub'], i64: ['i64x2.sub'] },
+  mul: { f32: ['f32x4.mul'], f64: ['f64x2.mul'], i32: ['i32x4.mul'], u32: ['i32x4.mul'] },
+  div: { f32: ['f32x4.div'], f64: ['f64x2.div'] },
+  maximum: { f32: ['f32x4.max'], f64: ['f64x2.max'], i32: ['i32x4.max_s'], u32: ['i32x4.max_u'] },
+  minimum: { f32: ['f32x4.min'], f64: ['f64x2.min'], i32: ['i32x4.min_s'], u32: ['i32x4.min_u'] },
+  neg: { f32: ['f32x4.neg'], f64: ['f64x2.neg'], i32: ['i32x4.neg'], u32: ['i32x4.neg'] },
+  abs: { f32: ['f32x4.abs'], f64: ['f64x2.abs'], i32: ['i32x4.abs'], u32: [] },
+  sqrt: { f32: ['f32x4.sqrt'], f64: ['f64x2.sqrt'] },
+  floor: { f32: ['f32x4.floor'], f64: ['f64x2.floor'] },
+  ceil: { f32: ['f32x4.ceil'], f64: ['f64x2.ceil'] },
+  trunc: { f32: ['f32x4.trunc'], f64: ['f64x2.trunc'] },
+  round: { f32: ['f32x4.nearest'], f64: ['f64x2.nearest'] },
+  and: { i32: ['v128.and'], u32: ['v128.and'], i64: ['v128.and'], mask: ['v128.and'] },
+  or: { i32: ['v128.or'], u32: ['v128.or'], i64: ['v128.or'], mask: ['v128.or'] },
+  xor: { i32: ['v128.xor'], u32: ['v128.xor'], i64: ['v128.xor'], mask: ['v128.xor'] },
+  not: { i32: ['v128.not'], u32: ['v128.not'], i64: ['v128.not'], mask: ['v128.not'] },
+}
+
+/** Comparisons by the class of the operands. */
+const comparisons: { readonly [op: string]: Partial<Record<Class, PlainOp>> } = {
+  less: { f32: 'f32x4.lt', f64: 'f64x2.lt', i32: 'i32x4.lt_s', u32: 'i32x4.lt_u', i64: 'i64x2.lt_s' },
+  lessEqual: { f32: 'f32x4.le', f64: 'f64x2.le', i32: 'i32x4.le_s', u32: 'i32x4.le_u', i64: 'i64x2.le_s' },
+  equal: { f32: 'f32x4.eq', f64: 'f64x2.eq', i32: 'i32x4.eq', u32: 'i32x4.eq', i64: 'i64x2.eq', mask: 'i32x4.eq' },
+}
+
+const shifts = {
+  shiftLeft: { i32: 'i32x4.shl', u32: 'i32x4.shl', i64: 'i64x2.shl' },
+  shiftRight: { i32: 'i32x4.shr_s', u32: 'i32x4.shr_u', i64: 'i64x2.shr_s' },
+} as const
+const scalarShifts = {
+  shiftLeft: { i32: 'i32.shl', u32: 'i32.shl' },
+  shiftRight: { i32: 'i32.shr_s', u32: 'i32.shr_u' },
+} as const
+
+/** Two 64-bit masks to two 32-bit masks in the low half, and back. */
+const narrowMask = (f: Func): Func => f.shuffle(0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11)
+const widenMask = (f: Func): Func => f.op('i64x2.extend_low_i32x4_s')
+
+/** Pushes the result of an operation whose operands are in locals. */
+export function emitOperation(f: Func, e: Operation, args: readonly Local[], lanes: Lanes, relaxed: boolean): void {
+  const { op, type } = e
+  const cls = classOf(type)
+  const from = classOf(e.args[0].type)
+  const push = (): void => {
+    for (const a of args) f.get(a)
+  }
+  const instructions = direct[op]?.[cls]
+  if (instructions) {
+    push()
+    f.op(...instructions)
+    return
+  }
+  switch (op) {
+    case 'less':
+    case 'lessEqual':
+    case 'equal': {
+      const compare = comparisons[op][from]
+      if (!compare) {
+        // bool: a < b is b and not a; a <= b is b or not a.
+        f.get(args[1])
+        f.get(args[0])
+        if (op === 'less') f.op('v128.andnot')
+        else f.op('v128.not', 'v128.or')
+        return
+      }
+      push()
+      f.op(compare)
+      if (from === 'f64' || from === 'i64') {
+        f.v128(new Uint8Array(16))
+        narrowMask(f)
+      }
+      return
+    }
+    case 'select':
+      f.get(args[1]).get(args[2]).get(args[0])
+      if (isWide(type)) widenMask(f)
+      f.op('v128.bitselect')
+      return
+    case 'fma':
+      if (relaxed) {
+        push()
+        f.op(cls === 'f64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
+      } else {
+        f.get(args[0])
+          .get(args[1])
+          .op(cls === 'f64' ? 'f64x2.mul' : 'f32x4.mul')
+        f.get(args[2]).op(cls === 'f64' ? 'f64x2.add' : 'f32x4.add')
+      }
+      return
+    case 'shiftLeft':
+    case 'shiftRight':
+      emitShift(f, e, args, lanes)
+      return
+    case 'div':
+    case 'remainder':
+      emitIntegerDivision(f, op, cls === 'u32', args, lanes)
+      return
+    case 'bitcast':
+      push()
+      return
+    case 'cast':
+      f.get(args[0])
+      emitCast(f, from, cls)
+      return
+    default:
+      throw new Error(`wasm: no instruction for ${op} on ${type}`)
+  }
+}
+
+function emitShift(f: Func, e: Operation, [value, amount]: readonly Local[], lanes: Lanes): void {
+  const op = e.op as 'shiftLeft' | 'shiftRight'
+  const cls = classOf(e.type) as 'i32' | 'u32' | 'i64'
+  const by = e.args[1]
+  if (by.op === 'constant') {
+    f.get(value).i32(by.value).op(shifts[op][cls])
+    return
+  }
+  if (cls === 'i64') throw new Error('wasm: 64-bit shifts are by constants')
+  eachLane(f, lanes, i => {
+    f.get(value).lane('i32x4.extract_lane', i)
+    f.get(amount).lane('i32x4.extract_lane', i)
+    f.op(scalarShifts[op][cls])
+  })
+}
+
+/** Pushes a vector of 32-bit lanes, each computed by scalar instructions. */
+function eachLane(f: Func, lanes: Lanes, element: (i: number) => void): void {
+  f.v128(new Uint8Array(16))
+  for (let i = 0; i < lanes; i++) {
+    element(i)
+    f.lane('i32x4.replace_lane', i)
+  }
+}
+
+/** Division rounded down and its remainder; both are 0 where the divisor is 0. */
+function emitIntegerDivision(
+  f: Func,
+  op: 'div' | 'remainder',
+  unsigned: boolean,
+  [a, b]: readonly Local[],
+  lanes: Lanes,
+): void {
+  const [x, y, result] = [f.local('i32'), f.local('i32'), f.local('i32')]
+  eachLane(f, lanes, i => {
+    f.get(a).lane('i32x4.extract_lane', i).set(x)
+    f.get(b).lane('i32x4.extract_lane', i).set(y)
+    f.i32(0).set(result)
+    f.get(y).if(() => {
+      if (unsigned)
+        f.get(x)
+          .get(y)
+          .op(op === 'div' ? 'i32.div_u' : 'i32.rem_u')
+          .set(result)
+      else if (op === 'div') floorQuotient()
+      else floorRemainder()
+    })
+    f.get(result)
+  })
+  /** x rem y is not 0 and has the other sign than y. */
+  function crossesZero(): void {
+    f.get(x).get(y).op('i32.rem_s').i32(0).op('i32.ne').get(x).get(y).op('i32.xor').i32(0).op('i32.lt_s', 'i32.and')
+  }
+  function floorQuotient(): void {
+    // -2^31 / -1 would trap; as a negation it wraps.
+    f.get(y)
+      .i32(-1)
+      .op('i32.eq')
+      .if(
+        () => f.i32(0).get(x).op('i32.sub').set(result),
+        () => {
+          f.get(x).get(y).op('i32.div_s')
+          crossesZero()
+          f.op('i32.sub').set(result)
+        },
+      )
+  }
+  function floorRemainder(): void {
+    f.get(x).get(y).op('i32.rem_s').get(y).i32(0)
+    crossesZero()
+    f.op('select', 'i32.add').set(result)
+  }
+}
+
+function emitCast(f: Func, from: Class, to: Class): void {
+  const integer = (c: Class): boolean => c === 'i32' || c === 'u32'
+  if (from === to || (integer(from) && integer(to))) return
+  if (to === 'mask') {
+    f.v128(new Uint8Array(16))
+    if (from === 'f64') narrowMask(f.op('f64x2.ne').v128(new Uint8Array(16)))
+    else f.op(from === 'f32' ? 'f32x4.ne' : 'i32x4.ne')
+    return
+  }
+  if (from === 'mask') {
+    if (to === 'f64') widenMask(f)
+    f.v128(splatBytes(1, to === 'f32' ? 'float32' : to === 'f64' ? 'float64' : 'int32')).op('v128.and')
+    return
+  }
+  const table: { readonly [key: string]: PlainOp } = {
+    'f32 i32': 'i32x4.trunc_sat_f32x4_s',
+    'f32 u32': 'i32x4.trunc_sat_f32x4_u',
+    'f32 f64': 'f64x2.promote_low_f32x4',
+    'f64 f32': 'f32x4.demote_f64x2_zero',
+    'f64 i32': 'i32x4.trunc_sat_f64x2_s_zero',
+    'f64 u32': 'i32x4.trunc_sat_f64x2_u_zero',
+    'i32 f32': 'f32x4.convert_i32x4_s',
+    'u32 f32': 'f32x4.convert_i32x4_u',
+    'i32 f64': 'f64x2.convert_low_i32x4_s',
+    'u32 f64': 'f64x2.convert_low_i32x4_u',
+  }
+  const op = table[`${from} ${to}`]
+  if (!op) throw new Error(`wasm: no cast from ${from} to ${to}`)
+  f.op(op)
+}
