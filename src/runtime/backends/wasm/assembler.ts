@@ -203,12 +203,14 @@ function signed(out: number[], n: bigint): void {
 /** A local variable of a function. */
 export type Local = number
 
-/** A function under construction. Instructions append; a local can be given back for reuse by values of its type. */
+/** A function under construction: every instruction is kept as bytes, and as text for people to read. */
 export class Func {
   readonly name: string
   readonly params: readonly ValueType[]
-  readonly code: number[] = []
+  readonly #code: number[] = []
+  readonly #text: string[] = []
   readonly #locals: ValueType[] = []
+  #depth = 1
 
   constructor(name: string, params: readonly ValueType[]) {
     this.name = name
@@ -218,104 +220,128 @@ export class Func {
   local(type: ValueType): Local {
     return this.params.length + this.#locals.push(type) - 1
   }
+
+  #line(text: string): void {
+    this.#text.push('  '.repeat(this.#depth) + text)
+  }
+  /** An instruction with one unsigned immediate. */
+  #immediate(text: string, opcode: number, n: number): this {
+    this.#code.push(opcode)
+    unsigned(this.#code, n)
+    this.#line(`${text} ${n}`)
+    return this
+  }
+
   op(...names: PlainOp[]): this {
     for (const name of names) {
-      if (name in plain) this.code.push(...plain[name as keyof typeof plain])
+      if (name in plain) this.#code.push(...plain[name as keyof typeof plain])
       else {
-        this.code.push(0xfd)
-        unsigned(this.code, simd[name as keyof typeof simd])
+        this.#code.push(0xfd)
+        unsigned(this.#code, simd[name as keyof typeof simd])
       }
+      this.#line(name)
     }
     return this
   }
   get(local: Local): this {
-    return this.#immediate(0x20, local)
+    return this.#immediate('local.get', 0x20, local)
   }
   set(local: Local): this {
-    return this.#immediate(0x21, local)
+    return this.#immediate('local.set', 0x21, local)
   }
   tee(local: Local): this {
-    return this.#immediate(0x22, local)
+    return this.#immediate('local.tee', 0x22, local)
   }
   globalGet(index: number): this {
-    return this.#immediate(0x23, index)
+    return this.#immediate('global.get', 0x23, index)
   }
   globalSet(index: number): this {
-    return this.#immediate(0x24, index)
+    return this.#immediate('global.set', 0x24, index)
   }
   call(index: number): this {
-    return this.#immediate(0x10, index)
+    return this.#immediate('call', 0x10, index)
   }
-  #immediate(opcode: number, n: number): this {
-    this.code.push(opcode)
-    unsigned(this.code, n)
-    return this
+  br(depth: number): this {
+    return this.#immediate('br', 0x0c, depth)
+  }
+  brIf(depth: number): this {
+    return this.#immediate('br_if', 0x0d, depth)
   }
   i32(n: number): this {
-    this.code.push(0x41)
-    signed(this.code, BigInt(n | 0))
+    this.#code.push(0x41)
+    signed(this.#code, BigInt(n | 0))
+    this.#line(`i32.const ${n | 0}`)
     return this
   }
   i64(n: bigint): this {
-    this.code.push(0x42)
-    signed(this.code, BigInt.asIntN(64, n))
+    this.#code.push(0x42)
+    signed(this.#code, BigInt.asIntN(64, n))
+    this.#line(`i64.const ${n}`)
     return this
   }
   /** The 16 bytes of a vector. */
   v128(bytes: Uint8Array): this {
-    this.code.push(0xfd, 0x0c, ...bytes)
+    this.#code.push(0xfd, 0x0c, ...bytes)
+    this.#line(`v128.const i8x16 ${bytes.join(' ')}`)
     return this
   }
   shuffle(...bytes: number[]): this {
-    this.code.push(0xfd, 0x0d, ...bytes)
+    this.#code.push(0xfd, 0x0d, ...bytes)
+    this.#line(`i8x16.shuffle ${bytes.join(' ')}`)
     return this
   }
   memory(name: MemoryOp, offset = 0): this {
     const [bytes, align] = memory[name]
-    this.code.push(...bytes, align)
-    unsigned(this.code, offset)
+    this.#code.push(...bytes, align)
+    unsigned(this.#code, offset)
+    this.#line(offset ? `${name} offset=${offset}` : name)
     return this
   }
   laneMemory(name: LaneMemoryOp, index: number, offset = 0): this {
     const [byte, align] = lane[name]
-    this.code.push(0xfd, byte, align)
-    unsigned(this.code, offset)
-    this.code.push(index)
+    this.#code.push(0xfd, byte, align)
+    unsigned(this.#code, offset)
+    this.#code.push(index)
+    this.#line(`${name}${offset ? ` offset=${offset}` : ''} ${index}`)
     return this
   }
   lane(name: LaneOp, index: number): this {
-    this.code.push(0xfd, lanes[name], index)
+    this.#code.push(0xfd, lanes[name], index)
+    this.#line(`${name} ${index}`)
     return this
   }
   /** memory.fill: address, value and length are on the stack. */
   fill(): this {
-    this.code.push(0xfc, 0x0b, 0x00)
+    this.#code.push(0xfc, 0x0b, 0x00)
+    this.#line('memory.fill')
     return this
   }
-  block(body: () => void): this {
-    this.code.push(0x02, 0x40)
+
+  /** A structured instruction around the instructions that the body appends. */
+  #nested(text: string, opcode: number, body: () => void): void {
+    this.#code.push(opcode, 0x40)
+    this.#line(text)
+    this.#depth++
     body()
+    this.#depth--
+  }
+  block(body: () => void): this {
+    this.#nested('block', 0x02, body)
     return this.op('end')
   }
   loop(body: () => void): this {
-    this.code.push(0x03, 0x40)
-    body()
+    this.#nested('loop', 0x03, body)
     return this.op('end')
   }
   if(then: () => void, otherwise?: () => void): this {
-    this.code.push(0x04, 0x40)
-    then()
+    this.#nested('if', 0x04, then)
     if (otherwise) {
       this.op('else')
+      this.#depth++
       otherwise()
+      this.#depth--
     }
     return this.op('end')
-  }
-  br(depth: number): this {
-    return this.#immediate(0x0c, depth)
-  }
-  brIf(depth: number): this {
-    return this.#immediate(0x0d, depth)
   }
   /** for (; variable < limit; variable += step) body, the limit a constant or a local. */
   for(variable: Local, limit: number | { local: Local }, step: number, body: () => void): this {
@@ -341,9 +367,18 @@ export class Func {
     const body: number[] = []
     unsigned(body, this.#locals.length)
     for (const type of this.#locals) body.push(1, typeCodes[type])
-    for (const byte of this.code) body.push(byte)
+    for (const byte of this.#code) body.push(byte)
     body.push(0x0b)
     return body
+  }
+
+  /** The text format. */
+  print(): string {
+    const list = (word: string, types: readonly ValueType[]): string =>
+      types.length ? ` (${word} ${types.join(' ')})` : ''
+    return [`(func $${this.name}${list('param', this.params)}${list('local', this.#locals)}`, ...this.#text, ')'].join(
+      '\n',
+    )
   }
 }
 

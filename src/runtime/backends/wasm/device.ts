@@ -4,7 +4,6 @@
  */
 
 import type { Schedule } from '../../../compiler/kernel.js'
-import { printKernel } from '../../../compiler/kernel.js'
 import { planMemory } from '../../../compiler/plan-memory.js'
 import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
@@ -55,12 +54,13 @@ class WasmDevice implements Device {
   compile(schedule: Schedule): Executable {
     const { memory, maximum } = this.#heap
     const shared = this.threads > 1
-    const program = buildProgram(schedule, {
+    const options = {
       threads: this.threads,
       relaxed: this.relaxed,
       memory: { initial: 1, maximum, shared },
       control: layout.control,
-    })
+    }
+    const program = buildProgram(schedule, options)
     const { buffers, tableLength } = program
     const plan = planMemory({ buffers, kernels: schedule.kernels }, program.scratch, alignment, guardBytes)
     const module = new WebAssembly.Module(program.module)
@@ -83,7 +83,11 @@ class WasmDevice implements Device {
         this.#workers.announce(id, table)
         run(0, table)
       },
-      print: () => schedule.kernels.map(printKernel).join('\n\n'),
+      // Made again for the reader: text is not worth keeping.
+      print: () =>
+        buildProgram(schedule, options)
+          .functions.map(f => f.print())
+          .join('\n\n'),
     }
     const heap = this.#heap
     const workers = this.#workers

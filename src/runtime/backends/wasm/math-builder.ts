@@ -81,6 +81,9 @@ export class Builder {
   neg(a: Expr): Expr {
     return this.#floats('neg', a)
   }
+  trunc(a: Expr): Expr {
+    return this.#floats('trunc', a)
+  }
   floor(a: Expr): Expr {
     return this.#floats('floor', a)
   }
@@ -90,6 +93,9 @@ export class Builder {
   }
   equal(a: Expr | number, b: Expr | number): Expr {
     return this.exprs.operation('equal', 'bool', this.#float(a), this.#float(b))
+  }
+  not(a: Expr): Expr {
+    return this.exprs.operation('not', 'bool', a)
   }
   both(a: Expr, b: Expr): Expr {
     return this.exprs.operation('and', 'bool', a, b)
@@ -111,6 +117,11 @@ export class Builder {
   /** c[0] + c[1] x + c[2] x^2 + ... by Horner's rule. */
   polynomial(x: Expr, c: Each<readonly number[]>): Expr {
     return this.pick(c).reduceRight<Expr | number>((sum, a) => (sum === 0 ? a : this.fma(sum, x, a)), 0) as Expr
+  }
+
+  /** x with the lower half of its bits cleared: the product of two such is exact. */
+  head(x: Expr): Expr {
+    return this.ofBits(this.int('and', this.bitsOf(x), this.pick({ float32: -(2 ** 12), float64: -(2 ** 27) })))
   }
 
   /** An integer constant. */

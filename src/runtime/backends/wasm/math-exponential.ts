@@ -37,10 +37,17 @@ function reduceExp(m: Builder, x: Expr, shift: number): { i: Expr; k: Expr; r: E
 export function exp(m: Builder, x: Expr): Expr {
   const [low, high] = m.pick({ float32: [-104, 89], float64: [-746, 710] })
   const { i, r } = reduceExp(m, m.atMost(m.atLeast(x, low), high), 2 * m.bias)
-  const p = m.add(m.fma(m.mul(r, r), m.polynomial(r, expCoefficients), r), 1)
+  return scaleTwice(m, expNear(m, r), i)
+}
+
+/** e^r for |r| <= ln2 / 2. */
+const expNear = (m: Builder, r: Expr): Expr => m.add(m.fma(m.mul(r, r), m.polynomial(r, expCoefficients), r), 1)
+
+/** p * 2^k, where i is k + 2 bias in its low bits. */
+function scaleTwice(m: Builder, p: Expr, i: Expr): Expr {
   const half = m.int('shiftRight', i, 1)
-  const scale = (k: Expr): Expr => m.ofBits(m.toExponent(k))
-  return m.mul(m.mul(p, scale(half)), scale(m.int('sub', i, half)))
+  const power = (k: Expr): Expr => m.ofBits(m.toExponent(k))
+  return m.mul(m.mul(p, power(half)), power(m.int('sub', i, half)))
 }
 
 /** e^x - 1 as p s + (s - 1) with s = 2^k, p = e^r - 1, for |x| where 2^k / 2 is normal; s is halved by `shift` = bias - 1. */
@@ -59,12 +66,59 @@ export function expm1(m: Builder, x: Expr): Expr {
   return m.select(m.less(m.abs(x), 2 ** -m.bits / 4), x, m.add(half, half))
 }
 
-/** tanh |x| = e / (e + 2) with e = e^(2|x|) - 1. */
+/** (tanh a - a) / a^3 in a^2, for a up to 0.26, within 2^-27.9 and 2^-56.9. */
+const tanhCoefficients: Each<readonly number[]> = {
+  float32: [-0.3333321511745453, 0.1332268863916397, -0.051225267350673676],
+  float64: [
+    -0.3333333333333242, 0.1333333333298817, -0.053968253526259904, 0.021869461670332026, -0.008862360297817394,
+    0.003576390148860718, -0.0013075792071933193,
+  ],
+}
+
+/** tanh a = e / (e + 2) with e = e^(2a) - 1, and an odd polynomial near 0. */
 export function tanh(m: Builder, x: Expr): Expr {
   const a = m.atMost(m.abs(x), m.pick({ float32: 10, float64: 20 }))
   const { p, s } = expm1Parts(m, m.add(a, a), m.bias)
   const e = m.fma(p, s, m.sub(s, 1))
-  return m.withSign(m.div(e, m.add(e, 2)), m.signOf(x))
+  const z = m.mul(a, a)
+  const near = m.fma(m.mul(a, z), m.polynomial(z, tanhCoefficients), a)
+  return m.withSign(m.select(m.less(a, 0.26), near, m.div(e, m.add(e, 2))), m.signOf(x))
+}
+
+/** erf(x) / x - 1 in x^2, for |x| up to 0.875, within 2^-26.1 and 2^-55.4. */
+const erfCoefficients: Each<readonly number[]> = {
+  float32: [
+    0.12837915122509003, -0.3761250376701355, 0.11281921714544296, -0.02677047997713089, 0.004998903721570969,
+    -0.0006020245491527021,
+  ],
+  float64: [
+    0.1283791670955126, -0.3761263890318413, 0.11283791670974287, -0.02686617064892389, 0.00522397766397381,
+    -0.0008548329294590134, 0.00012055415686110395, -1.4927559823107631e-5, 1.648983954809696e-6,
+    -1.6604753906076268e-7, 1.5816289335497667e-8, -1.2595514267369243e-9,
+  ],
+}
+/** erfc(a) e^(a^2) in t = 1 / (1 + 0.3 a), for a from 0.875 to 4 or 6; 2^-26.4 and 2^-55.6 of erf. */
+const erfcCoefficients: Each<readonly number[]> = {
+  float32: [
+    -0.10767069458961487, 1.0728894472122192, -2.940682888031006, 5.712333679199219, -5.109051704406738,
+    2.371685743331909,
+  ],
+  float64: [
+    0.00011095522379768641, 0.16746951227375012, 0.18194476845525506, 0.11030498619472077, 0.27209137371070136,
+    -0.04570032183213549, 0.13650090345070304, 0.38639407195313985, -0.6034781942229559, 0.6550866932889418,
+    -0.3153806002043042, 0.05465588503003642,
+  ],
+}
+
+/** erf a = 1 - e^(-a^2) Q(1 / (1 + 0.3 a)) (the form of Abramowitz and Stegun 7.1.26); an odd polynomial near 0. */
+export function erf(m: Builder, x: Expr): Expr {
+  const a = m.atMost(m.abs(x), m.pick({ float32: 4, float64: 6 }))
+  const z = m.mul(a, a)
+  const near = m.fma(a, m.polynomial(z, erfCoefficients), a)
+  const { i, r } = reduceExp(m, m.neg(z), m.bias)
+  const power = m.mul(expNear(m, r), m.ofBits(m.toExponent(i)))
+  const q = m.polynomial(m.div(1, m.fma(a, 0.3, 1)), erfcCoefficients)
+  return m.withSign(m.select(m.less(a, 0.875), near, m.fma(m.neg(power), q, 1)), m.signOf(x))
 }
 
 /** For float32 (log(1+f) - f + f^2/2) / f^3, 2^-27.3; for float64 (2 atanh(s) / s - 2) / s^2 of s^2, 2^-58.9. */
@@ -102,13 +156,18 @@ const logExponent = (m: Builder, y: Expr): Expr => m.ofExponent(m.int('sub', m.b
 const toFloat = (m: Builder, i: Expr, magic: Expr | number): Expr =>
   m.sub(m.ofBits(m.int('add', i, m.magicBits)), magic)
 
-/** log x = k ln2 + log(1 + f); subnormal x are scaled up first. */
-export function log(m: Builder, x: Expr): Expr {
+/** x = 2^k (1 + f) for positive finite x; subnormal x are scaled up first. */
+function decompose(m: Builder, x: Expr): { k: Expr; f: Expr } {
   const subnormal = m.less(x, m.tiny)
   const y = m.select(subnormal, m.mul(x, 2 ** (m.bits + 2)), x)
   const i = logExponent(m, y)
   const k = toFloat(m, i, m.select(subnormal, m.magic + m.bits + 2, m.magic))
-  const f = m.sub(m.ofBits(m.int('sub', m.bitsOf(y), m.toExponent(i))), 1)
+  return { k, f: m.sub(m.ofBits(m.int('sub', m.bitsOf(y), m.toExponent(i))), 1) }
+}
+
+/** log x = k ln2 + log(1 + f). */
+export function log(m: Builder, x: Expr): Expr {
+  const { k, f } = decompose(m, x)
   const finite = m.select(m.less(x, Infinity), logOf(m, k, f), x)
   return m.select(m.less(0, x), finite, m.select(m.equal(x, 0), -Infinity, NaN))
 }
@@ -122,4 +181,74 @@ export function log1p(m: Builder, x: Expr): Expr {
   const usual = m.both(m.less(2 ** -m.bits / 4, m.abs(x)), m.less(x, Infinity))
   const inside = m.select(usual, logOf(m, toFloat(m, i, m.magic), f), x)
   return m.select(m.less(-1, x), inside, m.select(m.equal(x, -1), -Infinity, NaN))
+}
+
+/** 3 (atanh(s) / s - 1 - s^2 / 3) / s^4 in s^2, within 2^-29.1 and 2^-59. */
+const powCoefficients: Each<readonly number[]> = {
+  float32: [0.5998252034187317, 0.4443807899951935],
+  float64: [
+    0.599999999996651, 0.428571430102958, 0.333333072306996, 0.27274906637682644, 0.22981389802882535,
+    0.22098323343052198,
+  ],
+}
+/** 2 / (3 ln2), the first part with half of the bits. */
+const twoThirdsLog2e: Each<{ high: number; low: number }> = {
+  float32: { high: 0.9619140625, low: -0.00011736857413779944 },
+  float64: { high: 0.9617967009544373, low: -7.028461650952758e-9 },
+}
+
+/**
+ * log2 x to about 1.5 times the precision, as a head of half the bits and a tail, for positive finite x: with
+ * s = f / (2 + f), log2 x = k + 2 / (3 ln2) s (3 + s^2 + R(s^2)); products of heads are exact (fdlibm e_pow.c).
+ */
+function log2Pair(m: Builder, x: Expr): { head: Expr; tail: Expr } {
+  const { k, f } = decompose(m, x)
+  const d = m.add(f, 2)
+  const inverse = m.div(1, d)
+  const s = m.mul(f, inverse)
+  const sHead = m.head(s)
+  const dHead = m.head(d)
+  const dTail = m.sub(f, m.sub(dHead, 2))
+  const sTail = m.mul(inverse, m.fma(m.neg(sHead), dTail, m.fma(m.neg(sHead), dHead, f)))
+  const z = m.mul(s, s)
+  const square = m.mul(sHead, sHead)
+  const rest = m.fma(sTail, m.add(sHead, s), m.mul(m.mul(z, z), m.polynomial(z, powCoefficients)))
+  const sumHead = m.head(m.add(m.add(square, 3), rest))
+  const sumTail = m.sub(rest, m.sub(m.sub(sumHead, 3), square))
+  const u = m.mul(sHead, sumHead)
+  const v = m.fma(sTail, sumHead, m.mul(sumTail, s))
+  const pHead = m.head(m.add(u, v))
+  const pTail = m.sub(v, m.sub(pHead, u))
+  const { high, low } = m.pick(twoThirdsLog2e)
+  const a = m.mul(pHead, high)
+  const b = m.fma(pHead, low, m.mul(pTail, high + low))
+  const head = m.head(m.add(m.add(a, b), k))
+  return { head, tail: m.sub(b, m.sub(m.sub(head, k), a)) }
+}
+
+/** |x|^y = 2^(y log2 |x|), then the cases of zeros, infinities and negative x. */
+export function pow(m: Builder, x: Expr, y: Expr): Expr {
+  const a = m.abs(x)
+  const { head, tail } = log2Pair(m, a)
+  // So large that |x|^y overflows or vanishes unless |x| = 1.
+  const most = m.pick({ float32: 2 ** 40, float64: 2 ** 70 })
+  const w = m.atMost(m.atLeast(y, -most), most)
+  const wHead = m.head(w)
+  const high = m.mul(wHead, head)
+  const low = m.fma(m.sub(w, wHead), head, m.mul(w, tail))
+  const [least, limit] = m.pick({ float32: [-152, 130], float64: [-1077, 1026] })
+  const shift = m.magic + 2 * m.bias
+  const shifted = m.add(m.atMost(m.atLeast(m.add(high, low), least), limit), shift)
+  const r = m.atMost(m.atLeast(m.add(m.sub(high, m.sub(shifted, shift)), low), -1), 1)
+  const finite = scaleTwice(m, expNear(m, m.mul(r, Math.LN2)), m.bitsOf(shifted))
+  // 0 and infinity; NaN.
+  const extreme = m.mul(m.select(m.less(y, 0), m.div(1, a), a), m.abs(w))
+  const size = m.select(m.both(m.less(0, a), m.less(a, Infinity)), finite, extreme)
+  const whole = m.equal(m.floor(y), y)
+  const half = m.mul(y, 0.5)
+  const even = m.equal(m.floor(half), half)
+  const odd = m.both(whole, m.not(even))
+  const signed = m.select(m.both(odd, m.less(m.withSign(m.c(1), m.signOf(x)), 0)), m.neg(size), size)
+  const undefinedRoot = m.both(m.both(m.less(x, 0), m.less(-Infinity, x)), m.not(whole))
+  return m.select(m.equal(y, 0), 1, m.select(undefinedRoot, NaN, signed))
 }

@@ -5,9 +5,35 @@
 
 import { type Expr, type ExprTable, isOperation } from '../../../compiler/expr.js'
 import { Builder } from './math-builder.js'
-import { exp, expm1, log, log1p, tanh } from './math-exponential.js'
+import { erf, exp, expm1, log, log1p, pow, tanh } from './math-exponential.js'
+import { atan, cos, sin } from './math-trigonometric.js'
 
 type Expansion = (m: Builder, x: Expr, y: Expr) => Expr
+
+/** -1, 0 or 1; a zero keeps its sign. */
+const sign: Expansion = (m, x) => m.select(m.less(0, x), 1, m.select(m.less(x, 0), -1, x))
+
+/** r - trunc(r / y) y, exactly: that is a number of r's precision, and the product's rounding error is computed too. */
+function reduceBy(m: Builder, r: Expr, y: Expr, yHead: Expr): Expr {
+  const q = m.trunc(m.div(r, y))
+  const p = m.mul(q, y)
+  const qHead = m.head(q)
+  const qTail = m.sub(q, qHead)
+  const yTail = m.sub(y, yHead)
+  const cross = m.fma(qHead, yTail, m.fma(qTail, yHead, m.fma(qHead, yHead, m.neg(p))))
+  return m.sub(m.sub(r, p), m.fma(qTail, yTail, cross))
+}
+
+/** x - floor(x / y) y, exact while |x / y| < 2^48 (float32) or 2^104 (float64); 0 or NaN beyond. */
+function remainder(m: Builder, x: Expr, y: Expr): Expr {
+  const yHead = m.head(y)
+  const twice = reduceBy(m, reduceBy(m, x, y, yHead), y, yHead)
+  const size = m.abs(y)
+  const r = m.select(m.less(m.abs(twice), size), twice, m.mul(twice, 0))
+  const kept = m.select(m.both(m.equal(size, Infinity), m.less(m.abs(x), Infinity)), x, r)
+  const wrong = m.either(m.both(m.less(kept, 0), m.less(0, y)), m.both(m.less(0, kept), m.less(y, 0)))
+  return m.select(wrong, m.add(kept, y), kept)
+}
 
 /** One row a function; what is not listed is an instruction or a short sequence of them. */
 const expansions = {
@@ -16,6 +42,13 @@ const expansions = {
   log,
   log1p,
   tanh,
+  erf,
+  pow,
+  sin,
+  cos,
+  atan,
+  sign,
+  remainder,
 } satisfies Record<string, Expansion>
 
 export type MathOp = keyof typeof expansions

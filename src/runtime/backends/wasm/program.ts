@@ -36,6 +36,7 @@ interface Step {
 
 export interface Program {
   readonly module: Uint8Array<ArrayBuffer>
+  readonly functions: readonly Func[]
   /** Buffers of the schedule, and those that were added to it. */
   readonly buffers: readonly BufferSpec[]
   /** Length of the table that `run` reads: the buffers' addresses, then a counter for each step, 0 at the start. */
@@ -244,6 +245,7 @@ class ProgramBuilder {
     const module = encodeModule({ imports, functions, exports: ['run'], memory: this.#options.memory, globals: 1 })
     return {
       module,
+      functions,
       buffers: this.#buffers,
       tableLength: this.#buffers.length + this.#steps.length,
       scratch: this.#scratch,
