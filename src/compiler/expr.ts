@@ -84,21 +84,28 @@ export class ExprTable {
   }
 }
 
-/** Every expression below the roots once, operands first; the indices of loads and positions are followed too. */
-export function walkExprs(roots: readonly Expr[], visit: (e: Expr) => void): void {
-  const seen = new Set<Expr>()
-  const walkIndex = (index: Index): void => {
+/** The expressions that an expression is computed from, those within indices and conditions included. */
+export function operandsOf(e: Expr): readonly Expr[] {
+  if (isOperation(e)) return e.args
+  const found: Expr[] = []
+  const fromIndex = (index: Index): void => {
     for (const { atom } of index.terms) {
-      if (atom.kind === 'value') walk(atom.value)
-      else if (atom.kind !== 'axis') walkIndex(atom.of)
+      if (atom.kind === 'value') found.push(atom.value)
+      else if (atom.kind !== 'axis') fromIndex(atom.of)
     }
   }
+  if (e.op === 'load' || e.op === 'position') fromIndex(e.index)
+  if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) fromIndex(c.index)
+  return found
+}
+
+/** Every expression below the roots once, operands first. */
+export function walkExprs(roots: readonly Expr[], visit: (e: Expr) => void): void {
+  const seen = new Set<Expr>()
   const walk = (e: Expr): void => {
     if (seen.has(e)) return
     seen.add(e)
-    if (isOperation(e)) e.args.forEach(walk)
-    else if (e.op === 'load' || e.op === 'position') walkIndex(e.index)
-    if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) walkIndex(c.index)
+    operandsOf(e).forEach(walk)
     visit(e)
   }
   roots.forEach(walk)

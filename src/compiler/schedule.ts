@@ -16,6 +16,8 @@ import { isHeavy, isView, Lowering } from './lower.js'
 
 /** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
 const cheap = { cost: 4, loads: 2 }
+/** Operations that one expression may nest: longer chains are cut, so that no walk of one exhausts the stack. */
+const maxDepth = 64
 /** Distinct buffers that one kernel may touch. */
 const maxBuffers = 16
 
@@ -58,6 +60,13 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
   for (const root of roots) if (root.op !== 'input') stored.add(root)
   for (const node of order)
     for (const operand of operandsInMemory(node)) if (operand.op !== 'input') stored.add(operand)
+
+  const depths = new Map<Node, number>()
+  for (const node of order) {
+    const depth = 1 + Math.max(0, ...node.inputs.map(n => (stored.has(n) ? 0 : (depths.get(n) ?? 0))))
+    if (depth > maxDepth) stored.add(node)
+    depths.set(node, depth)
+  }
 
   // From consumers to operands: which kernels would compute this node, and how often.
   const readers = new Map<Node, Set<Node>>()

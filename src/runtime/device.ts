@@ -69,13 +69,13 @@ function environment(name: string): string | undefined {
 }
 
 /**
- * Chooses the device for everything computed from now on: 'wasm' (the default), or 'reference' (float64 JavaScript).
- * The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
+ * Chooses the device for everything computed from now on: 'wasm' (the default), 'reference' (float64 JavaScript), or a
+ * device that an earlier call returned. Tensors move when they are next read. The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
  *
  * @throws if the device is unknown or does not start; the device in use then stays.
  */
-export async function setDevice(name: DeviceName, options: DeviceOptions = {}): Promise<Device> {
-  const device = await open(name, options)
+export async function setDevice(name: DeviceName | Device, options: DeviceOptions = {}): Promise<Device> {
+  const device = typeof name === 'string' ? await open(name, options) : name
   current = Promise.resolve(device)
   return device
 }

@@ -5,7 +5,7 @@
  */
 
 import { type Atom, axesOf, axisFactor, type Condition, type Index, range } from '../../../compiler/affine.js'
-import { type Expr, isOperation, type Load, walkExprs } from '../../../compiler/expr.js'
+import { type Expr, isOperation, type Load, operandsOf, walkExprs } from '../../../compiler/expr.js'
 import type { BufferSpec, LoopKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { Func, type Local } from './assembler.js'
@@ -91,7 +91,7 @@ class LoopEmitter {
   readonly #axisLocals: Local[]
   readonly #bases = new Map<number, Local>()
   readonly #scopes: Scope[] = []
-  /** All expressions, operands first, with the innermost loop each depends on. */
+  /** All expressions, operands first, with the innermost loop each depends on; late ones follow from the reduction. */
   readonly #exprs: { readonly e: Expr; readonly level: number; readonly late: boolean }[] = []
   readonly #late = new Set<Expr>()
   readonly #buffers: readonly BufferSpec[]
@@ -109,7 +109,7 @@ class LoopEmitter {
     let wide = false
     walkExprs(rootsOf(kernel), e => {
       if (isWide(e.type)) wide = true
-      if (e.op === 'reduced' || (isOperation(e) && e.args.some(a => this.#late.has(a)))) this.#late.add(e)
+      if (e.op === 'reduced' || operandsOf(e).some(a => this.#late.has(a))) this.#late.add(e)
       this.#exprs.push({ e, level: Math.max(-1, ...e.axes), late: this.#late.has(e) })
     })
     this.#lanes = wide ? 2 : 4
@@ -531,7 +531,7 @@ class LoopEmitter {
 
   /** Whether neighbouring lanes read neighbouring elements, at addresses that exist even where a condition fails. */
   #isVectorLoad(e: Load): boolean {
-    if (axisFactor(e.index, this.#layout.vector) !== 1) return false
+    if (this.#late.has(e) || axisFactor(e.index, this.#layout.vector) !== 1) return false
     const { inner } = this.#splitConditions(e)
     if (inner.length === 0) return true
     const { low, high } = range(e.index)

@@ -3,11 +3,13 @@
 import type { Expr } from '../../../compiler/expr.js'
 import type { Builder, Each } from './math-builder.js'
 
-/** pi / 2 in parts of 12 and 26 bits, and what remains. */
+/** pi / 2 in parts, each a small multiple of 2^-11, 2^-23, 2^-35, 2^-47 or 2^-25, 2^-51, ..., and what remains. */
 const halfPi: Each<readonly number[]> = {
-  float32: [1.57080078125, -4.453584551811218e-6, -8.706138032721356e-10, 6.222800053024002e-14, 5.721188916458728e-18],
+  float32: [
+    1.57080078125, -4.410743713378906e-6, -4.371395334601402e-8, 2.5650592760939617e-12, -1.7151245100058819e-15,
+  ],
   float64: [
-    1.5707963407039642, -1.3909067675399456e-8, 6.123233932053594e-17, 6.368317178484799e-25, -1.4973849048591815e-33,
+    1.5707963407039642, -1.3909067675399456e-8, 6.123234262925839e-17, -2.671890720037679e-24, -1.382333654893749e-32,
   ],
 }
 /** (sin r - r) / r^3 and (cos r - 1 + r^2 / 2) / r^4 in r^2, for |r| <= pi / 4; 2^-27.8, 2^-57.9 and 2^-33, 2^-63.8. */
@@ -41,17 +43,20 @@ function reduceAngle(m: Builder, x: Expr): { i: Expr; high: Expr; low: Expr } {
   const fine = m.sub(shifted, m.magic)
   const near = less(less(less(rest, fine, 0), fine, 1), coarse, 2)
   const small = m.fma(fine, parts[2], m.mul(coarse, parts[3]))
-  const smaller = m.fma(fine, parts[3], m.mul(m.add(coarse, fine), parts[4]))
-  const high = m.sub(near, small)
-  return { i: m.bitsOf(shifted), high, low: m.sub(m.sub(m.sub(near, high), small), smaller) }
+  const nearer = m.sub(near, small)
+  const high = less(nearer, fine, 3)
+  const lost = m.add(m.sub(m.sub(near, nearer), small), less(m.sub(nearer, high), fine, 3))
+  return { i: m.bitsOf(shifted), high, low: less(lost, m.add(coarse, fine), 4) }
 }
 
 /** sin(x + quarter pi / 2): sine or cosine of the reduced angle, by the parity of its quadrant. */
 function sine(m: Builder, x: Expr, quarter: 0 | 1): Expr {
-  const inRange = m.select(m.less(m.abs(x), m.pick({ float32: 2 ** 20, float64: 2 ** 50 })), x, m.mul(x, 0))
+  const size = m.abs(x)
+  const inRange = m.select(m.less(size, m.pick({ float32: 2 ** 20, float64: 2 ** 50 })), x, m.mul(x, 0))
   const { i, high, low } = reduceAngle(m, inRange)
   const z = m.mul(high, high)
-  const sin = m.add(high, m.fma(m.mul(high, z), m.polynomial(z, sinCoefficients), low))
+  const angle = m.add(high, m.fma(m.mul(high, z), m.polynomial(z, sinCoefficients), low))
+  const sin = quarter === 0 ? m.select(m.less(size, 2 ** -m.bits), x, angle) : angle
   const cosTail = m.fma(m.mul(z, z), m.polynomial(z, cosCoefficients), m.mul(m.neg(high), low))
   const h = m.mul(z, 0.5)
   const one = m.sub(1, h)
@@ -88,7 +93,7 @@ export function atan(m: Builder, x: Expr): Expr {
   const base = m.select(large, Math.PI / 2, m.select(middle, Math.PI / 4, 0))
   const z = m.mul(t, t)
   // What the base lacks is in proportion to it.
-  const lacking = m.pick({ float32: -2.7827534056188313e-8, float64: 3.8981718325193755e-17 })
+  const lacking = m.pick({ float32: -2.7827534056188314e-8, float64: 3.8981718325193755e-17 })
   const tail = m.fma(m.mul(t, z), m.polynomial(z, atanCoefficients), m.mul(base, lacking))
   return m.withSign(m.add(base, m.add(t, tail)), m.signOf(x))
 }

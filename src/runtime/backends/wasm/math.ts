@@ -17,7 +17,8 @@ const sign: Expansion = (m, x) => m.select(m.less(0, x), 1, m.select(m.less(x, 0
 function reduceBy(m: Builder, r: Expr, y: Expr, yHead: Expr): Expr {
   const q = m.trunc(m.div(r, y))
   const p = m.mul(q, y)
-  const qHead = m.head(q)
+  // Rounded, so that the tail is short enough for qTail * yTail to be exact.
+  const qHead = m.head(m.ofBits(m.int('add', m.bitsOf(q), m.pick({ float32: 2 ** 11, float64: 2 ** 26 }))))
   const qTail = m.sub(q, qHead)
   const yTail = m.sub(y, yHead)
   const cross = m.fma(qHead, yTail, m.fma(qTail, yHead, m.fma(qHead, yHead, m.neg(p))))
