@@ -51,7 +51,7 @@ export function backward(
   }
   const nodes = path(outputs, wanted)
   const onPath = new Set(nodes)
-  outputs.forEach((node, i) => onPath.has(node) && accumulate(node, cotangents[i]))
+  for (const [i, node] of outputs.entries()) if (onPath.has(node)) accumulate(node, cotangents[i])
   for (const node of nodes) {
     const g = sums.get(node)
     if (!g || node.inputs.length === 0) continue

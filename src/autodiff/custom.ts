@@ -2,7 +2,8 @@
 
 import { isFloat } from '../graph/dtype.js'
 import { makeNode, type Node, topological, upcomingId } from '../graph/node.js'
-import { build, Tensor } from '../tensor/tensor.js'
+import { sameShape } from '../graph/shape.js'
+import { build, demandFunction, demandTensors, describe, Tensor } from '../tensor/tensor.js'
 import { mapTree } from '../tensor/tree.js'
 import { backward } from './backward.js'
 
@@ -17,14 +18,25 @@ export function customVjp<A extends Tensor[]>(
   f: (...args: A) => Tensor,
   pull: (cotangent: Tensor, value: Tensor, ...args: A) => readonly (Tensor | null)[],
 ): (...args: A) => Tensor {
+  demandFunction('customVjp', f)
+  if (typeof pull !== 'function')
+    throw new Error(`customVjp: needs the pull as a second function, got ${describe(pull)}`)
   return (...args) => {
     const value = f(...args)
+    demandTensors('customVjp', value, ...args)
     const rule = (g: Node, node: Node): (Node | null)[] => {
       const operands = node.inputs.slice(1).map(n => new Tensor(n)) as A
       const cotangents = pull(new Tensor(g), new Tensor(node), ...operands)
       if (cotangents.length !== args.length)
         throw new Error(`customVjp: the pull returned ${cotangents.length} cotangents for ${args.length} arguments`)
-      return cotangents.map(t => t && t.node)
+      return cotangents.map((t, i) => {
+        if (t && !sameShape(t.shape, args[i].shape)) {
+          throw new Error(
+            `customVjp: the pull returned ${describe(t)} as the cotangent of argument ${i}, ${describe(args[i])}`,
+          )
+        }
+        return t?.node ?? null
+      })
     }
     return build('custom', [value, ...args], { rule })
   }
@@ -35,6 +47,7 @@ export function customVjp<A extends Tensor[]>(
  * all derivatives are those of f, closures included.
  */
 export function checkpoint<A extends unknown[], R>(f: (...args: A) => R): (...args: A) => R {
+  demandFunction('checkpoint', f)
   return (...args) => {
     const firstId = upcomingId()
     const result = f(...args)
@@ -45,7 +58,8 @@ export function checkpoint<A extends unknown[], R>(f: (...args: A) => R): (...ar
 /** `value` as a custom node whose rule differentiates a copy of everything made since `firstId`. */
 function recomputed(value: Tensor, firstId: number): Tensor {
   const older = (node: Node): boolean => node.id < firstId
-  const inside = topological([value.node], older)
+  const target = value.node
+  const inside = topological([target], older)
   const boundary = inside.filter(n => older(n) && isFloat(n.dtype))
   const rule = (g: Node, node: Node): (Node | null)[] => {
     const copies = new Map<Node, Node>()
@@ -67,7 +81,7 @@ function recomputed(value: Tensor, firstId: number): Tensor {
         ),
       )
     }
-    const copy = copies.get(value.node)
+    const copy = copies.get(target)
     if (!copy) return boundary.map(() => null)
     return backward([copy], [new Tensor(g)], fences).map(t => t?.node ?? null)
   }

@@ -15,7 +15,9 @@ import {
   exp,
   floor,
   less,
+  lessEqual,
   log,
+  logicalAnd,
   mul,
   neg,
   pow,
@@ -170,8 +172,11 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
   conv: ({ g, attrs }, x, w) => [convInput(g, x, w, attrs), convKernel(g, x, w, attrs)],
   // y = x[i]: g added at i
   gather: ({ g }, x, index) => [scatterAdd(index, g, x.shape[0]), null],
-  // y = Σ u at i: g[i]
-  scatterAdd: ({ g }, index) => [null, take(g, index)],
+  // y = Σ u at i: g[i], 0 where i is out of range
+  scatterAdd: ({ g }, index) => {
+    const inside = logicalAnd(lessEqual(0, index), less(index, g.shape[0]))
+    return [null, where(reshape(inside, [index.size, ...g.shape.slice(1).map(() => 1)]), take(g, index), 0)]
+  },
   argsort: none,
 }
 

@@ -5,28 +5,29 @@
  */
 
 import { isFloat } from '../graph/dtype.js'
+import type { Node } from '../graph/node.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { arange, oneHot } from '../tensor/create.js'
-import { mul } from '../tensor/elementwise.js'
+import { astype, mul } from '../tensor/elementwise.js'
 import { at, reshape, stack } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
-import { build, full, Tensor } from '../tensor/tensor.js'
+import { build, demandFunction, describe, full, Tensor } from '../tensor/tensor.js'
 import { leaves, mapTree, namedLeaves, replaceLeaves } from '../tensor/tree.js'
 import { backward } from './backward.js'
 import { zeroCotangent } from './rules.js'
 
 /** A fresh variable for each float leaf of a tree: what a derivative is taken with respect to. */
 function variables<T>(op: string, tree: T): T {
-  if (leaves(tree).length === 0)
-    throw new Error(`${op}: an argument to differentiate has no tensors; pass a tensor or a tree of tensors`)
+  if (!leaves(tree).some(t => isFloat(t.dtype)))
+    throw new Error(`${op}: an argument to differentiate has no float tensors; pass a tensor or a tree of tensors`)
   return mapTree(tree, t => (isFloat(t.dtype) ? build('variable', [t], {}) : t))
 }
 
 /** Cotangents in the shape of a tree: zeros where nothing depends on a leaf. */
-function pullTo<T>(tree: T, outputs: readonly Tensor[], cotangents: readonly Tensor[]): T {
+function pullTo<T>(tree: T, outputs: readonly Node[], cotangents: readonly Tensor[]): T {
   const targets = leaves(tree)
   const pulled = backward(
-    outputs.map(t => t.node),
+    outputs,
     cotangents,
     targets.map(t => t.node),
   )
@@ -64,6 +65,7 @@ export function valueAndGrad<A extends unknown[], R, const O extends GradOptions
   f: Fn<A, R>,
   options?: O,
 ): (...args: A) => [R, Gradient<A, O>] {
+  demandFunction('valueAndGrad', f)
   const { argnums = 0, hasAux = false }: GradOptions = options ?? {}
   const positions = typeof argnums === 'number' ? [argnums] : argnums
   return (...args) => {
@@ -74,24 +76,18 @@ export function valueAndGrad<A extends unknown[], R, const O extends GradOptions
       bound[i] = variables('grad', args[i])
     }
     const result = f(...bound)
-    const value = hasAux && Array.isArray(result) ? result[0] : result
-    if (!(value instanceof Tensor) || !isFloat(value.dtype) || value.size !== 1) {
+    const isPair = Array.isArray(result) && result.length === 2
+    const value = hasAux && isPair ? result[0] : result
+    if (!(value instanceof Tensor) || !isFloat(value.dtype) || value.size !== 1 || hasAux !== isPair) {
       throw new Error(
-        `grad: the function must return one float scalar${hasAux ? ' and a second value in a pair' : ''}, not ${describe(value)}; reduce it, or use vjp or jacobian`,
+        `grad: the function must return ${hasAux ? 'a pair of one float scalar and anything (hasAux is set)' : 'one float scalar'}, not ${describe(value)}; reduce it, use vjp or jacobian, or set hasAux for a second value`,
       )
     }
     const trees = positions.map(i => bound[i])
-    const gradients = pullTo(trees, [value], [full(value.shape, 1, value.dtype)])
+    const gradients = pullTo(trees, [value.node], [full(value.shape, 1, value.dtype)])
     return [result, (typeof argnums === 'number' ? gradients[0] : gradients) as Gradient<A, O>]
   }
 }
-
-const describe = (x: unknown): string =>
-  x instanceof Tensor
-    ? `${x.dtype}${formatShape(x.shape)}`
-    : Array.isArray(x)
-      ? 'an array'
-      : `${x === null ? 'null' : typeof x}`
 
 /**
  * The gradient of a scalar function with respect to the arguments named by `argnums` (the first by default).
@@ -104,6 +100,7 @@ export function grad<A extends unknown[], R, const O extends GradOptions = Recor
   f: Fn<A, R>,
   options?: O,
 ): (...args: A) => O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O> {
+  demandFunction('grad', f)
   const both = valueAndGrad(f, options)
   type Result = O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O>
   return (...args) => {
@@ -125,14 +122,17 @@ function matching(op: string, what: string, tree: unknown, like: unknown): Tenso
       )
     }
   })
-  return given
+  return given.map((t, i) => astype(t, expected[i].tensor.dtype))
 }
 
 /** The value of f and the function that pulls a cotangent of the value back to cotangents of all arguments. */
 export function vjp<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (cotangent: R) => A] {
+  demandFunction('vjp', f)
   const bound = variables('vjp', args)
   const result = f(...bound)
-  return [result, cotangent => pullTo(bound, leaves(result), matching('vjp', 'cotangent', cotangent, result))]
+  // The expressions as they are now: a tensor that is read before the pull becomes a leaf, which leads nowhere.
+  const outputs = leaves(result).map(t => t.node)
+  return [result, cotangent => pullTo(bound, outputs, matching('vjp', 'cotangent', cotangent, result))]
 }
 
 /**
@@ -140,6 +140,7 @@ export function vjp<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (cotan
  * is linear in its cotangent u, so its own pull at any u is the push.
  */
 export function linearize<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (...tangents: A) => R] {
+  demandFunction('linearize', f)
   const [result, pull] = vjp(f, ...args)
   const [pulled, push] = vjp(
     pull,
@@ -156,6 +157,10 @@ export function linearize<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, 
 
 /** The value of f and its derivative in the direction of the tangents. */
 export function jvp<A extends unknown[], R>(f: Fn<A, R>, args: A, tangents: A): [R, R] {
+  if (!Array.isArray(args) || !Array.isArray(tangents))
+    throw new Error(
+      `jvp: expected a list of arguments and one of tangents, got ${describe(args)} and ${describe(tangents)}`,
+    )
   const [result, push] = linearize(f, ...args)
   return [result, push(...tangents)]
 }
@@ -173,8 +178,11 @@ export function hvp<T, R extends Tensor>(f: (x: T) => R, x: T, v: T): T {
 
 /** All partial derivatives of f, a function of one tensor: [...result.shape, ...x.shape]. */
 export function jacobian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  demandFunction('jacobian', f)
   return x => {
+    if (!(x instanceof Tensor)) throw new Error(`jacobian: needs a function of one tensor, got ${describe(x)}`)
     const [y, pull] = vjp(f, x)
+    if (!(y instanceof Tensor)) throw new Error(`jacobian: the function must return one tensor, not ${describe(y)}`)
     if (y.size === 0) return full([...y.shape, ...x.shape], 0, x.dtype)
     const basis = oneHot(arange(y.size), y.size, y.dtype)
     const rows = Array.from({ length: y.size }, (_, i) => pull(reshape(at(basis, i), y.shape))[0])
@@ -184,7 +192,6 @@ export function jacobian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
 
 /** The second derivatives of a scalar function of one tensor: [...x.shape, ...x.shape]. */
 export function hessian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
-  return x => {
-    return jacobian(grad(f))(x)
-  }
+  demandFunction('hessian', f)
+  return jacobian(grad(f))
 }

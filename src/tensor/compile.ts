@@ -1,10 +1,10 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { inputNode, type Node, resolve } from '../graph/node.js'
+import { inputNode, type Node } from '../graph/node.js'
 import { getDevice } from '../runtime/device.js'
-import { freeStorage, type Plan, planFor, runPlan } from '../runtime/realize.js'
-import { Tensor } from './tensor.js'
-import { leaves, namedLeaves, replaceLeaves } from './tree.js'
+import { freeStorage, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
+import { demandFunction, Tensor } from './tensor.js'
+import { leaves, replaceLeaves } from './tree.js'
 
 export interface CompileOptions {
   /** Positions of arguments whose tensors the call may consume: their memory is reused and reading them later is an error. */
@@ -25,11 +25,22 @@ interface Trace<R> {
   readonly tree: R
 }
 
-/** Structure, shapes and dtypes of arguments; numbers and strings among them count as structure too. */
+/** A number for each function among the arguments: what it does is known by its identity alone. */
+const functions = new WeakMap<object, number>()
+let functionCount = 0
+
+/** Structure, shapes and dtypes of arguments; numbers, strings and functions among them count as structure too. */
 function signature(args: readonly unknown[]): string {
-  return JSON.stringify(args, (_, value: unknown) =>
-    value instanceof Tensor ? `${value.dtype}[${value.shape}]` : value,
-  )
+  return JSON.stringify(args, (_, value: unknown) => {
+    if (value instanceof Tensor) return `tensor ${value.dtype}[${value.shape}]`
+    if (typeof value === 'function') {
+      const number = functions.get(value) ?? functionCount++
+      functions.set(value, number)
+      return `function ${number}`
+    }
+    if (typeof value === 'object' || typeof value === 'boolean') return value
+    return Object.is(value, -0) ? 'number -0' : `${typeof value} ${String(value)}`
+  })
 }
 
 /**
@@ -42,6 +53,7 @@ export function compile<A extends unknown[], R>(
   f: (...args: A) => R,
   options: CompileOptions = {},
 ): (...args: A) => Promise<R> {
+  demandFunction('compile', f)
   const traces = new Map<string, Trace<R>>()
   return async (...args) => {
     const device = await getDevice()
@@ -52,12 +64,9 @@ export function compile<A extends unknown[], R>(
       traces.set(key, trace)
     }
     const given = leaves(args)
-    const nodes = given.map(t => t.node)
-    const bound = trace.sources.map(s => (typeof s === 'number' ? nodes[s] : s))
-    const missing = bound.filter(n => n.op !== 'input')
-    if (missing.length)
-      throw new Error(`compile: ${missing.length} arguments are not computed yet; await realize(...) on them first`)
-    const outputs = trace.plan ? await runPlan(trace.plan, bound as Node<'input'>[]) : []
+    await realize(given.map(t => t.node))
+    const bound = trace.sources.map(s => (typeof s === 'number' ? leafOf(given[s]) : s))
+    const outputs = trace.plan ? await runPlan(trace.plan, bound) : []
     const tensors = trace.results.map(r =>
       'output' in r ? new Tensor(outputs[r.output]) : 'argument' in r ? given[r.argument] : new Tensor(r.captured),
     )
@@ -73,6 +82,12 @@ export function compile<A extends unknown[], R>(
   }
 }
 
+function leafOf(t: Tensor): Node<'input'> {
+  const { node } = t
+  if (node.op !== 'input') throw new Error(`compile: the argument ${node.label} was not computed`)
+  return node
+}
+
 function makeTrace<A extends unknown[], R>(
   f: (...args: A) => R,
   args: A,
@@ -85,7 +100,9 @@ function makeTrace<A extends unknown[], R>(
       placeholders.map(n => new Tensor(n)),
     ),
   )
-  const nodes = namedLeaves(tree).map(l => resolve(l.tensor.node))
+  if (tree instanceof Promise)
+    throw new Error('compile: the function returned a promise; it must build expressions without awaiting')
+  const nodes = leaves(tree).map(t => t.node)
   const roots = [...new Set(nodes)].filter(n => n.op !== 'input')
   const number = new Map<Node, number>(placeholders.map((n, i) => [n, i]))
   const results = nodes.map(n => {

@@ -4,7 +4,7 @@ import { promote } from '../graph/dtype.js'
 import { broadcastShapes, formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { align, astype } from './elementwise.js'
 import { at, broadcastTo, expandDims, padInterior, permuteDims, reshape, squeeze } from './movement.js'
-import { build, type Tensor } from './tensor.js'
+import { build, demandTensors, describe, type Tensor } from './tensor.js'
 
 /**
  * The matrix product of the last two axes, broadcast over the others; a vector is a row on the left, a column on the right.
@@ -12,10 +12,11 @@ import { build, type Tensor } from './tensor.js'
  * @throws if the inner dimensions differ or the batch axes do not broadcast.
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
+  demandTensors('matmul', a, b)
   if (a.ndim === 0 || b.ndim === 0)
     throw new Error(`matmul: needs rank 1 or more: ${formatShape(a.shape)} x ${formatShape(b.shape)}`)
-  if (a.ndim === 1) return squeeze(matmul(expandDims(a, 0), b), -2)
   if (b.ndim === 1) return squeeze(matmul(a, expandDims(b, 1)), -1)
+  if (a.ndim === 1) return squeeze(matmul(expandDims(a, 0), b), -2)
   const dtype = promote(a.dtype, b.dtype)
   if (a.dtype !== b.dtype) return matmul(astype(a, dtype), astype(b, dtype))
   const [m, k] = a.shape.slice(-2)
@@ -55,16 +56,26 @@ export function tensordot(
   b: Tensor,
   axes: number | readonly [readonly number[], readonly number[]] = 2,
 ): Tensor {
+  return contract('tensordot', a, b, axes)
+}
+
+function contract(
+  op: string,
+  a: Tensor,
+  b: Tensor,
+  axes: number | readonly [readonly number[], readonly number[]],
+): Tensor {
+  demandTensors(op, a, b)
+  if (typeof axes === 'number' && !(Number.isInteger(axes) && axes >= 0 && axes <= Math.min(a.ndim, b.ndim))) {
+    throw new Error(`${op}: cannot sum over ${axes} axes of ${formatShape(a.shape)} and ${formatShape(b.shape)}`)
+  }
   const [left, right] =
     typeof axes === 'number'
       ? [a.shape.map((_, d) => d).slice(a.ndim - axes), b.shape.map((_, d) => d).slice(0, axes)]
-      : [
-          axes[0].map(d => normalizeAxis('tensordot', d, a.ndim)),
-          axes[1].map(d => normalizeAxis('tensordot', d, b.ndim)),
-        ]
+      : [axes[0].map(d => normalizeAxis(op, d, a.ndim)), axes[1].map(d => normalizeAxis(op, d, b.ndim))]
   if (left.length !== right.length || left.some((d, i) => a.shape[d] !== b.shape[right[i]])) {
     throw new Error(
-      `tensordot: axes [${left}] of ${formatShape(a.shape)} do not pair with axes [${right}] of ${formatShape(b.shape)}`,
+      `${op}: axes [${left}] of ${formatShape(a.shape)} do not pair with axes [${right}] of ${formatShape(b.shape)}`,
     )
   }
   const freeA = a.shape.map((_, d) => d).filter(d => !left.includes(d))
@@ -80,12 +91,18 @@ export function tensordot(
 }
 
 /** All products of an element of a with one of b: [...a.shape, ...b.shape]. */
-export const outer = (a: Tensor, b: Tensor): Tensor => tensordot(a, b, 0)
+export const outer = (a: Tensor, b: Tensor): Tensor => contract('outer', a, b, 0)
 
-export const dot = (a: Tensor, b: Tensor): Tensor => tensordot(a, b, 1)
+export const dot = (a: Tensor, b: Tensor): Tensor => contract('dot', a, b, 1)
 
 type Pair = number | readonly [number, number]
-const pair = (value: Pair): [number, number] => (typeof value === 'number' ? [value, value] : [value[0], value[1]])
+/** An option for both spatial axes: two integers >= 1. */
+function pair(op: string, name: string, value: Pair): [number, number] {
+  const both: [number, number] = Array.isArray(value) ? [value[0], value[1]] : [Number(value), Number(value)]
+  if (!both.every(n => Number.isInteger(n) && n >= 1))
+    throw new Error(`${op}: ${name} must be an integer >= 1 or a pair of them, not ${describe(value)}`)
+  return both
+}
 
 export type Padding = 'valid' | 'same' | number | readonly [readonly [number, number], readonly [number, number]]
 
@@ -110,31 +127,45 @@ export interface ConvOptions {
  * @returns [n, outHeight, outWidth, outputs]
  */
 export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
+  demandTensors('conv2d', x, w)
   if (x.ndim !== 4 || w.ndim !== 4) {
     throw new Error(
       `conv2d: needs images [n,h,w,c] and a kernel [kh,kw,c,o], got ${formatShape(x.shape)} and ${formatShape(w.shape)}`,
     )
   }
   const [images, kernel] = x.dtype === w.dtype ? [x, w] : [x, w].map(t => astype(t, promote(x.dtype, w.dtype)))
-  const strides = pair(options.stride ?? 1)
-  const dilation = pair(options.dilation ?? 1)
-  const interior = pair(options.inputDilation ?? 1).map(n => n - 1)
+  const strides = pair('conv2d', 'stride', options.stride ?? 1)
+  const dilation = pair('conv2d', 'dilation', options.dilation ?? 1)
+  const interior = pair('conv2d', 'inputDilation', options.inputDilation ?? 1).map(n => n - 1)
+  const [groups] = pair('conv2d', 'groups', options.groups ?? 1)
   const window = [0, 1].map(d => (w.shape[d] - 1) * dilation[d] + 1)
   const extent = [0, 1].map(d => x.shape[1 + d] + Math.max(0, x.shape[1 + d] - 1) * interior[d])
-  const widths = paddingWidths(options.padding ?? 'valid', extent, window, strides)
+  const widths = paddingWidths('conv2d', options.padding ?? 'valid', extent, window, strides)
   const padded = padSpatial(images, widths, interior)
-  return build('conv', [padded, kernel], { strides, dilation, groups: options.groups ?? 1 })
+  return build('conv', [padded, kernel], { strides, dilation, groups })
 }
 
 /** [before, after] per spatial axis. */
-function paddingWidths(padding: Padding, extent: number[], window: number[], strides: number[]): [number, number][] {
-  return [0, 1].map(d => {
+function paddingWidths(
+  op: string,
+  padding: Padding,
+  extent: number[],
+  window: number[],
+  strides: number[],
+): [number, number][] {
+  const widths = [0, 1].map((d): [number, number] => {
     if (padding === 'valid') return [0, 0]
     if (typeof padding === 'number') return [padding, padding]
-    if (padding !== 'same') return [padding[d][0], padding[d][1]]
+    if (padding !== 'same') return [padding[d]?.[0], padding[d]?.[1]]
     const total = Math.max(0, (Math.ceil(extent[d] / strides[d]) - 1) * strides[d] + window[d] - extent[d])
     return [Math.floor(total / 2), Math.ceil(total / 2)]
   })
+  if (!widths.flat().every(Number.isInteger) || widths.some(([a, b], d) => a + b + extent[d] < 0)) {
+    throw new Error(
+      `${op}: padding must be 'valid', 'same', an integer or [[top, bottom], [left, right]] that leaves some of the image, not ${Array.isArray(padding) ? JSON.stringify(padding) : describe(padding)}`,
+    )
+  }
+  return widths
 }
 
 /** Pads (or, where negative, crops) the two spatial axes of [n, h, w, c]. */
@@ -160,10 +191,11 @@ export interface PoolOptions {
 
 /** Windows of [n, h, w, c] as [n, oh, ow, kh * kw, c]: strided slices side by side. */
 function windows(op: string, x: Tensor, window: Pair, options: PoolOptions, fill: number): Tensor {
+  demandTensors(op, x)
   if (x.ndim !== 4) throw new Error(`${op}: needs images [n,h,w,c], got ${formatShape(x.shape)}`)
-  const [kh, kw] = pair(window)
-  const strides = pair(options.stride ?? window)
-  const widths = paddingWidths(options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], strides)
+  const [kh, kw] = pair(op, 'the window', window)
+  const strides = pair(op, 'stride', options.stride ?? window)
+  const widths = paddingWidths(op, options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], strides)
   const padded = padSpatial(x, widths, [0, 0], fill)
   const [n, h, w, c] = padded.shape
   const [oh, ow] = [Math.floor((h - kh) / strides[0]) + 1, Math.floor((w - kw) / strides[1]) + 1]

@@ -5,7 +5,7 @@ import { inputNode } from '../graph/node.js'
 import { formatShape, normalizeAxis, type Shape, sizeOf } from '../graph/shape.js'
 import { add, astype, equal, mul } from './elementwise.js'
 import { broadcastTo, reshape } from './movement.js'
-import { asTensor, build, checkShape, full, type NestedArray, Tensor } from './tensor.js'
+import { build, checkDType, checkShape, demandTensors, describe, full, type NestedArray, Tensor } from './tensor.js'
 
 export interface TensorOptions {
   /** float32 for numbers, bool for booleans and the array's own for typed arrays, unless given. */
@@ -21,7 +21,9 @@ export interface TensorOptions {
  * @example tensor([[1, 2], [3, 4]], { dtype: 'float64' })
  */
 export function tensor(values: NestedArray | TypedArray | HostArray, options: TensorOptions = {}): Tensor {
-  if (typeof values === 'object' && 'data' in values)
+  if (values instanceof Tensor)
+    throw new Error(`tensor: the values are ${describe(values)} already; use astype to convert`)
+  if (typeof values === 'object' && values !== null && 'data' in values)
     return tensor(values.data, { dtype: values.dtype, shape: values.shape, ...options })
   const flat: number[] = []
   let shape: number[]
@@ -48,7 +50,7 @@ export function tensor(values: NestedArray | TypedArray | HostArray, options: Te
     shape = [...options.shape]
   }
   const to = options.dtype ?? dtype
-  if (!(to in dtypes)) throw new Error(`tensor: unknown dtype ${to}; one of ${Object.keys(dtypes).join(', ')}`)
+  checkDType('tensor', to)
   const host = new dtypes[to].array(source.length)
   if (to === dtype && to !== 'bool') host.set(source)
   else for (let i = 0; i < host.length; i++) host[i] = toDType(source[i], to)
@@ -68,7 +70,9 @@ function nestedShape(values: NestedArray): number[] {
 function flatten(values: NestedArray, shape: Shape, d: number, out: number[]): boolean {
   if (d === shape.length) {
     if (typeof values !== 'number' && typeof values !== 'boolean')
-      throw new Error(`tensor: expected a number, got ${describe(values)}`)
+      throw new Error(
+        `tensor: expected a number, got ${describe(values)}${(values as unknown) instanceof Tensor ? '; join tensors with stack' : ''}`,
+      )
     out.push(Number(values))
     return typeof values === 'boolean'
   }
@@ -80,13 +84,14 @@ function flatten(values: NestedArray, shape: Shape, d: number, out: number[]): b
   return booleans
 }
 
-const describe = (v: unknown): string =>
-  Array.isArray(v) ? `an array of ${v.length}` : v === null ? 'null' : `${typeof v} ${String(v)}`
-
 export const zeros = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 0, dtype)
 export const ones = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 1, dtype)
-export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, x.dtype)
-export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, x.dtype)
+export const zerosLike = (x: Tensor): Tensor => filledLike('zerosLike', x, 0)
+export const onesLike = (x: Tensor): Tensor => filledLike('onesLike', x, 1)
+function filledLike(op: string, x: Tensor, value: number): Tensor {
+  demandTensors(op, x)
+  return full(x.shape, value, x.dtype)
+}
 
 /** The index along one axis of a shape, as int32. */
 export function iota(shape: Shape, axis = 0): Tensor {
@@ -107,17 +112,21 @@ export function arange(start: number, stop?: number, step = 1, dtype?: DType): T
 /** `num` evenly spaced values from start to stop, both included. */
 export function linspace(start: number, stop: number, num: number, dtype: DType = 'float32'): Tensor {
   if (!Number.isInteger(num) || num < 0) throw new Error(`linspace: num must be an integer >= 0, not ${num}`)
+  if (!Number.isFinite(stop - start)) throw new Error(`linspace: start ${start} and stop ${stop} must be finite`)
   return add(mul(astype(iota([num]), dtype), num > 1 ? (stop - start) / (num - 1) : 0), start)
 }
 
 /** The identity matrix [n, m]. */
 export function eye(n: number, m = n, dtype: DType = 'float32'): Tensor {
+  checkShape('eye', [n, m])
   return astype(equal(iota([n, m], 0), iota([n, m], 1)), dtype)
 }
 
 /** Integer classes [...] as rows [..., depth] of zeros with a one; out-of-range classes give zeros. */
 export function oneHot(classes: Tensor, depth: number, dtype: DType = 'float32'): Tensor {
+  demandTensors('oneHot', classes)
   const shape = [...classes.shape, depth]
-  const column = broadcastTo(reshape(asTensor(classes), [...classes.shape, 1]), shape)
+  checkShape('oneHot', shape)
+  const column = broadcastTo(reshape(classes, [...classes.shape, 1]), shape)
   return astype(equal(astype(column, promote(column.dtype, 'int32')), iota(shape, shape.length - 1)), dtype)
 }

@@ -1,14 +1,15 @@
 /** Element-wise operations: broadcasting and promotion, then primitives. Names and semantics follow the array API. */
 
 import { type DType, dtypes, isFloat, promote } from '../graph/dtype.js'
-import type { BinaryOp, CompareOp, UnaryOp } from '../graph/node.js'
+import type { BinaryOp, BitOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { broadcastShapes } from '../graph/shape.js'
 import { broadcastTo } from './movement.js'
-import { asTensor, build, full, type Tensor, type TensorLike } from './tensor.js'
+import { asTensor, build, checkDType, demandTensors, full, Tensor, type TensorLike } from './tensor.js'
 
 /** The same values in another dtype: float to integer truncates, anything to bool compares with 0. */
 export function astype(x: TensorLike, dtype: DType): Tensor {
-  const t = asTensor(x)
+  const t = asTensor('astype', x)
+  checkDType('astype', dtype)
   return t.dtype === dtype ? t : build('cast', [t], { dtype })
 }
 
@@ -18,7 +19,7 @@ export const bitcast = (x: Tensor, dtype: DType): Tensor => build('bitcast', [x]
 /** The dtype for a mixed list: numbers follow the tensors, unless a fractional number meets integers. */
 function commonDType(operands: readonly TensorLike[]): DType {
   let dtype: DType | undefined
-  for (const x of operands) if (typeof x === 'object') dtype = dtype ? promote(dtype, x.dtype) : x.dtype
+  for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promote(dtype, x.dtype) : x.dtype
   if (!dtype) return operands.every(x => typeof x === 'boolean') ? 'bool' : 'float32'
   for (const x of operands) {
     if (typeof x === 'number' && !isFloat(dtype)) dtype = promote(dtype, Number.isInteger(x) ? 'int32' : 'float32')
@@ -28,7 +29,7 @@ function commonDType(operands: readonly TensorLike[]): DType {
 
 /** The operands as tensors of one shape and dtype. */
 export function align(op: string, operands: readonly TensorLike[], dtype = commonDType(operands)): Tensor[] {
-  const tensors = operands.map(x => astype(asTensor(x, dtype), dtype))
+  const tensors = operands.map(x => astype(asTensor(op, x, dtype), dtype))
   const shape = broadcastShapes(op, ...tensors.map(t => t.shape))
   return tensors.map(t => broadcastTo(t, shape))
 }
@@ -36,7 +37,7 @@ export function align(op: string, operands: readonly TensorLike[], dtype = commo
 const unary =
   (op: UnaryOp) =>
   (x: TensorLike): Tensor =>
-    build(op, [asTensor(x)], {})
+    build(op, [asTensor(op, x)], {})
 const binary =
   (op: BinaryOp | CompareOp) =>
   (a: TensorLike, b: TensorLike): Tensor =>
@@ -52,8 +53,12 @@ export const remainder = binary('remainder')
 export const less = binary('less')
 export const lessEqual = binary('lessEqual')
 export const equal = binary('equal')
-export const greater = (a: TensorLike, b: TensorLike): Tensor => less(b, a)
-export const greaterEqual = (a: TensorLike, b: TensorLike): Tensor => lessEqual(b, a)
+const swapped =
+  (op: 'less' | 'lessEqual', name: string) =>
+  (a: TensorLike, b: TensorLike): Tensor =>
+    build(op, align(name, [a, b]).reverse(), {})
+export const greater = swapped('less', 'greater')
+export const greaterEqual = swapped('lessEqual', 'greaterEqual')
 export const notEqual = (a: TensorLike, b: TensorLike): Tensor => logicalNot(equal(a, b))
 
 const floating = (operands: readonly TensorLike[]): DType => promote(commonDType(operands), 'float32')
@@ -69,7 +74,7 @@ export function floorDivide(a: TensorLike, b: TensorLike): Tensor {
 
 /** a to the power b; small integer exponents given as numbers become products. */
 export function pow(a: TensorLike, b: TensorLike): Tensor {
-  if (typeof b === 'number' && typeof a === 'object' && isFloat(a.dtype)) {
+  if (typeof b === 'number' && a instanceof Tensor && isFloat(a.dtype)) {
     if (b === 0) return full(a.shape, 1, a.dtype)
     if (b === 1) return a
     if (b === 2) return mul(a, a)
@@ -101,7 +106,7 @@ export const erf = unary('erf')
 const rounding =
   (op: 'floor' | 'ceil' | 'round' | 'trunc') =>
   (x: Tensor): Tensor =>
-    isFloat(x.dtype) ? build(op, [x], {}) : x
+    x instanceof Tensor && !isFloat(x.dtype) ? x : build(op, [x], {})
 export const floor = rounding('floor')
 export const ceil = rounding('ceil')
 /** To the nearest integer, halves to even. */
@@ -119,8 +124,9 @@ export const cosh = (x: Tensor): Tensor => mul(add(exp(x), exp(neg(x))), 0.5)
 
 /** Elements of a where the condition holds, of b elsewhere; a branch not taken contributes no gradient. */
 export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
+  demandTensors('where', condition)
   const dtype = commonDType([a, b])
-  const values = [a, b].map(x => astype(asTensor(x, dtype), dtype))
+  const values = [a, b].map(x => astype(asTensor('where', x, dtype), dtype))
   const shape = broadcastShapes('where', condition.shape, ...values.map(t => t.shape))
   return build('where', [broadcastTo(astype(condition, 'bool'), shape), ...values.map(t => broadcastTo(t, shape))], {})
 }
@@ -129,35 +135,37 @@ export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
 export function clip(x: Tensor, min: TensorLike | null = null, max: TensorLike | null = null): Tensor {
   if (typeof min === 'number' && typeof max === 'number' && min > max)
     throw new Error(`clip: min ${min} is above max ${max}`)
-  let y = x
+  let y = asTensor('clip', x)
   if (min !== null) y = where(less(y, min), min, y)
   if (max !== null) y = where(less(max, y), max, y)
   return y
 }
 
 export const isnan = (x: Tensor): Tensor => notEqual(x, x)
-export const isfinite = (x: Tensor): Tensor => (isFloat(x.dtype) ? less(abs(x), Infinity) : full(x.shape, true, 'bool'))
-export const isinf = (x: Tensor): Tensor => (isFloat(x.dtype) ? equal(abs(x), Infinity) : full(x.shape, false, 'bool'))
+export const isfinite = (x: Tensor): Tensor => less(magnitude(x), Infinity)
+export const isinf = (x: Tensor): Tensor => equal(magnitude(x), Infinity)
+/** |x| as a float: integers are finite. */
+const magnitude = (x: Tensor): Tensor => abs(astype(x, promote(asTensor('isfinite', x).dtype, 'float32')))
 
 const bitwise =
-  (op: 'and' | 'or' | 'xor' | 'shiftLeft' | 'shiftRight') =>
+  (op: BitOp, name: string) =>
   (a: TensorLike, b: TensorLike): Tensor =>
-    build(op, align(op, [a, b]), {})
-export const bitwiseAnd = bitwise('and')
-export const bitwiseOr = bitwise('or')
-export const bitwiseXor = bitwise('xor')
-export const bitwiseLeftShift = bitwise('shiftLeft')
+    build(op, align(name, [a, b]), {})
+export const bitwiseAnd = bitwise('and', 'bitwiseAnd')
+export const bitwiseOr = bitwise('or', 'bitwiseOr')
+export const bitwiseXor = bitwise('xor', 'bitwiseXor')
+export const bitwiseLeftShift = bitwise('shiftLeft', 'bitwiseLeftShift')
 /** Keeps the sign of int32; fills uint32 with zeros. */
-export const bitwiseRightShift = bitwise('shiftRight')
+export const bitwiseRightShift = bitwise('shiftRight', 'bitwiseRightShift')
 export const bitwiseInvert = unary('not')
 
 const logical =
-  (op: 'and' | 'or' | 'xor') =>
+  (op: 'and' | 'or' | 'xor', name: string) =>
   (a: TensorLike, b: TensorLike): Tensor =>
-    build(op, align(op, [a, b], 'bool'), {})
-export const logicalAnd = logical('and')
-export const logicalOr = logical('or')
-export const logicalXor = logical('xor')
+    build(op, align(name, [a, b], 'bool'), {})
+export const logicalAnd = logical('and', 'logicalAnd')
+export const logicalOr = logical('or', 'logicalOr')
+export const logicalXor = logical('xor', 'logicalXor')
 export const logicalNot = (x: Tensor): Tensor => build('not', [astype(x, 'bool')], {})
 
 /** max(x, 0); the derivative at 0 is 0. */

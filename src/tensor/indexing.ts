@@ -4,9 +4,10 @@ import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, astype, mul, opposite } from './elementwise.js'
 import { moveaxis, permuteDims, reshape } from './movement.js'
-import { build, Tensor } from './tensor.js'
+import { build, demandTensors, Tensor } from './tensor.js'
 
 const integer = (op: string, index: Tensor): Tensor => {
+  demandTensors(op, index)
   if (index.dtype !== 'int32' && index.dtype !== 'uint32')
     throw new Error(`${op}: indices must be int32, not ${index.dtype}; cast them`)
   return astype(index, 'int32')
@@ -19,6 +20,7 @@ const integer = (op: string, index: Tensor): Tensor => {
  * @example take(embedding, ids) // [vocabulary, dim], [batch, time] -> [batch, time, dim]
  */
 export function take(x: Tensor, indices: Tensor, { axis = 0 }: { axis?: number } = {}): Tensor {
+  demandTensors('take', x)
   if (!(indices instanceof Tensor))
     throw new Error('take: indices must be an int32 tensor; make one with tensor(..., { dtype: "int32" })')
   const d = normalizeAxis('take', axis, x.ndim)
@@ -34,6 +36,7 @@ export function take(x: Tensor, indices: Tensor, { axis = 0 }: { axis?: number }
 
 /** Elements of x along an axis, chosen by indices of x's rank: result[i][j] = x[indices[i][j]][j] for axis 0. */
 export function takeAlongAxis(x: Tensor, indices: Tensor, { axis = -1 }: { axis?: number } = {}): Tensor {
+  demandTensors('takeAlongAxis', x, indices)
   const d = normalizeAxis('takeAlongAxis', axis, x.ndim)
   const fits = indices.ndim === x.ndim && indices.shape.every((n, i) => i === d || n === x.shape[i])
   if (!fits)
@@ -52,6 +55,7 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, { axis = -1 }: { axis?
 
 /** Zeros [rows, ...] with the updates [...indices.shape, ...] added at their indices; those out of range are dropped. */
 export function scatterAdd(indices: Tensor, updates: Tensor, rows: number): Tensor {
+  demandTensors('scatterAdd', indices, updates)
   const fits = indices.shape.every((n, d) => n === updates.shape[d])
   if (!fits)
     throw new Error(
@@ -71,6 +75,7 @@ export function argsort(
   x: Tensor,
   { axis = -1, descending = false }: { axis?: number; descending?: boolean } = {},
 ): Tensor {
+  demandTensors('argsort', x)
   const d = normalizeAxis('argsort', axis, x.ndim)
   const keys = moveaxis(descending ? opposite(x) : x, d, -1)
   return moveaxis(build('argsort', [keys], {}), -1, d)
@@ -78,5 +83,7 @@ export function argsort(
 
 /** x in ascending (or descending) order along an axis. */
 export function sort(x: Tensor, options: { axis?: number; descending?: boolean } = {}): Tensor {
+  demandTensors('sort', x)
+  normalizeAxis('sort', options.axis ?? -1, x.ndim)
   return takeAlongAxis(x, argsort(x, options), { axis: options.axis ?? -1 })
 }

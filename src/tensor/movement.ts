@@ -3,11 +3,12 @@
 import { broadcastShapes, formatShape, normalizeAxes, normalizeAxis, type Shape, sameShape } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, lessEqual, where } from './elementwise.js'
-import { build, checkShape, type Tensor } from './tensor.js'
+import { build, checkShape, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** The same elements in another shape; one size may be -1 and follows from the others. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  const unknown = shape.indexOf(-1)
+  demandTensors('reshape', x)
+  const unknown = Array.isArray(shape) ? shape.indexOf(-1) : -1
   if (unknown < 0) checkShape('reshape', shape)
   const known = shape.reduce((n, size, d) => (d === unknown ? n : n * size), 1)
   if (unknown >= 0 && (shape.lastIndexOf(-1) !== unknown || known === 0 || x.size % known !== 0)) {
@@ -17,21 +18,25 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 }
 
 /** One axis for all elements. */
-export const flatten = (x: Tensor): Tensor => reshape(x, [x.size])
+export const flatten = (x: Tensor): Tensor => reshape(x, [-1])
 
 /** Axis d of the result is axis axes[d] of x. */
 export function permuteDims(x: Tensor, axes: readonly number[]): Tensor {
+  demandTensors('permuteDims', x)
+  if (!Array.isArray(axes)) throw new Error(`permuteDims: axes are a list of integers, not ${describe(axes)}`)
   return build('permute', [x], { axes: axes.map(a => normalizeAxis('permuteDims', a, x.ndim)) })
 }
 
 /** The last two axes exchanged. */
 export function matrixTranspose(x: Tensor): Tensor {
+  demandTensors('matrixTranspose', x)
   if (x.ndim < 2) throw new Error(`matrixTranspose: needs rank 2 or more, not ${formatShape(x.shape)}`)
   return moveaxis(x, -1, -2)
 }
 
 /** One axis moved to another position; the others keep their order. */
 export function moveaxis(x: Tensor, source: number, destination: number): Tensor {
+  demandTensors('moveaxis', x)
   const from = normalizeAxis('moveaxis', source, x.ndim)
   const axes = x.shape.map((_, d) => d).filter(d => d !== from)
   axes.splice(normalizeAxis('moveaxis', destination, x.ndim), 0, from)
@@ -40,12 +45,14 @@ export function moveaxis(x: Tensor, source: number, destination: number): Tensor
 
 /** A new axis of size 1 at the given position of the result. */
 export function expandDims(x: Tensor, axis: number): Tensor {
+  demandTensors('expandDims', x)
   const at = normalizeAxis('expandDims', axis, x.ndim + 1)
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)])
 }
 
 /** Axes of size 1 removed: those given, or all of them. */
 export function squeeze(x: Tensor, axis?: number | readonly number[]): Tensor {
+  demandTensors('squeeze', x)
   const axes =
     axis === undefined ? x.shape.flatMap((n, d) => (n === 1 ? [d] : [])) : normalizeAxes('squeeze', axis, x.ndim)
   for (const d of axes)
@@ -58,6 +65,8 @@ export function squeeze(x: Tensor, axis?: number | readonly number[]): Tensor {
 
 /** Axes of size 1, and missing leading axes, repeated to the given shape. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  demandTensors('broadcastTo', x)
+  checkShape('broadcastTo', shape)
   if (sameShape(x.shape, shape)) return x
   const rank = shape.length - x.ndim
   if (rank < 0 || !sameShape(broadcastShapes('broadcastTo', x.shape, shape), shape)) {
@@ -79,6 +88,7 @@ export type Index = number | null | '...' | readonly (number | null)[]
  * @example x.at(0, [1, null], '...', [null, null, -1]) // x[0, 1:, ..., ::-1]
  */
 export function at(x: Tensor, ...index: Index[]): Tensor {
+  demandTensors('at', x)
   const named = index.filter(i => i !== null && i !== '...').length
   const ellipses = index.filter(i => i === '...').length
   if (ellipses > 1) throw new Error(`at: '...' may be used once, not ${ellipses} times`)
@@ -110,7 +120,12 @@ export function at(x: Tensor, ...index: Index[]): Tensor {
       taken.push(1)
       continue
     }
-    const range = resolveRange(entry as readonly (number | null)[], size, axis)
+    if (typeof entry === 'string' || !Array.isArray(entry)) {
+      throw new Error(
+        `at: an index is an integer, a range [start, stop, step], null or '...', not ${describe(entry)}; for a tensor of indices there is take`,
+      )
+    }
+    const range = resolveRange(entry, size, axis)
     if (range.step < 0 && range.count > 0) reversed.push(axis)
     // A negative step is the same elements ascending, then flipped.
     start.push(range.step > 0 ? range.start : range.start + (range.count - 1) * range.step)
@@ -147,12 +162,16 @@ function resolveRange(
 
 /** The order of elements reversed along the given axes, or all. */
 export function flip(x: Tensor, axis?: number | readonly number[] | null): Tensor {
+  demandTensors('flip', x)
   return build('flip', [x], { axes: normalizeAxes('flip', axis, x.ndim) })
 }
 
 /** Zeros (or `value`) around each axis: one `[before, after]` an axis. */
 export function pad(x: Tensor, widths: readonly (readonly [number, number])[], value = 0): Tensor {
-  if (widths.length !== x.ndim || widths.flat().some(n => !Number.isInteger(n) || n < 0)) {
+  demandTensors('pad', x)
+  const pairs =
+    Array.isArray(widths) && widths.length === x.ndim && widths.every(w => Array.isArray(w) && w.length === 2)
+  if (!pairs || widths.flat().some(n => !Number.isInteger(n) || n < 0)) {
     throw new Error(
       `pad: needs ${x.ndim} pairs of integers >= 0 for ${formatShape(x.shape)}, not ${JSON.stringify(widths)}`,
     )
@@ -184,9 +203,15 @@ export function padInterior(
   return where(inside, padded, value)
 }
 
+function demandList(op: string, tensors: unknown): void {
+  if (!Array.isArray(tensors)) throw new Error(`${op}: expected a list of tensors, got ${describe(tensors)}`)
+  if (tensors.length === 0) throw new Error(`${op}: needs at least one tensor`)
+  demandTensors(op, ...tensors)
+}
+
 /** Tensors joined along an existing axis. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
-  if (tensors.length === 0) throw new Error('concat: needs at least one tensor')
+  demandList('concat', tensors)
   const [first] = tensors
   const d = normalizeAxis('concat', axis, first.ndim)
   const total = tensors.reduce((n, t) => n + (t.shape[d] ?? 0), 0)
@@ -213,14 +238,21 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 }
 
 /** Tensors of one shape joined along a new axis. */
-export const stack = (tensors: readonly Tensor[], axis = 0): Tensor =>
-  concat(
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  demandList('stack', tensors)
+  const [first] = tensors
+  for (const { shape } of tensors)
+    if (!sameShape(shape, first.shape))
+      throw new Error(`stack: shapes ${formatShape(first.shape)} and ${formatShape(shape)} differ`)
+  return concat(
     tensors.map(t => expandDims(t, axis)),
     axis,
   )
+}
 
 /** The parts of x along an axis: `sections` equal ones, or those that end before the given positions and the rest. */
 export function split(x: Tensor, sections: number | readonly number[], axis = 0): Tensor[] {
+  demandTensors('split', x)
   const d = normalizeAxis('split', axis, x.ndim)
   const size = x.shape[d]
   if (typeof sections === 'number' && (!Number.isInteger(sections) || sections < 1 || size % sections !== 0)) {
@@ -230,6 +262,8 @@ export function split(x: Tensor, sections: number | readonly number[], axis = 0)
     typeof sections === 'number'
       ? Array.from({ length: sections }, (_, i) => ((i + 1) * size) / sections)
       : [...sections, size]
+  if (!ends.every((end, i) => Number.isInteger(end) && end >= (i ? ends[i - 1] : 0)))
+    throw new Error(`split: positions ${formatShape(ends)} must be integers that ascend to the size ${size}`)
   return ends.map((end, i) => at(x, ...x.shape.map((_, k): Index => (k === d ? [i ? ends[i - 1] : 0, end] : []))))
 }
 
@@ -239,6 +273,7 @@ export const tril = (x: Tensor, k = 0): Tensor => where(belowDiagonal('tril', x,
 export const triu = (x: Tensor, k = 0): Tensor => where(belowDiagonal('triu', x, k - 1), 0, x)
 
 function belowDiagonal(op: string, x: Tensor, k: number): Tensor {
+  demandTensors(op, x)
   if (x.ndim < 2) throw new Error(`${op}: needs rank 2 or more, not ${formatShape(x.shape)}`)
   const shape = x.shape.slice(-2)
   return lessEqual(iota(shape, 1), add(iota(shape, 0), k))

@@ -10,7 +10,7 @@ import { iota, tensor } from './create.js'
 import { add, astype, bitcast, bitwiseRightShift, div, less, mul, remainder, sqrt, sub, where } from './elementwise.js'
 import { argsort, take } from './indexing.js'
 import { at, broadcastTo, concat, reshape } from './movement.js'
-import { build, checkShape, full, Tensor } from './tensor.js'
+import { build, checkDType, checkShape, demandTensors, describe, full, Tensor } from './tensor.js'
 
 /** A key from a seed: an integer from 0 to 2^53 - 1. */
 export function key(seed: number): Tensor {
@@ -43,6 +43,8 @@ export function split(k: Tensor, n = 2): Tensor {
 /** The key for step (or example, or layer) number `data`: a number, or an int32 or uint32 tensor of rank 0. */
 export function foldIn(k: Tensor, data: number | Tensor): Tensor {
   checkKey(k)
+  const given = data instanceof Tensor ? data.size === 1 && !isFloat(data.dtype) : Number.isInteger(data) && data >= 0
+  if (!given) throw new Error(`random.foldIn: expected an integer >= 0 or an int32 tensor [], got ${describe(data)}`)
   const counter = reshape(astype(data instanceof Tensor ? data : full([], data, 'uint32'), 'uint32'), [1])
   const one = full([1], 1, 'uint32')
   const words = ([0, 1] as const).map(word => build('threefry', [at(k, [0, 1]), at(k, [1, 2]), one, counter], { word }))
@@ -68,8 +70,7 @@ export function uniform(
   { low = 0, high = 1, dtype = 'float32' }: UniformOptions = {},
 ): Tensor {
   checkKey(k, shape)
-  if (!isFloat(dtype))
-    throw new Error(`random.uniform: dtype must be float32 or float64, not ${dtype}; see random.randint`)
+  checkDType('random.uniform', dtype, true)
   if (!(low <= high) || !Number.isFinite(high - low))
     throw new Error(`random.uniform: needs finite low <= high, got ${low} and ${high}`)
   const upper = bits(k, shape)
@@ -117,7 +118,11 @@ export function permutation(k: Tensor, n: number): Tensor {
 }
 
 /** The rows of x in random order. */
-export const shuffle = (k: Tensor, x: Tensor): Tensor => take(x, permutation(k, x.shape[0]))
+export function shuffle(k: Tensor, x: Tensor): Tensor {
+  demandTensors('random.shuffle', x)
+  if (x.ndim === 0) throw new Error('random.shuffle: needs a tensor of rank 1 or more')
+  return take(x, permutation(k, x.shape[0]))
+}
 
 /** ln u for a float64 in (0, 1], by exact operations and division alone: |error| < 4e-16 relative to 1 + |ln u|. */
 function exactLog(u: Tensor): Tensor {
@@ -188,6 +193,7 @@ const openUniform = (k: Tensor, shape: Shape): Tensor =>
 /** Standard normal values, by the inverse distribution function in float64. */
 export function normal(k: Tensor, shape: Shape, dtype: DType = 'float32'): Tensor {
   checkKey(k, shape)
+  checkDType('random.normal', dtype, true)
   return astype(normalQuantile(openUniform(k, shape)), dtype)
 }
 
@@ -199,6 +205,7 @@ export function truncatedNormal(
 ): Tensor {
   if (!(low < high)) throw new Error(`random.truncatedNormal: needs low < high, got ${low} and ${high}`)
   checkKey(k, shape)
+  checkDType('random.truncatedNormal', dtype, true)
   const [from, to] = [normalCdf(low), normalCdf(high)]
   return astype(normalQuantile(add(mul(openUniform(k, shape), to - from), from)), dtype)
 }

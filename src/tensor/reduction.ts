@@ -23,7 +23,7 @@ import {
   where,
 } from './elementwise.js'
 import { reshape } from './movement.js'
-import { build, type Tensor } from './tensor.js'
+import { build, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
   /** The axes to reduce, negative ones from the end; all of them by default. */
@@ -32,10 +32,17 @@ export interface ReduceOptions {
   keepdims?: boolean
 }
 
+/** The options with axes checked in the name of the operation that the caller asked for. */
+function checked<O extends ReduceOptions>(op: string, x: Tensor, options: O): O & { axis: readonly number[] } {
+  demandTensors(op, x)
+  return { ...options, axis: normalizeAxes(op, options.axis, x.ndim) }
+}
+
 /** One reduction primitive with the array API's options around it. */
-function reduce(op: 'sum' | 'max', x: Tensor, { axis, keepdims }: ReduceOptions): Tensor {
-  const axes = normalizeAxes(op, axis, x.ndim)
-  return drop(build(op, [x], { axes }), axes, keepdims)
+function reduce(op: 'sum' | 'max', x: Tensor, options: ReduceOptions): Tensor {
+  const { axis, keepdims } = checked(op, x, options)
+  const values = x.dtype === 'bool' ? astype(x, 'int32') : x
+  return drop(build(op, [values], { axes: axis }), axis, keepdims)
 }
 const drop = (x: Tensor, axes: readonly number[], keepdims = false): Tensor =>
   keepdims
@@ -45,28 +52,29 @@ const drop = (x: Tensor, axes: readonly number[], keepdims = false): Tensor =>
         x.shape.filter((_, d) => !axes.includes(d)),
       )
 
-const numeric = (x: Tensor): Tensor => (x.dtype === 'bool' ? astype(x, 'int32') : x)
-
-export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('sum', numeric(x), options)
+export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('sum', x, options)
 /** The largest element; a gradient is shared equally among ties. */
-export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('max', numeric(x), options)
-export const min = (x: Tensor, options: ReduceOptions = {}): Tensor => opposite(max(opposite(numeric(x)), options))
+export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('max', x, options)
+export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const over = checked('min', x, options)
+  return opposite(max(opposite(x.dtype === 'bool' ? astype(x, 'int32') : x), over))
+}
 
-const count = (x: Tensor, { axis }: ReduceOptions): number =>
-  normalizeAxes('mean', axis, x.ndim).reduce((n, d) => n * x.shape[d], 1)
+const count = (x: Tensor, axes: readonly number[]): number => axes.reduce((n, d) => n * x.shape[d], 1)
 
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const floats = isFloat(x.dtype) ? x : astype(x, 'float32')
-  return div(sum(floats, options), count(x, options))
+  const over = checked('mean', x, options)
+  return div(sum(isFloat(x.dtype) ? x : astype(x, 'float32'), over), count(x, over.axis))
 }
 
 /** The mean squared distance from the mean, over n - correction. Named for `var`, which JavaScript keeps for itself. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
-  const centred = sub(x, mean(x, { ...options, keepdims: true }))
-  return div(sum(mul(centred, centred), options), count(x, options) - (options.correction ?? 0))
+  const over = checked('variance', x, options)
+  const centred = sub(x, mean(x, { ...over, keepdims: true }))
+  return div(sum(mul(centred, centred), over), count(x, over.axis) - (options.correction ?? 0))
 }
 export const std = (x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor =>
-  safeSqrt(variance(x, options))
+  safeSqrt(variance(x, checked('std', x, options)))
 
 /** The square root of something >= 0 whose derivatives at 0 are 0 at every order, as a norm's subgradient. */
 export function safeSqrt(x: Tensor): Tensor {
@@ -75,22 +83,32 @@ export function safeSqrt(x: Tensor): Tensor {
 }
 
 /** (Σ x²)^½, with gradient 0 at 0. */
-export const vectorNorm = (x: Tensor, options: ReduceOptions = {}): Tensor => safeSqrt(sum(mul(x, x), options))
+export function vectorNorm(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const over = checked('vectorNorm', x, options)
+  return safeSqrt(sum(mul(x, x), over))
+}
 
 /** log Σ exp(x) without overflow; -inf where all are -inf. */
 export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const top = max(x, { ...options, keepdims: true })
+  const over = checked('logsumexp', x, options)
+  const top = max(x, { ...over, keepdims: true })
   const shift = build('stopGradient', [where(isfinite(top), top, 0)], {})
-  const total = log(sum(exp(sub(x, shift)), { ...options, keepdims: true }))
-  return drop(add(total, shift), normalizeAxes('logsumexp', options.axis, x.ndim), options.keepdims)
+  const total = log(sum(exp(sub(x, shift)), { ...over, keepdims: true }))
+  return drop(add(total, shift), over.axis, over.keepdims)
 }
 
-const truth = (x: Tensor): Tensor => astype(notEqual(x, 0), 'int32')
-export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => notEqual(sum(truth(x), options), 0)
-export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => logicalNot(any(equal(x, 0), options))
+export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => {
+  const over = checked('any', x, options)
+  return notEqual(sum(notEqual(x, 0), over), 0)
+}
+export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => {
+  const over = checked('all', x, options)
+  return logicalNot(any(equal(x, 0), over))
+}
 
 /** The position of the first largest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
 export function argmax(x: Tensor, { axis, keepdims }: { axis?: number; keepdims?: boolean } = {}): Tensor {
+  demandTensors('argmax', x)
   if (axis === undefined) {
     const flat = argmax(reshape(x, [x.size]), { axis: 0 })
     return keepdims
@@ -101,12 +119,17 @@ export function argmax(x: Tensor, { axis, keepdims }: { axis?: number; keepdims?
       : flat
   }
   const d = normalizeAxis('argmax', axis, x.ndim)
-  const values = numeric(x)
+  const values = x.dtype === 'bool' ? astype(x, 'int32') : x
   const isTop = logicalOr(equal(values, max(values, { axis: d, keepdims: true })), isnan(values))
   const fromEnd = sub(x.shape[d] - 1, iota(x.shape, d))
   return sub(x.shape[d] - 1, max(where(isTop, fromEnd, 0), { axis: d, keepdims }))
 }
-export const argmin = (x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor =>
-  argmax(opposite(numeric(x)), options)
+export function argmin(x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor {
+  demandTensors('argmin', x)
+  return argmax(opposite(x), options)
+}
 
-export const l1Norm = (x: Tensor, options: ReduceOptions = {}): Tensor => sum(abs(x), options)
+export function l1Norm(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const over = checked('l1Norm', x, options)
+  return sum(abs(x), over)
+}

@@ -3,7 +3,7 @@
  * `realize`. Operations are functions in the files beside this one; methods.ts offers them as methods too.
  */
 
-import { type DType, type TypedArray, toDType } from '../graph/dtype.js'
+import { type DType, dtypes, type TypedArray, toDType } from '../graph/dtype.js'
 import { type Attrs, type Node, type Primitive, resolve } from '../graph/node.js'
 import { apply } from '../graph/primitives.js'
 import { formatShape, type Shape, sameShape, sizeOf } from '../graph/shape.js'
@@ -40,6 +40,7 @@ export class Tensor {
 
   /** Makes this handle stand for another tensor of the same shape and dtype: how optimisers update a model's leaves. */
   assign(value: Tensor): this {
+    demandTensors('assign', value)
     if (!sameShape(value.shape, this.shape) || value.dtype !== this.dtype) {
       throw new Error(
         `assign: ${value.dtype}${formatShape(value.shape)} cannot replace ${this.dtype}${formatShape(this.shape)}`,
@@ -98,6 +99,7 @@ export class Tensor {
 
 /** The expression `op(inputs)` as a tensor: how operations are made of primitives. */
 export function build<P extends Primitive>(op: P, inputs: readonly Tensor[], attrs: Attrs[P]): Tensor {
+  demandTensors(op, ...inputs)
   return new Tensor(
     apply(
       op,
@@ -107,20 +109,52 @@ export function build<P extends Primitive>(op: P, inputs: readonly Tensor[], att
   )
 }
 
+/** A value in the words of an error. */
+export function describe(x: unknown): string {
+  if (x instanceof Tensor) return `a tensor ${x.dtype}${formatShape(x.shape)}`
+  if (Array.isArray(x)) return `an array of ${x.length}`
+  if (x instanceof Promise) return 'a promise'
+  return x === null || x === undefined ? String(x) : typeof x === 'object' ? 'an object' : `${typeof x} ${String(x)}`
+}
+
+/** Demands that operands are tensors: for what reads their shapes. */
+export function demandTensors(op: string, ...operands: readonly unknown[]): void {
+  for (const x of operands)
+    if (!(x instanceof Tensor))
+      throw new Error(`${op}: expected a tensor, got ${describe(x)}; make one with tensor(...)`)
+}
+
+/** Demands a function where one is to be transformed. */
+export function demandFunction(op: string, f: unknown): void {
+  if (typeof f !== 'function') throw new Error(`${op}: expected a function of tensors, got ${describe(f)}`)
+}
+
 /** A tensor with one value everywhere. */
 export function full(shape: Shape, value: number | boolean, dtype: DType = 'float32'): Tensor {
   checkShape('full', shape)
+  checkDType('full', dtype)
+  if (typeof value !== 'number' && typeof value !== 'boolean')
+    throw new Error(`full: expected a number, got ${describe(value)}`)
   return build('constant', [], { value: toDType(Number(value), dtype), shape: [...shape], dtype })
 }
 
 export function checkShape(op: string, shape: Shape): void {
   const ok = Array.isArray(shape) && shape.every(n => Number.isInteger(n) && n >= 0)
-  if (!ok) throw new Error(`${op}: a shape is a list of integers >= 0, not ${JSON.stringify(shape)}`)
+  if (!ok) {
+    const given = Array.isArray(shape) ? formatShape(shape) : describe(shape)
+    throw new Error(`${op}: a shape is a list of integers >= 0, not ${given}`)
+  }
+}
+
+/** Demands a dtype that exists; with `float`, one of floats. */
+export function checkDType(op: string, dtype: DType, float = false): void {
+  const names = Object.keys(dtypes).filter(name => !float || name.startsWith('float'))
+  if (!names.includes(dtype)) throw new Error(`${op}: dtype must be one of ${names.join(', ')}, not ${String(dtype)}`)
 }
 
 /** The operand itself, or a number as a rank-0 tensor of the dtype given. */
-export function asTensor(x: TensorLike, dtype: DType = 'float32'): Tensor {
+export function asTensor(op: string, x: TensorLike, dtype: DType = 'float32'): Tensor {
   if (x instanceof Tensor) return x
   if (typeof x === 'number' || typeof x === 'boolean') return full([], x, dtype)
-  throw new Error(`expected a tensor or a number, got ${x === null ? 'null' : typeof x}; make one with tensor(...)`)
+  throw new Error(`${op}: expected a tensor or a number, got ${describe(x)}; make one with tensor(...)`)
 }

@@ -60,5 +60,7 @@ export function zipTrees<T>(f: (...tensors: Tensor[]) => Tensor, tree: T, ...oth
 /** The tree with its tensors replaced, in the order of `leaves`. */
 export function replaceLeaves<T>(tree: T, tensors: readonly Tensor[]): T {
   let i = 0
-  return mapTree(tree, () => tensors[i++])
+  const replaced = mapTree(tree, t => tensors[i++] ?? t)
+  if (i !== tensors.length) throw new Error(`replaceLeaves: ${tensors.length} tensors for a tree with ${i}`)
+  return replaced
 }

@@ -313,14 +313,14 @@ describe('special functions in SIMD operations', () => {
     const rounded = (v: number): number => (type === 'float32' ? Math.fround(v) : v)
     const x = rounded(i % 2 ? 2 ** ((uniform() * 2 - 1) * (range - 2)) : 1 + (uniform() - 0.5) * 2 ** (-uniform() * 20))
     const y = ((uniform() * 2 - 1) * (range + 30)) / Math.log2(x)
-    return i % 5 === 0 ? [-x, Math.round(y)] : [x, rounded(y)]
+    return i % 5 === 0 ? [-x, rounded(Math.round(y))] : [x, rounded(y)]
   }
   it('pow float32: within 1.4 ULP', () => {
     for (const fused of [false, true]) {
       const f = compile('pow', 'float32', fused)
       for (let i = 0; i < 100_000; i++) {
         const [x, y] = exponents('float32', i, 128)
-        expect(ulps32(f(x, y), x ** y), `${x} ** ${y}`).toBeLessThanOrEqual(1.4)
+        if (Number.isFinite(y)) expect(ulps32(f(x, y), x ** y), `${x} ** ${y}`).toBeLessThanOrEqual(1.4)
       }
     }
   })

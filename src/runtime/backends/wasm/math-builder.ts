@@ -116,7 +116,8 @@ export class Builder {
   }
   /** c[0] + c[1] x + c[2] x^2 + ... by Horner's rule. */
   polynomial(x: Expr, c: Each<readonly number[]>): Expr {
-    return this.pick(c).reduceRight<Expr | number>((sum, a) => (sum === 0 ? a : this.fma(sum, x, a)), 0) as Expr
+    const [last, ...others] = [...this.pick(c)].reverse()
+    return others.reduce((sum, a) => this.fma(sum, x, a), this.c(last))
   }
 
   /** x with the lower half of its bits cleared: the product of two such is exact. */

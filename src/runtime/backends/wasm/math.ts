@@ -36,8 +36,25 @@ function remainder(m: Builder, x: Expr, y: Expr): Expr {
   return m.select(wrong, m.add(kept, y), kept)
 }
 
+/** The operations that are expanded where their type is float32 or float64. */
+export const mathOps = [
+  'exp',
+  'expm1',
+  'log',
+  'log1p',
+  'tanh',
+  'erf',
+  'pow',
+  'sin',
+  'cos',
+  'atan',
+  'sign',
+  'remainder',
+] as const
+export type MathOp = (typeof mathOps)[number]
+
 /** One row a function; what is not listed is an instruction or a short sequence of them. */
-const expansions = {
+const expansions: Readonly<Record<MathOp, Expansion>> = {
   exp,
   expm1,
   log,
@@ -50,11 +67,7 @@ const expansions = {
   atan,
   sign,
   remainder,
-} satisfies Record<string, Expansion>
-
-export type MathOp = keyof typeof expansions
-/** The operations that are expanded where their type is float32 or float64. */
-export const mathOps = Object.keys(expansions) as readonly MathOp[]
+}
 
 const isMathOp = (op: string): op is MathOp => op in expansions
 
@@ -72,7 +85,7 @@ export function expandMath(root: Expr, exprs: ExprTable): Expr {
     const { op, type } = e
     const made =
       isMathOp(op) && (type === 'float32' || type === 'float64')
-        ? (expansions[op] as Expansion)(new Builder(exprs, type), args[0], args[1])
+        ? expansions[op](new Builder(exprs, type), args[0], args[1])
         : exprs.operation(op, type, ...args)
     done.set(e, made)
     return made

@@ -1,0 +1,170 @@
+/**
+ * Attacks that follow the gradient, as expressions: FGSM (Goodfellow et al. 2015), FGM, and projected gradient descent
+ * (Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks"). Whole data sets are dataset.ts's.
+ */
+
+import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
+import { arange } from '../tensor/create.js'
+import { add, isnan, mul, neg, where } from '../tensor/elementwise.js'
+import { take } from '../tensor/indexing.js'
+import { broadcastTo, reshape } from '../tensor/movement.js'
+import { stopGradient } from '../tensor/neural.js'
+import { argmax } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import {
+  addReports,
+  attackContext,
+  emptyReport,
+  type GradientReport,
+  gradientReport,
+  inputGradient,
+} from './gradient.js'
+import { beside, checkRule, clipFeatures, type Norm, type StepRule, step, uniformInBall } from './steps.js'
+
+export interface FgsmOptions extends FeatureOptions {
+  /** The radius of the perturbation in the norm, in the units of the features. */
+  epsilon: number
+  /** 'linf' (FGSM), 'l2' or 'l1' (FGM). Default 'linf'. */
+  norm?: Norm
+  /** The labels in the batch are targets: lower their loss. Default false. */
+  targeted?: boolean
+  /** The smallest value a feature may take. Default none. */
+  clipMin?: number
+  /** The largest value a feature may take. Default none. */
+  clipMax?: number
+  /** How the model runs. Default evaluation; state never changes. */
+  context?: Context
+}
+
+export interface PgdOptions<M = unknown> extends FgsmOptions {
+  /** Gradient steps. Default 40. */
+  steps?: number
+  /** How far each step goes. Default 2.5 · epsilon / steps. */
+  stepSize?: number
+  /** Start at a uniformly random point of the ball. Default false. */
+  randomStart?: boolean
+  /** The random key of the starts, uint32 [2]. */
+  key?: Tensor
+  /** Random starts for each example, run as one batch, of which the worst is kept; needs losses per example. Default 1. */
+  restarts?: number
+  /** Which examples are broken, bool [n]: they stop where they are, and count as worst among restarts. Default none. */
+  broken?: (model: M, batch: Batch, ctx: Context) => Tensor
+}
+
+export interface Attacked {
+  /** The batch with its features perturbed. */
+  readonly adversarial: Batch
+  readonly report: GradientReport
+}
+
+/** An attack under way: `batch` holds the originals, restart by restart, and `current` where its features have got to. */
+export interface AttackState {
+  readonly batch: Batch
+  readonly current: Features
+  readonly report: GradientReport
+}
+
+/** The three parts of an attack: what is unrolled into one expression here is one compiled step elsewhere. */
+export interface Attack<M> {
+  readonly steps: number
+  start(batch: Batch, key?: Tensor): AttackState
+  step(model: M, state: AttackState): AttackState
+  finish(model: M, state: AttackState): Attacked
+}
+
+/** PGD's options, checked, as its three parts. */
+export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>): Attack<M> {
+  const { epsilon, steps = 40, restarts = 1, norm = 'linf', targeted = false, randomStart = false, broken } = options
+  for (const [name, value] of Object.entries({ steps, restarts }))
+    if (!Number.isInteger(value) || value < 1) throw new Error(`${op}: ${name} must be an integer >= 1, not ${value}`)
+  const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
+  const rule: StepRule = { ...options, norm, epsilon, stepSize: targeted ? -stepSize : stepSize }
+  checkRule(op, { ...rule, epsilon: epsilon ?? Number.NaN })
+  if (restarts > 1 && !randomStart)
+    throw new Error(`${op}: ${restarts} restarts from one point are all the same; set randomStart`)
+  const ctx = attackContext(options.context ?? evaluation, options.context?.training ?? false)
+  const originals = (batch: Batch): Features => perturbable(op, batch, options)
+
+  return {
+    steps,
+    start(batch, key) {
+      const tiled = mapFeatures(batch, x => repeat(x, restarts))
+      const original = originals(tiled)
+      const report = emptyReport()
+      if (!randomStart) return { batch: tiled, current: original, report }
+      if (!key) throw new Error(`${op}: randomStart needs a random key: { key: random.key(0) }`)
+      const delta = uniformInBall(key, original, epsilon, norm)
+      const moved = mapFeatures(original, (x, name) => add(x, applyMask(delta[name], name, options.featureMask)))
+      return { batch: tiled, current: clipFeatures(moved, rule), report }
+    },
+    step(model, { batch, current, report }) {
+      const { gradient } = inputGradient(op, loss, model, batch, current, ctx)
+      const moved = step(originals(batch), current, gradient, rule)
+      const stopped = broken?.(model, { ...batch, ...current }, ctx)
+      const next = stopped ? mapFeatures(moved, (x, name) => where(beside(stopped, x), current[name], x)) : moved
+      return { batch, current: next, report: addReports(report, gradientReport(gradient, examples(op, batch))) }
+    },
+    finish(model, { batch, current, report }) {
+      const adversarial = { ...batch, ...current }
+      if (restarts === 1) return { adversarial, report }
+      const losses = loss(model, adversarial, ctx)
+      if (losses.ndim !== 1)
+        throw new Error(
+          `${op}: restarts compare the losses of single examples; give a loss that returns [n], not a mean`,
+        )
+      const gain = targeted ? neg(losses) : losses
+      // NaN would win or lose at random: it counts as broken.
+      const comparable = where(isnan(gain), Number.POSITIVE_INFINITY, gain)
+      const score = broken ? where(broken(model, adversarial, ctx), Number.POSITIVE_INFINITY, comparable) : comparable
+      const n = losses.size / restarts
+      const worst = argmax(stopGradient(reshape(score, [restarts, n])), { axis: 0 })
+      const row = add(mul(worst, n), arange(n))
+      return { adversarial: mapFeatures(adversarial, x => take(x, row)), report }
+    },
+  }
+}
+
+/** x [n, ...] restarts times over: [restarts · n, ...]. */
+const repeat = (x: Tensor, restarts: number): Tensor =>
+  restarts === 1 ? x : reshape(broadcastTo(x, [restarts, ...x.shape]), [restarts * x.shape[0], ...x.shape.slice(1)])
+
+/**
+ * x moved by epsilon in the steepest direction of the loss, clipped: x + ε sign(g) for linf, x + ε g / ‖g‖₂ for l2, ε on
+ * the largest |g| for l1; minus where targeted. g is the gradient of the sum of the examples' losses.
+ *
+ * Cost: one forward and one backward pass.
+ *
+ * @param loss the mean loss, or the losses of the examples [n]
+ * @returns the perturbed batch and the gradient report, as expressions: they work inside a loss and inside `compile`
+ * @throws if an option is out of range or names a column that the batch lacks
+ * @example const { adversarial } = fgsm(loss, model, batch, { epsilon: 0.2, clipMin: 0, clipMax: 1 })
+ */
+export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOptions): Attacked =>
+  unrolled(
+    attackParts('fgsm', loss, { ...options, steps: 1, stepSize: options.epsilon, randomStart: false, restarts: 1 }),
+    model,
+    batch,
+  )
+
+/**
+ * `steps` steps of `stepSize` in the steepest direction of the loss, each followed by the projection on the ball of
+ * radius epsilon around x and the clip. Of several restarts, the one that raises (targeted: lowers) its loss most is kept
+ * for each example.
+ *
+ * Cost: `steps` forward and backward passes of restarts · n examples, all in one graph; one more forward pass for
+ * restarts. For many steps over many batches, `attackDataset` replays one compiled step instead.
+ *
+ * @param loss the mean loss, or the losses of the examples [n], which restarts need
+ * @returns the perturbed batch and the gradient report over all steps and restarts, as expressions
+ * @throws if an option is out of range or names a column that the batch lacks, or a random start has no key
+ * @example const { adversarial } = pgd(loss, model, batch, { epsilon: 0.2, steps: 7, randomStart: true, key: ctx.key })
+ */
+export const pgd = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked =>
+  unrolled(attackParts('pgd', loss, options), model, batch, options.key)
+
+function unrolled<M>(attack: Attack<M>, model: M, batch: Batch, key?: Tensor): Attacked {
+  let state = attack.start(batch, key)
+  for (let i = 0; i < attack.steps; i++) state = attack.step(model, state)
+  return attack.finish(model, state)
+}

@@ -1,0 +1,69 @@
+/** Attacks on whole data sets: one step is compiled once and replayed for every step of every batch. */
+
+import { batches, type Dataset, dataset } from '../data/dataset.js'
+import type { Loss } from '../nn/context.js'
+import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
+import { foldIn } from '../tensor/random.js'
+import { realize } from '../tensor/realize.js'
+import { leaves } from '../tensor/tree.js'
+import { attackParts, type PgdOptions } from './attacks.js'
+
+export interface AttackDatasetOptions {
+  /** Examples attacked at once. Default 256. */
+  batchSize?: number
+  /** Called after each batch with the number of examples done, and awaited. */
+  onBatch?: (done: number) => void | Promise<void>
+  /** Ends the attack after the batch in hand, with the examples done so far. */
+  signal?: AbortSignal
+}
+
+const reportNames = ['gradients', 'zero', 'nonFinite', 'floorHit'] as const
+/** The counts of a GradientReport, as numbers. */
+export type GradientCounts = Readonly<Record<(typeof reportNames)[number], number>>
+
+/**
+ * The data set with its features perturbed by PGD; FGSM is `{ steps: 1 }`. Every batch has random starts of its own.
+ *
+ * Cost: steps forward and backward passes of restarts · size examples; the plan is made once (twice, where batchSize does
+ * not divide the size), and memory is that of one step.
+ *
+ * @param loss the mean loss, or the losses of the examples [n], which restarts need
+ * @throws as `pgd` does
+ * @example const attacked = await attackDataset(loss, model, test, { epsilon: 0.2, steps: 40, clipMin: 0, clipMax: 1 })
+ */
+export async function attackDataset<M>(
+  loss: Loss<M>,
+  model: M,
+  data: Dataset,
+  options: PgdOptions<M>,
+  { batchSize = 256, onBatch, signal }: AttackDatasetOptions = {},
+): Promise<{ data: Dataset; report: GradientCounts }> {
+  const attack = attackParts('attackDataset', loss, options)
+  // A step gives up the state before it, so that memory does not wait for the garbage collector.
+  const step = compile(attack.step, { donate: [1] })
+  const finish = compile(attack.finish, { donate: [1] })
+  const report = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
+  const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
+  await realize(model)
+  let done = 0
+  for (const rows of batches(data, { batchSize })) {
+    const batch = Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
+    // The number of the batch goes in as a tensor: as a constant it would ask for a plan of its own.
+    const key = options.key && foldIn(options.key, tensor(done, { dtype: 'int32' }))
+    let state = attack.start(batch, key)
+    await realize(state)
+    for (let i = 0; i < attack.steps; i++) state = await step(model, state)
+    const attacked = await finish(model, state)
+    for (const [name, moved] of Object.entries(attacked.adversarial)) {
+      const column = columns[name]
+      column.data.set(await moved.data(), (done * column.data.length) / data.size)
+    }
+    for (const name of reportNames) report[name] += await attacked.report[name].item()
+    for (const t of leaves([batch, attacked])) t.dispose()
+    done += rows[Object.keys(rows)[0]].shape[0]
+    await onBatch?.(done)
+    if (signal?.aborted) break
+  }
+  return { data: dataset(columns).slice(0, done), report }
+}

@@ -1,0 +1,109 @@
+/**
+ * Which columns of a batch an attack may change, and by how much: labels, weights and integers stay as they are, and a
+ * mask holds parts of the rest. What is done to the others is steps.ts's concern.
+ */
+
+import { isFloat } from '../graph/dtype.js'
+import { formatShape } from '../graph/shape.js'
+import type { Batch } from '../nn/context.js'
+import { astype, mul } from '../tensor/elementwise.js'
+import { Tensor } from '../tensor/tensor.js'
+
+/** The float columns under attack, or something of their shapes: gradients, perturbations. All are [n, ...]. */
+export type Features = Readonly<Record<string, Tensor>>
+
+/** What gradients and perturbations are multiplied by: 1 leaves an element to the attack, 0 keeps it as it is. */
+export type Mask = Tensor | number
+
+export interface FeatureOptions {
+  /** Columns that are labels; `[]` for none. Default `['label']`. */
+  labelKeys?: readonly string[]
+  /** The column of sample weights. Default none. */
+  sampleWeightKey?: string
+  /** The columns to perturb. Default all float columns that are neither labels nor weights. */
+  features?: readonly string[]
+  /**
+   * One mask for all features, or one for each name (those not named are not masked). A mask broadcasts to its feature.
+   * Default none.
+   */
+  featureMask?: Mask | Readonly<Record<string, Mask>>
+}
+
+const warned = new Set<string>()
+
+/** Warns once in the life of the program. */
+function warnOnce(message: string): void {
+  if (warned.has(message)) return
+  warned.add(message)
+  console.warn(message)
+}
+
+const listed = (batch: Batch): string =>
+  Object.entries(batch)
+    .map(([name, t]) => `'${name}' ${t.dtype}${formatShape(t.shape)}`)
+    .join(', ')
+
+/** f over features, by name. */
+export const mapFeatures = (features: Features, f: (x: Tensor, name: string) => Tensor): Features =>
+  Object.fromEntries(Object.entries(features).map(([name, x]) => [name, f(x, name)]))
+
+/**
+ * The columns of `batch` to perturb. Integer columns that are neither label nor weight pass through, with one warning.
+ *
+ * @throws if an option names a column that is not there or not float, nothing is left to perturb, or columns differ in
+ * their number of examples.
+ */
+export function perturbable(op: string, batch: Batch, options: FeatureOptions): Features {
+  const { labelKeys = ['label'], sampleWeightKey, features: chosen, featureMask } = options
+  const held = [...(chosen && !options.labelKeys ? [] : labelKeys), ...(sampleWeightKey ? [sampleWeightKey] : [])]
+  const masked = featureMask === undefined || isMask(featureMask) ? [] : Object.keys(featureMask)
+  for (const [option, names] of Object.entries({
+    'labelKeys or sampleWeightKey': held,
+    features: chosen ?? [],
+    featureMask: masked,
+  })) {
+    const missing = names.find(name => !(name in batch))
+    if (missing !== undefined)
+      throw new Error(
+        `${op}: ${option} names '${missing}', but the batch has ${listed(batch)}; name its columns, with labelKeys: [] for no labels`,
+      )
+  }
+  const candidates = Object.entries(batch).filter(([name]) => (chosen ? chosen.includes(name) : !held.includes(name)))
+  const integers = candidates.filter(([, x]) => !isFloat(x.dtype)).map(([name]) => name)
+  if (chosen && integers.length)
+    throw new Error(
+      `${op}: feature '${integers[0]}' is ${batch[integers[0]].dtype}: only float columns have a gradient`,
+    )
+  if (integers.length)
+    warnOnce(
+      `${op}: ${integers.map(name => `'${name}'`).join(', ')} cannot be perturbed (not float) and is passed through; add labels to labelKeys`,
+    )
+  const features = Object.fromEntries(candidates.filter(([, x]) => isFloat(x.dtype)))
+  if (Object.keys(features).length === 0) throw new Error(`${op}: no float column to perturb among ${listed(batch)}`)
+  examples(op, batch)
+  return features
+}
+
+/** The number of examples of a batch. */
+export function examples(op: string, batch: Batch): number {
+  const sizes = new Set(Object.values(batch).map(t => t.shape[0]))
+  const [n] = sizes
+  if (sizes.size !== 1 || n === undefined)
+    throw new Error(`${op}: all columns need the same first dimension, the examples: ${listed(batch)}`)
+  return n
+}
+
+const isMask = (mask: Mask | Readonly<Record<string, Mask>>): mask is Mask =>
+  mask instanceof Tensor || typeof mask === 'number'
+
+/** x times its mask. */
+export function applyMask(x: Tensor, name: string, featureMask: FeatureOptions['featureMask']): Tensor {
+  const mask = featureMask === undefined || isMask(featureMask) ? featureMask : featureMask[name]
+  if (mask === undefined) return x
+  const product = mul(x, typeof mask === 'number' ? mask : astype(mask, x.dtype))
+  if (formatShape(product.shape) !== formatShape(x.shape))
+    throw new Error(
+      `featureMask: the mask of '${name}' does not broadcast to it: its product with ${formatShape(x.shape)} is ${formatShape(product.shape)}`,
+    )
+  return product
+}

@@ -1,0 +1,96 @@
+/** The gradient that attacks climb: of the sum of the examples' losses with respect to features, and how healthy it is. */
+
+import { valueAndGrad } from '../autodiff/transforms.js'
+import { formatShape } from '../graph/shape.js'
+import type { Batch, Context, Loss } from '../nn/context.js'
+import { add, astype, equal, isfinite, less, logicalNot, mul } from '../tensor/elementwise.js'
+import { sum } from '../tensor/reduction.js'
+import { full, type Tensor } from '../tensor/tensor.js'
+import { type Features, mapFeatures } from './features.js'
+import { exampleSum } from './steps.js'
+
+/**
+ * Counts over all gradients of single examples that an attack took, as int32 scalars: what to look at when an attack
+ * fails. A zero gradient moves nothing; many of them mean a saturated loss, not a robust model.
+ */
+export interface GradientReport {
+  /** How many there were: examples times steps times restarts. */
+  readonly gradients: Tensor
+  /** Those that are exactly 0 in every element. */
+  readonly zero: Tensor
+  /** Those with an element that is not finite; such elements count as 0. */
+  readonly nonFinite: Tensor
+  /** Those not zero but of L2 norm under 1e-6, the floor that stops attacks which do not rescale. */
+  readonly floorHit: Tensor
+}
+
+/** The squared norm floor of √max(Σg², 1e-12). */
+const floor = 1e-12
+
+/** The report of the gradients of one step. */
+export function gradientReport(gradient: Features, n: number): GradientReport {
+  const count = (condition: Tensor): Tensor => sum(astype(condition, 'int32'))
+  const present = (of: (g: Tensor) => Tensor): Tensor =>
+    less(
+      0,
+      exampleSum(gradient, g => astype(of(g), 'int32')),
+    )
+  const nonZero = present(g => logicalNot(equal(g, 0)))
+  const tiny = less(
+    exampleSum(gradient, g => mul(g, g)),
+    floor,
+  )
+  return {
+    gradients: full([], n, 'int32'),
+    zero: count(logicalNot(nonZero)),
+    nonFinite: count(present(g => logicalNot(isfinite(g)))),
+    floorHit: count(mul(astype(nonZero, 'int32'), astype(tiny, 'int32'))),
+  }
+}
+
+/** The context of an attack: without the means to change the model's state. */
+export const attackContext = ({ update: _, ...ctx }: Context, training: boolean): Context => ({ ...ctx, training })
+
+/**
+ * g = ∂/∂x of the sum of the examples' losses, at `features` in the place of the batch's own columns.
+ *
+ * @param loss the mean loss, or the losses of the examples [n]
+ * @returns the gradient, and what the loss returned
+ * @throws if the loss returns neither
+ */
+export function inputGradient<M>(
+  op: string,
+  loss: Loss<M>,
+  model: M,
+  batch: Batch,
+  features: Features,
+  ctx: Context,
+): { gradient: Features; losses: Tensor } {
+  const [n] = Object.values(features)[0].shape
+  const summed = (x: Features): [Tensor, Tensor] => {
+    const losses = loss(model, { ...batch, ...x }, ctx)
+    const perExample = losses.ndim === 1 && losses.shape[0] === n
+    if (!perExample && losses.ndim !== 0)
+      throw new Error(
+        `${op}: the loss must return its mean or the losses of ${n} examples, not shape ${formatShape(losses.shape)}`,
+      )
+    return [perExample ? sum(losses) : losses, losses]
+  }
+  const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(features)
+  // A mean is scaled to the sum only here: its backward pass is then one that training has to make anyway.
+  return { gradient: losses.ndim === 0 ? mapFeatures(gradient, g => mul(g, n)) : gradient, losses }
+}
+
+/** The report of no gradients at all. */
+export function emptyReport(): GradientReport {
+  const zero = full([], 0, 'int32')
+  return { gradients: zero, zero, nonFinite: zero, floorHit: zero }
+}
+
+/** The sum of two reports. */
+export const addReports = (a: GradientReport, b: GradientReport): GradientReport => ({
+  gradients: add(a.gradients, b.gradients),
+  zero: add(a.zero, b.zero),
+  nonFinite: add(a.nonFinite, b.nonFinite),
+  floorHit: add(a.floorHit, b.floorHit),
+})

@@ -1,0 +1,211 @@
+/**
+ * The geometry that attacks share: the steepest direction in a norm, the projection on its ball, a uniform start inside
+ * it. Norms are of each example, jointly over all its features; where they are taken, zero is safe at every order.
+ */
+
+import { promote } from '../graph/dtype.js'
+import { sizeOf } from '../graph/shape.js'
+import { iota } from '../tensor/create.js'
+import {
+  abs,
+  add,
+  astype,
+  clip,
+  div,
+  equal,
+  isfinite,
+  less,
+  log,
+  maximum,
+  mul,
+  neg,
+  pow,
+  sign,
+  sqrt,
+  sub,
+  where,
+} from '../tensor/elementwise.js'
+import { sort } from '../tensor/indexing.js'
+import { at, concat, pad, reshape } from '../tensor/movement.js'
+import { stopGradient } from '../tensor/neural.js'
+import { bernoulli, normal, split, uniform } from '../tensor/random.js'
+import { max, sum } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
+
+export const norms = ['linf', 'l2', 'l1'] as const
+export type Norm = (typeof norms)[number]
+
+/** An example a row: [n, elements]. */
+const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0], sizeOf(x.shape.slice(1))])
+/** One value per example [n] (a condition, or in x's dtype), in a shape that broadcasts against x [n, ...]. */
+export const beside = (v: Tensor, x: Tensor): Tensor =>
+  reshape(v.dtype === 'bool' ? v : astype(v, x.dtype), [x.shape[0], ...x.shape.slice(1).map(() => 1)])
+
+/** Σ over all elements of all features of each example: [n]. */
+export const exampleSum = (features: Features, of: (x: Tensor) => Tensor): Tensor =>
+  Object.values(features)
+    .map(x => sum(rows(of(x)), { axis: 1 }))
+    .reduce(add)
+/** The largest |element| of each example: [n]. */
+const exampleMax = (features: Features): Tensor =>
+  Object.values(features)
+    .map(x => max(rows(abs(x)), { axis: 1 }))
+    .reduce(maximum)
+
+const square = (x: Tensor): Tensor => mul(x, x)
+
+/**
+ * The direction v of each example that maximises <g, v> with ‖v‖ <= 1; zero where g is zero.
+ *
+ * - linf: sign(g)
+ * - l2: u / √Σu² for u = g / max|g|, so that tiny gradients keep their direction
+ * - l1: sign(g) on the coordinate of largest |g|; ties share it
+ */
+export function steepest(gradient: Features, norm: Norm): Features {
+  if (norm === 'linf') return mapFeatures(gradient, sign)
+  const top = stopGradient(exampleMax(gradient))
+  if (norm === 'l1') {
+    const isTop = (g: Tensor): Tensor => astype(equal(abs(g), beside(top, g)), g.dtype)
+    const ties = exampleSum(gradient, isTop)
+    return mapFeatures(gradient, g => div(mul(sign(g), isTop(g)), beside(ties, g)))
+  }
+  // The direction does not depend on the scale, so cutting the scale's derivative leaves it exact. A rescaled gradient is
+  // 0 or at least 1 long: the floor of the usual √max(Σu², 1e-12) only ever meets 0, where derivatives are 0 here.
+  const dead = equal(top, 0)
+  const scaled = mapFeatures(gradient, g => div(g, beside(where(dead, 1, top), g)))
+  const length = sqrt(where(dead, 1, exampleSum(scaled, square)))
+  return mapFeatures(scaled, u => where(beside(dead, u), 0, div(u, beside(length, u))))
+}
+
+/**
+ * The nearest perturbation, in Euclidean distance, with ‖δ‖ <= epsilon.
+ *
+ * - linf: each element clipped
+ * - l2: δ · min(1, ε / ‖δ‖₂)
+ * - l1: sign(δ) max(|δ| - θ, 0), θ = max_j (Σ_{i<=j} u_i - ε) / j for |δ| = u sorted descending (Duchi et al. 2008,
+ *   "Efficient projections onto the l1-ball for learning in high dimensions")
+ */
+export function project(delta: Features, epsilon: number, norm: Norm): Features {
+  if (norm === 'linf') return mapFeatures(delta, d => clip(d, -epsilon, epsilon))
+  if (norm === 'l2') {
+    const squared = exampleSum(delta, square)
+    const outside = less(epsilon * epsilon, squared)
+    const scale = where(outside, div(epsilon, sqrt(where(outside, squared, 1))), 1)
+    return mapFeatures(delta, d => mul(d, beside(scale, d)))
+  }
+  const parts = Object.values(delta).map(d => abs(rows(d)))
+  const dtype = parts.map(p => p.dtype).reduce(promote)
+  const u = sort(
+    concat(
+      parts.map(p => astype(p, dtype)),
+      1,
+    ),
+    { axis: 1, descending: true },
+  )
+  const threshold = max(div(sub(prefixSums(u), epsilon), add(iota(u.shape, 1), 1)), { axis: 1 })
+  const theta = where(less(0, threshold), threshold, 0)
+  return mapFeatures(delta, d => {
+    const rest = sub(abs(d), beside(theta, d))
+    return mul(sign(d), where(less(0, rest), rest, 0))
+  })
+}
+
+/** Running sums along the rows of [n, d], in log₂ d shifted additions. */
+function prefixSums(x: Tensor): Tensor {
+  let total = x
+  for (let shift = 1; shift < x.shape[1]; shift *= 2)
+    total = add(
+      total,
+      pad(at(total, [], [0, -shift]), [
+        [0, 0],
+        [shift, 0],
+      ]),
+    )
+  return total
+}
+
+/**
+ * A perturbation drawn uniformly from each example's ball of radius epsilon.
+ *
+ * - l2: a normal direction times ε r^(1/d), r uniform
+ * - l1: signs times d of d + 1 exponentials over their sum, times ε
+ */
+export function uniformInBall(key: Tensor, like: Features, epsilon: number, norm: Norm): Features {
+  const names = Object.keys(like)
+  const n = like[names[0]].shape[0]
+  const keys = split(key, 2 * names.length + 1)
+  const keyOf = (name: string, part: 0 | 1): Tensor => at(keys, 2 * names.indexOf(name) + part)
+  const radius = uniform(at(keys, 2 * names.length), [n])
+  switch (norm) {
+    case 'linf':
+      return mapFeatures(like, (x, name) =>
+        uniform(keyOf(name, 0), x.shape, { low: -epsilon, high: epsilon, dtype: x.dtype }),
+      )
+    case 'l2': {
+      const directions = mapFeatures(like, (x, name) => normal(keyOf(name, 0), x.shape, x.dtype))
+      const elements = names.reduce((d, name) => d + sizeOf(like[name].shape.slice(1)), 0)
+      const scale = mul(pow(radius, 1 / elements), epsilon)
+      return mapFeatures(steepest(directions, 'l2'), d => mul(d, beside(scale, d)))
+    }
+    case 'l1': {
+      const exponential = (u: Tensor): Tensor => neg(log(sub(1, u)))
+      const sizes = mapFeatures(like, (x, name) => exponential(uniform(keyOf(name, 0), x.shape, { dtype: x.dtype })))
+      const total = add(
+        exampleSum(sizes, e => e),
+        exponential(radius),
+      )
+      return mapFeatures(sizes, (e, name) => {
+        const signed = where(bernoulli(keyOf(name, 1), e.shape), e, neg(e))
+        return mul(div(signed, beside(total, e)), epsilon)
+      })
+    }
+  }
+}
+
+export interface StepRule extends Pick<FeatureOptions, 'featureMask'> {
+  norm: Norm
+  /** How far a step goes; negative descends. */
+  stepSize: number
+  /** The radius of the ball around the original; none by default. */
+  epsilon?: number
+  /** The smallest value a feature may take. */
+  clipMin?: number
+  /** The largest value a feature may take. */
+  clipMax?: number
+}
+
+/** Perturbed features inside the valid range. */
+export const clipFeatures = (
+  features: Features,
+  { clipMin, clipMax }: Pick<StepRule, 'clipMin' | 'clipMax'>,
+): Features => mapFeatures(features, x => clip(x, clipMin ?? null, clipMax ?? null))
+
+/**
+ * One step from `current` along its gradient, in this order: gradient elements that are not finite become 0, the mask,
+ * the step in the steepest direction, the projection around `original`, the clip.
+ */
+export function step(original: Features, current: Features, gradient: Features, rule: StepRule): Features {
+  const { norm, stepSize, epsilon, featureMask } = rule
+  const masked = mapFeatures(gradient, (g, name) => applyMask(where(isfinite(g), g, 0), name, featureMask))
+  const direction = steepest(masked, norm)
+  const delta = mapFeatures(direction, (d, name) => {
+    const stride = mul(d, stepSize)
+    return current[name] === original[name] ? stride : add(sub(current[name], original[name]), stride)
+  })
+  const kept = epsilon === undefined ? delta : project(delta, epsilon, norm)
+  return clipFeatures(
+    mapFeatures(kept, (d, name) => add(original[name], d)),
+    rule,
+  )
+}
+
+/** @throws if an option is outside its range. */
+export function checkRule(op: string, rule: StepRule): void {
+  const { norm, stepSize, epsilon, clipMin = Number.NEGATIVE_INFINITY, clipMax = Number.POSITIVE_INFINITY } = rule
+  if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
+  if (epsilon !== undefined && !(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
+    throw new Error(`${op}: epsilon must be a finite number >= 0, not ${epsilon}; leave it out for no bound`)
+  if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${stepSize}`)
+  if (!(clipMin <= clipMax)) throw new Error(`${op}: clipMin ${clipMin} must not be above clipMax ${clipMax}`)
+}

@@ -1,0 +1,3 @@
+/** Checks of derivatives against finite differences, for those who write functions or rules of their own. */
+
+export { type CheckGradsOptions, checkGrads } from './grads.js'

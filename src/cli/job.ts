@@ -1,0 +1,168 @@
+/**
+ * The main job: the tutorial's network trained on MNIST as it is and with adversarial regularisation, from the same first
+ * weights and in the same order, then both attacked. What is said and written about it is main.ts's and report's concern.
+ */
+
+import { join } from 'node:path'
+import { attackDataset } from '../adversarial/dataset.js'
+import { adversarialRegularization } from '../adversarial/regularization.js'
+import { batches, type Dataset, dataset } from '../data/dataset.js'
+import { type ImageSet, type Mnist, take } from '../data/mnist.js'
+import type { Loss } from '../nn/context.js'
+import type { Sequential } from '../nn/sequential.js'
+import type { Device } from '../runtime/device.js'
+import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
+import * as random from '../tensor/random.js'
+import { argmax } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { saveTree } from '../train/checkpoint.js'
+import { breathe } from '../train/interrupt.js'
+import { progress, type Screen } from '../train/progress.js'
+import { parameters } from './network.js'
+import type { CurvePoint, ModelResult, Run, Sample } from './report/types.js'
+import type { Settings } from './settings.js'
+import { loss, type Trained, trainModel } from './training.js'
+
+export interface Surroundings {
+  readonly device: Device
+  /** Ends the job after the running step. */
+  readonly signal?: AbortSignal
+  /** Where progress is shown; standard error by default. */
+  readonly screen?: Screen
+  /** Takes a line about something that the reader should know. */
+  readonly note: (line: string) => void
+}
+
+export interface Outcome {
+  readonly run: Run
+  readonly curves: readonly CurvePoint[]
+  readonly samples: readonly Sample[]
+}
+
+/** The job was told to stop; the message says what is lost and what is kept. */
+export class Interrupted extends Error {}
+
+const pgdSteps = 40
+/** Images in the report's figure: the tutorial's first batch. */
+const shownImages = 32
+/** Images attacked or classified at once; it divides the usual numbers of test images. */
+const batchSize = 250
+
+type Name = ModelResult['name']
+
+const predict = compile((model: Sequential, image: Tensor) => argmax(model.apply(image), { axis: 1 }))
+
+/**
+ * Runs the job and leaves both trained models in the folder `settings.out`.
+ * @throws Interrupted when the signal ended it
+ */
+export async function runJob(settings: Settings, data: Mnist, surroundings: Surroundings): Promise<Outcome> {
+  const { device, note, signal } = surroundings
+  const { train, test, epochs, epsilon, multiplier, norm, seed, out } = settings
+  const begun = performance.now()
+  const testSet = columnsOf(take(data.test, test))
+  const trainSet = columnsOf(take(data.train, train))
+  const curves: CurvePoint[] = []
+  const kept: string[] = []
+  /** The models saved so far, for whoever stops the job. */
+  const check = (doing: string): void => {
+    if (!signal?.aborted) return
+    throw new Interrupted(
+      `stopped while ${doing}: no report; ${kept.length ? `kept ${kept.join(', ')}` : 'nothing was kept'}`,
+    )
+  }
+
+  const trained = async (name: Name, objective: Loss<Sequential>): Promise<Trained> => {
+    const result = await trainModel(name, objective, trainSet, settings, surroundings)
+    curves.push(...result.curves)
+    check(`training ${name}`)
+    const file = join(out, `${name}.safetensors`)
+    await saveTree(file, result.model)
+    kept.push(file)
+    return result
+  }
+  const base = await trained('base', loss)
+  const regularize = adversarialRegularization({ multiplier, stepSize: epsilon, norm })
+  const adversarial = await trained('adversarial', regularize(loss))
+
+  const labels = testSet.columns.label.data
+  const rate = async (model: Sequential, images: Dataset): Promise<number> => {
+    const found = await predictions(model, images)
+    return found.reduce((right, label, i) => right + Number(label === labels[i]), 0) / labels.length
+  }
+  const attack = async (name: Name, { model }: Trained, steps: number): Promise<Dataset> => {
+    const doing = `attacking ${name} with ${steps === 1 ? 'FGSM' : `PGD-${steps}`}`
+    const shown = await progress(test, doing, surroundings.screen)
+    const random40 = steps === 1 ? { stepSize: epsilon } : { randomStart: true, key: random.key(seed) }
+    const options = { epsilon, norm, steps, ...random40, clipMin: 0, clipMax: 1 }
+    const onBatch = (done: number): Promise<void> => {
+      shown.update(done)
+      return breathe()
+    }
+    const { data: attacked, report } = await attackDataset(loss, model, testSet, options, {
+      batchSize,
+      onBatch,
+      signal,
+    })
+    shown.stop()
+    check(doing)
+    const dead = report.zero / report.gradients
+    if (dead > 0.01)
+      note(
+        `${doing}: ${(100 * dead).toFixed(1)}% of the gradients are exactly 0, so the attack is weaker than it could be.`,
+      )
+    return attacked
+  }
+
+  const transfer = await attack('base', base, 1)
+  const models: ModelResult[] = []
+  for (const [name, result] of [
+    ['base', base],
+    ['adversarial', adversarial],
+  ] as const) {
+    const { model, secondsPerEpoch } = result
+    const fgsm = name === 'base' ? transfer : await attack(name, result, 1)
+    const pgd = await attack(name, result, pgdSteps)
+    models.push({
+      name,
+      parameters,
+      clean: await rate(model, testSet),
+      fgsmTransfer: await rate(model, transfer),
+      fgsm: await rate(model, fgsm),
+      pgd40: await rate(model, pgd),
+      secondsPerEpoch,
+    })
+  }
+  const figure = transfer.slice(0, Math.min(shownImages, test))
+  const secondsTotal = (performance.now() - begun) / 1000
+  const { name, threads } = device
+  const run = { device: name, threads, seed, train, test, epochs, secondsTotal, epsilon, multiplier, norm, batchSize: settings.batchSize, models } // biome-ignore format: short
+  return { run, curves, samples: await samplesOf(figure, base.model, adversarial.model) }
+}
+
+const columnsOf = ({ images, shape, labels }: ImageSet): Dataset =>
+  dataset({
+    image: { dtype: 'float32', shape, data: images },
+    label: { dtype: 'int32', shape: [shape[0]], data: labels },
+  })
+
+/** The most probable class of each image. */
+async function predictions(model: Sequential, data: Dataset): Promise<number[]> {
+  const found: number[] = []
+  for (const { image } of batches(data, { batchSize }))
+    found.push(...(await (await predict(model, tensor(image))).data()))
+  return found
+}
+
+async function samplesOf(images: Dataset, base: Sequential, adversarial: Sequential): Promise<Sample[]> {
+  const [byBase, byAdversarial] = [await predictions(base, images), await predictions(adversarial, images)]
+  const { image, label } = images.columns
+  const size = image.data.length / images.size
+  return Array.from(label.data, (truth, i) => ({
+    pixels: Float32Array.from(image.data.subarray(i * size, (i + 1) * size)),
+    label: truth,
+    base: byBase[i],
+    adversarial: byAdversarial[i],
+  }))
+}

@@ -1,0 +1,118 @@
+/**
+ * Around the main job: reads the command line, makes sure that the results can be written before hours are spent on them,
+ * listens to Ctrl-C, prints, and writes the report. Exit codes: 0, 1 for a failure, 2 for a wrong command line, 130 for
+ * Ctrl-C.
+ */
+
+import { existsSync } from 'node:fs'
+import { mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { type Mnist, mnist } from '../data/mnist.js'
+import { type Device, setDevice } from '../runtime/device.js'
+import { Interrupted, runJob } from './job.js'
+import { parameters } from './network.js'
+import {
+  caveats,
+  explanation,
+  formatTable,
+  type Run,
+  resultColumns,
+  resultRows,
+  settings as rowsOf,
+  writeReport,
+} from './report/index.js'
+import { CommandLineEnd, parseSettings, type Settings } from './settings.js'
+
+/** Runs the command and returns its exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const stop = new AbortController()
+  const onInterrupt = (): void => {
+    console.error('\nstopping after this step; Ctrl-C again ends at once')
+    stop.abort()
+  }
+  process.once('SIGINT', onInterrupt)
+  let device: Device | undefined
+  try {
+    const settings = parseSettings(args)
+    await checkWritable(settings)
+    const data = await mnist({ folder: settings.data })
+    checkSize(settings, data)
+    device = await setDevice(settings.device, { threads: settings.threads })
+    await work(settings, data, device, stop.signal)
+    return 0
+  } catch (error) {
+    if (error instanceof CommandLineEnd) return error.exitCode
+    const interrupted = error instanceof Interrupted
+    console.error(`${interrupted ? '' : 'error: '}${error instanceof Error ? error.message : error}`)
+    return interrupted ? 130 : 1
+  } finally {
+    process.removeListener('SIGINT', onInterrupt)
+    await device?.close()
+  }
+}
+
+async function work(settings: Settings, data: Mnist, device: Device, signal: AbortSignal): Promise<void> {
+  const { out, json } = settings
+  const planned: Run = { ...settings, device: device.name, threads: device.threads, secondsTotal: 0, models: [] }
+  for (const [name, value] of rowsOf(planned)) if (name !== 'Time in all') console.log(`${name.padEnd(24)}${value}`)
+  console.log(`${'Parameters'.padEnd(24)}${parameters.toLocaleString('en-US')}\n`)
+
+  const notes: string[] = []
+  const { run, curves, samples } = await runJob(settings, data, { device, signal, note: line => notes.push(line) })
+  console.log(`\n${formatTable(resultColumns, resultRows(run))}\n`)
+  for (const line of [explanation, ...caveats(run), ...notes]) console.log(`${line}\n`)
+  if (json !== undefined) await writeFile(json, `${JSON.stringify(resultsOf(run), null, 2)}\n`)
+  const files = await writeReport(out, run, curves, samples)
+  for (const file of [...files, ...(json === undefined ? [] : [json])]) console.log(`wrote ${resolve(file)}`)
+}
+
+/** What --json writes. */
+export const resultsOf = ({ device, threads, seed, train, test, epochs, secondsTotal, models }: Run) => ({
+  device,
+  threads,
+  seed,
+  train,
+  test,
+  epochs,
+  secondsTotal,
+  models,
+})
+
+/** Finds out before training whether the results can be written after it. */
+async function checkWritable({ out, json }: Settings): Promise<void> {
+  const attempt = async (option: string, path: string, write: () => Promise<unknown>): Promise<void> => {
+    try {
+      await write()
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : cause
+      throw new Error(`${option}: cannot write ${path}: ${why}: choose another place`, { cause })
+    }
+  }
+  await attempt('--out', out, async () => {
+    await makeFolder(out)
+    const probe = join(out, `.probe-${process.pid}`)
+    await writeFile(probe, '')
+    await rm(probe)
+  })
+  if (json !== undefined)
+    await attempt('--json', json, async () => {
+      await makeFolder(dirname(json))
+      await (await open(json, 'a')).close()
+    })
+}
+
+/** Makes a folder and those above it; mkdir's own `recursive` never returns where the kernel refuses, as in /proc. */
+async function makeFolder(path: string): Promise<void> {
+  if (existsSync(path)) return
+  if (dirname(path) !== path) await makeFolder(dirname(path))
+  await mkdir(path)
+}
+
+function checkSize({ train, test }: Settings, data: Mnist): void {
+  for (const [
+    name,
+    asked,
+    there,
+  ] of [['train', train, data.train.shape[0]], ['test', test, data.test.shape[0]]] as const) // biome-ignore format: pairs
+    if (asked > there) throw new Error(`--${name} ${asked}: there are ${there} such images; ask for at most ${there}`)
+}

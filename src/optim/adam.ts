@@ -1,0 +1,50 @@
+/** Adam, and AdamW with its decoupled weight decay. */
+
+import { add, div, expm1, mul, neg, square, sub } from '../tensor/elementwise.js'
+import { safeSqrt } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { checkShare, type Optimizer, optimizer } from './optimizer.js'
+import { checkRate, type Schedule } from './schedules.js'
+
+export interface AdamOptions {
+  readonly learningRate?: number | Schedule
+  /** The share that the running mean of the gradient keeps. */
+  readonly beta1?: number
+  /** The share that the running mean of its square keeps. */
+  readonly beta2?: number
+  readonly epsilon?: number
+}
+
+/** Adam. Kingma and Ba 2015, arXiv:1412.6980, algorithm 1. */
+export const adam = (options: AdamOptions = {}): Optimizer => decoupled('adam', { ...options, weightDecay: 0 })
+
+/** Adam that also shrinks parameters by learningRate·weightDecay. Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2. */
+export const adamW = (options: AdamOptions & { readonly weightDecay?: number } = {}): Optimizer =>
+  decoupled('adamW', { weightDecay: 0.01, ...options })
+
+function decoupled(
+  name: string,
+  {
+    learningRate = 0.001,
+    beta1 = 0.9,
+    beta2 = 0.999,
+    epsilon = 1e-8,
+    weightDecay,
+  }: AdamOptions & { readonly weightDecay: number },
+): Optimizer {
+  checkShare(`${name}: beta1`, beta1)
+  checkShare(`${name}: beta2`, beta2)
+  checkRate(`${name}: epsilon`, epsilon)
+  checkRate(`${name}: weightDecay`, weightDecay)
+  return optimizer(name, ['mean', 'square'], learningRate, ({ param, grad, moments, t, rate }) => {
+    const average = (old: Tensor, now: Tensor, beta: number): Tensor => add(mul(old, beta), mul(now, 1 - beta))
+    const m = average(moments.mean, grad, beta1)
+    const v = average(moments.square, square(grad), beta2)
+    const direction = div(div(m, corrected(beta1, t)), add(safeSqrt(div(v, corrected(beta2, t))), epsilon))
+    const step = weightDecay ? add(direction, mul(param, weightDecay)) : direction
+    return { param: sub(param, mul(step, rate)), moments: { mean: m, square: v } }
+  })
+}
+
+/** The bias correction 1 - βᵗ, as -expm1(t ln β): exact for β close to 1. */
+const corrected = (beta: number, t: Tensor): Tensor => neg(expm1(mul(t, Math.log(beta))))

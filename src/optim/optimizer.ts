@@ -1,0 +1,107 @@
+/**
+ * What an optimiser is: an initial state and a pure update of (gradients, state, parameters). How one leaf moves is a rule
+ * of a few lines (sgd.ts, adam.ts); walking the trees, counting steps and the learning rate are here.
+ */
+
+import { formatShape, sameShape } from '../graph/shape.js'
+import { isParameter } from '../nn/parameters.js'
+import { zeros, zerosLike } from '../tensor/create.js'
+import { add, astype } from '../tensor/elementwise.js'
+import { full, type Tensor, type TensorLike } from '../tensor/tensor.js'
+import { leaves, mapTree, namedLeaves, replaceLeaves } from '../tensor/tree.js'
+import { checkRate, type Schedule } from './schedules.js'
+
+export interface OptimizerState<P> {
+  /** The number of updates made, an int32 scalar. */
+  readonly step: Tensor
+  /** Running averages by name, each in the shape of the parameters (scalars for leaves that are not trained). */
+  readonly moments: Readonly<Record<string, P>>
+}
+
+/** All of it is pure expressions, so an update can be part of a compiled step and be differentiated. */
+export interface Optimizer {
+  /** The state before the first update. */
+  init<P>(params: P): OptimizerState<P>
+  /** The next parameters and state. Leaves under `state` and integers stay as they are. */
+  update<P>(grads: P, state: OptimizerState<P>, params: P): { params: P; state: OptimizerState<P> }
+}
+
+/** One parameter and what moves it. */
+export interface Leaf<K extends string> {
+  readonly param: Tensor
+  readonly grad: Tensor
+  readonly moments: Readonly<Record<K, Tensor>>
+  /** The number of this update from 1, of the parameter's dtype. */
+  readonly t: Tensor
+  readonly rate: TensorLike
+}
+
+export type Moved<K extends string> = Pick<Leaf<K>, 'param' | 'moments'>
+
+/** The optimiser that moves each leaf by a rule, with running averages of the names given. */
+export function optimizer<K extends string>(
+  name: string,
+  averages: readonly K[],
+  learningRate: number | Schedule,
+  rule: (leaf: Leaf<K>) => Moved<K>,
+): Optimizer {
+  if (typeof learningRate === 'number') checkRate(`${name}: learningRate`, learningRate)
+  else if (typeof learningRate !== 'function')
+    throw new Error(`${name}: learningRate must be a number or a schedule, not ${typeof learningRate}`)
+  const record = <T>(f: (key: K) => T): Record<K, T> =>
+    Object.fromEntries(averages.map(key => [key, f(key)])) as Record<K, T>
+
+  return {
+    init: params => ({
+      step: full([], 0, 'int32'),
+      moments: record(() => mapTree(params, (p, at) => (isParameter(p, at) ? zerosLike(p) : zeros([], p.dtype)))),
+    }),
+
+    update(grads, state, params) {
+      const named = namedLeaves(params)
+      const slopes = leaves(grads)
+      const old = averages.map(key => leaves(state.moments[key]))
+      for (const list of [slopes, ...old]) {
+        if (list.length !== named.length) {
+          throw new Error(
+            `${name}: ${named.length} parameters, but gradients or state have ${list.length} leaves; pass grad's result and init's state`,
+          )
+        }
+      }
+      const step = add(state.step, 1)
+      const scheduled = typeof learningRate === 'function' ? learningRate(astype(state.step, 'float32')) : undefined
+      const moved = named.map(({ tensor: param, name: at }, i): Moved<K> => {
+        const moments = record(key => old[averages.indexOf(key)][i])
+        if (!isParameter(param, at)) return { param, moments }
+        if (!sameShape(slopes[i].shape, param.shape)) {
+          throw new Error(
+            `${name}: the gradient of ${at || 'the parameter'} has shape ${formatShape(slopes[i].shape)}, expected ${formatShape(param.shape)}`,
+          )
+        }
+        const t = astype(step, param.dtype)
+        const rate = scheduled ? astype(scheduled, param.dtype) : Number(learningRate)
+        return rule({ param, grad: slopes[i], moments, t, rate })
+      })
+      return {
+        params: replaceLeaves(
+          params,
+          moved.map(m => m.param),
+        ),
+        state: {
+          step,
+          moments: record(key =>
+            replaceLeaves(
+              state.moments[key],
+              moved.map(m => m.moments[key]),
+            ),
+          ),
+        },
+      }
+    },
+  }
+}
+
+/** Throws unless a decay rate of a running average lies in [0, 1). */
+export function checkShare(name: string, value: number): void {
+  if (!(value >= 0 && value < 1)) throw new Error(`${name} must lie in [0, 1), not ${value}`)
+}

@@ -1,0 +1,72 @@
+/**
+ * How far a long job is: a bar with the time left on a terminal, a few plain lines elsewhere (logs, pipes).
+ * It writes to stderr, so that stdout stays the job's own.
+ */
+
+export type Fields = Readonly<Record<string, string | number>>
+
+export interface Progress {
+  /** `step` of the total are done; `fields` are shown beside, numbers to 4 digits. */
+  update(step: number, fields?: Fields): void
+  stop(): void
+}
+
+/** Where progress is shown: process.stderr, or anything else that takes text. */
+export type Screen = NodeJS.WritableStream & { readonly isTTY?: boolean }
+
+const shown = (fields: Fields): string =>
+  Object.entries(fields)
+    .map(([name, value]) => `${name} ${typeof value === 'number' ? +value.toPrecision(4) : value}`)
+    .join('  ')
+
+/**
+ * Begins to show the progress of `total` steps.
+ * @param stream where to; a bar when it is a terminal, else lines at 0, 25, 50, 75 and 100 % without control characters
+ */
+export async function progress(total: number, label: string, stream: Screen = process.stderr): Promise<Progress> {
+  if (!Number.isInteger(total) || total < 1) throw new Error(`progress: total ${total}: needs a positive integer`)
+  return stream.isTTY ? bar(total, label, stream) : lines(total, label, stream)
+}
+
+async function bar(total: number, label: string, stream: Screen): Promise<Progress> {
+  // Loaded only when it is shown, so that training needs no terminal.
+  const { SingleBar } = await import('cli-progress')
+  const format = '{label} {bar} {percentage}% | {value}/{total} | {eta_formatted} left | {fields}'
+  const view = new SingleBar({
+    format,
+    stream,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 28,
+    etaBuffer: 50,
+  })
+  view.start(total, 0, { label, fields: '' })
+  return {
+    update: (step, fields = {}) => view.update(step, { fields: shown(fields) }),
+    stop: () => view.stop(),
+  }
+}
+
+function lines(total: number, label: string, stream: Screen): Progress {
+  const begun = performance.now()
+  let last = 0
+  let next = 0
+  const print = (step: number, rest: string[]) => {
+    const percent = Math.floor((100 * step) / total)
+    stream.write(`${[`${label}: ${percent}% (${step}/${total})`, ...rest].filter(Boolean).join('  ')}\n`)
+  }
+  const update = (step: number, fields: Fields = {}) => {
+    last = step
+    if (step < next * total) return
+    next = (Math.floor((4 * step) / total) + 1) / 4
+    const left = ((performance.now() - begun) / 1000 / step) * (total - step)
+    print(step, [shown(fields), step > 0 && step < total ? `${Math.round(left)} s left` : ''])
+  }
+  update(0)
+  return {
+    update,
+    stop() {
+      if (last < total) print(last, ['stopped'])
+    },
+  }
+}

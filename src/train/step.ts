@@ -1,0 +1,108 @@
+/** The compiled training step and the compiled evaluation of a batch: everything that happens on the device. */
+
+import { valueAndGrad } from '../autodiff/transforms.js'
+import { formatShape } from '../graph/shape.js'
+import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
+import { clipByGlobalNorm } from '../optim/clip.js'
+import type { Optimizer, OptimizerState } from '../optim/optimizer.js'
+import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
+import { add, astype, isfinite, less, logicalAnd, logicalNot, mul, where } from '../tensor/elementwise.js'
+import { reshape, stack } from '../tensor/movement.js'
+import { foldIn } from '../tensor/random.js'
+import { full, Tensor } from '../tensor/tensor.js'
+import { updatesOf } from './updates.js'
+
+/** A number per batch: a mean over its examples. */
+export type Metric<M> = (model: M, batch: Batch, ctx: Context) => Tensor
+
+/** What is trained and how. */
+export interface Objective<M> {
+  readonly loss: Loss<M>
+  readonly optimizer: Optimizer
+  /** Numbers to report beside the loss, by name. */
+  readonly metrics?: Readonly<Record<string, Metric<M>>>
+  /** The largest global norm of a gradient; larger ones are scaled down. */
+  readonly clipNorm?: number
+}
+
+/** All tensors that a step replaces. */
+export interface State<M> {
+  readonly model: M
+  readonly optimizer: OptimizerState<M>
+  /** The loss and the metrics [k], each summed over the examples since the last reading. */
+  readonly sums: Tensor
+  /** The number, from 0, of the first step whose loss was not finite; or -1. */
+  readonly badStep: Tensor
+}
+
+export interface Compiled<M> {
+  init(model: M): State<M>
+  /** The state after a batch; takes the tensors of the state and of the batch with it. */
+  step(state: State<M>, key: Tensor, batch: Batch): Promise<State<M>>
+  /** The sums with a batch's loss and metrics added; takes the tensors of the sums and of the batch with it. */
+  evaluate(sums: Tensor, batch: Batch, model: M): Promise<Tensor>
+}
+
+/** Sums before the first example, for k numbers; from the host, so that no other tensor shares their memory. */
+export const noSums = (k: number): Tensor => tensor(new Float32Array(k))
+
+/** The number of examples in a batch. */
+export const countOf = (batch: Readonly<Record<string, { readonly shape: readonly number[] }>>): number =>
+  Object.values(batch)[0].shape[0]
+
+export function compileObjective<M>({ loss, optimizer, metrics = {}, clipNorm }: Objective<M>): Compiled<M> {
+  const measures = [scalar('loss', loss), ...Object.entries(metrics).map(([name, f]) => scalar(`metric '${name}'`, f))]
+
+  const step = (state: State<M>, key: Tensor, batch: Batch): State<M> => {
+    const now = state.optimizer.step
+    const ctx: Context = { training: true, key: foldIn(key, now) }
+    const run = (model: M) => {
+      const { update, into } = updatesOf(model)
+      // Only the loss's own pass moves the statistics: once per step.
+      const values = measures.map((f, i) => f(model, batch, i === 0 ? { ...ctx, update } : ctx))
+      return [values[0], { values, into }] as const
+    }
+    const [[value, { values, into }], slopes] = valueAndGrad(run, { hasAux: true })(state.model)
+    const grads = clipNorm === undefined ? slopes : clipByGlobalNorm(slopes, clipNorm)
+    const next = optimizer.update(grads, state.optimizer, state.model)
+    const isFirstBad = logicalAnd(less(state.badStep, 0), logicalNot(isfinite(value)))
+    return {
+      model: into(next.params),
+      optimizer: next.state,
+      sums: accumulate(state.sums, values, batch),
+      badStep: where(isFirstBad, now, state.badStep),
+    }
+  }
+  const evaluate = (sums: Tensor, batch: Batch, model: M): Tensor =>
+    accumulate(
+      sums,
+      measures.map(f => f(model, batch, evaluation)),
+      batch,
+    )
+
+  return {
+    init: model => ({
+      model,
+      optimizer: optimizer.init(model),
+      sums: noSums(measures.length),
+      badStep: full([], -1, 'int32'),
+    }),
+    step: compile(step, { donate: [0, 2] }),
+    evaluate: compile(evaluate, { donate: [0, 1] }),
+  }
+}
+
+/** f, checked to give one number. */
+function scalar<M>(name: string, f: Metric<M>): Metric<M> {
+  return (model, batch, ctx) => {
+    const value: unknown = f(model, batch, ctx)
+    if (value instanceof Tensor && value.size === 1) return reshape(value, [])
+    const found = value instanceof Tensor ? `${value.dtype}${formatShape(value.shape)}` : typeof value
+    throw new Error(`Trainer: ${name} must return one number per batch, not ${found}; reduce it, for instance by mean`)
+  }
+}
+
+/** A batch's means, added as often as it has examples. */
+const accumulate = (sums: Tensor, means: readonly Tensor[], batch: Batch): Tensor =>
+  add(sums, mul(stack(means.map(m => astype(m, 'float32'))), countOf(batch)))

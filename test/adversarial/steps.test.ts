@@ -1,0 +1,121 @@
+import fc from 'fast-check'
+import { grad, random, setDevice, sum, type Tensor } from 'saddlepoint'
+import { type Norm, norms, project, steepest, uniformInBall } from 'saddlepoint/adversarial'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { f64, rows } from './common.js'
+import { plainNorm, plainProject, plainSteepest } from './plain.js'
+
+beforeAll(async () => {
+  await setDevice('reference')
+})
+
+const element = fc.oneof(fc.constantFrom(0, 1, -1, 0.5), fc.double({ min: -3, max: 3, noNaN: true }))
+const matrix = fc.array(fc.array(element, { minLength: 7, maxLength: 7 }), { minLength: 3, maxLength: 3 })
+const norm = fc.constantFrom(...norms)
+const close = (found: number[][], wanted: number[][], digits = 12) => {
+  for (const [i, row] of found.entries())
+    for (const [j, v] of row.entries()) expect(v).toBeCloseTo(wanted[i][j], digits)
+}
+/** [3, 7] in two features of different rank, and back: norms are joint. */
+const parts = (x: Tensor) => ({ a: x.at([], [0, 3]), b: x.at([], [3, null]).reshape([3, 2, 2]) })
+const joined = async (f: Readonly<Record<string, Tensor>>) => {
+  const [a, b] = [await rows(f.a), await rows(f.b)]
+  return a.map((row, i) => [...row, ...b[i]])
+}
+
+describe('steepest', () => {
+  test('is the plain computation, jointly over features', () =>
+    fc.assert(
+      fc.asyncProperty(matrix, norm, async (g, norm) => {
+        const wanted = g.map(row => plainSteepest(row, norm))
+        close(await joined(steepest(parts(f64(g)), norm)), wanted)
+      }),
+      { numRuns: 60 },
+    ))
+
+  test('pinned: the three norms of (3, -4), a tie, and zero', async () => {
+    const directions = async (norm: Norm) => rows(steepest({ x: f64([[3, -4], [2, -2], [0, 0]]) }, norm).x) // biome-ignore format: rows
+    expect(await directions('linf')).toEqual([[1, -1], [1, -1], [0, 0]]) // biome-ignore format: rows
+    expect(await directions('l1')).toEqual([[0, -1], [0.5, -0.5], [0, 0]]) // biome-ignore format: rows
+    close(await directions('l2'), [[0.6, -0.8], [Math.SQRT1_2, -Math.SQRT1_2], [0, 0]]) // biome-ignore format: rows
+  })
+
+  test('does not depend on the scale of the gradient, down to where squares vanish', () =>
+    fc.assert(
+      fc.asyncProperty(matrix, norm, fc.integer({ min: -900, max: 900 }), async (g, norm, exponent) => {
+        // Elements that stay normal numbers: powers of 2 then scale exactly.
+        const x = f64(g.map(row => row.map(v => (Math.abs(v) < 1e-6 ? 0 : v))))
+        const scaled = await rows(steepest({ x: x.mul(2 ** exponent) }, norm).x)
+        expect(scaled).toEqual(await rows(steepest({ x }, norm).x))
+      }),
+      { numRuns: 60 },
+    ))
+
+  test('a zero gradient has finite derivatives to order 3', async () => {
+    for (const norm of norms) {
+      const value = (x: Tensor) => sum(steepest({ x }, norm).x.mul(f64([[1, 2, 3]])))
+      const first = (x: Tensor) => sum(grad(value)(x).mul(f64([[1, -1, 2]])))
+      const second = (x: Tensor) => sum(grad(first)(x).mul(x.add(1)))
+      const x = f64([[0, 0, 0]])
+      for (const f of [value, first, second]) for (const v of await grad(f)(x).data()) expect(v).toBe(0)
+    }
+  })
+
+  test('the l2 direction is differentiated exactly: ∂(v·c)/∂g = (c - v(v·c)) / ‖g‖', async () => {
+    const c = f64([[1, 2]])
+    const found = await grad((g: Tensor) => sum(steepest({ g }, 'l2').g.mul(c)))(f64([[3, 4]])).data()
+    // v = (0.6, 0.8), v·c = 2.2
+    close([Array.from(found)], [[(1 - 0.6 * 2.2) / 5, (2 - 0.8 * 2.2) / 5]])
+  })
+})
+
+describe('project', () => {
+  const radius = fc.constantFrom(0, 0.1, 1, 2.5, 100)
+
+  test('is the plain computation, stays in the ball and changes nothing twice', () =>
+    fc.assert(
+      fc.asyncProperty(matrix, norm, radius, async (d, norm, epsilon) => {
+        const once = project(parts(f64(d)), epsilon, norm)
+        const found = await joined(once)
+        close(found, d.map(row => plainProject(row, epsilon, norm))) // biome-ignore format: short
+        for (const row of found) expect(plainNorm(row, norm)).toBeLessThanOrEqual(epsilon * (1 + 1e-14) + 1e-15)
+        close(await joined(project(once, epsilon, norm)), found)
+      }),
+      { numRuns: 80 },
+    ))
+
+  test('zero has finite derivatives to order 3, inside and on a ball of radius 0', async () => {
+    for (const norm of norms) {
+      for (const epsilon of [0, 0.5]) {
+        const value = (x: Tensor) => sum(project({ x }, epsilon, norm).x.mul(f64([[1, 2, 3]])))
+        const first = (x: Tensor) => sum(grad(value)(x).mul(x.add(1)))
+        const second = (x: Tensor) => sum(grad(first)(x).mul(x.add(1)))
+        for (const f of [value, first, second])
+          for (const v of await grad(f)(f64([[0, 0, 0]])).data()) expect(v).toSatisfy(Number.isFinite)
+      }
+    }
+  })
+})
+
+describe('uniformInBall', () => {
+  test('fills the ball as a uniform distribution does', async () => {
+    const like = { a: f64(new Array(400).fill([0, 0])), b: f64(new Array(400).fill([0])) }
+    for (const norm of norms) {
+      const { a, b } = uniformInBall(random.key(1), like, 0.3, norm)
+      const [left, right] = [await rows(a), await rows(b)]
+      const sizes = left.map((row, i) => plainNorm([...row, ...right[i]], norm) / 0.3)
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(1 + 1e-12)
+      // P(‖δ‖ <= r ε) = r³ in three dimensions.
+      for (const r of [0.5, 0.8]) expect(sizes.filter(s => s <= r).length / 400).toBeCloseTo(r ** 3, 0.8)
+      for (const column of [left.map(row => row[0]), right.map(row => row[0])])
+        expect(column.reduce((s, v) => s + v, 0) / 400).toBeCloseTo(0, 1.2)
+    }
+  })
+
+  test('follows from its key', async () => {
+    const like = { x: f64([[0, 0, 0]]) }
+    const draw = (seed: number) => rows(uniformInBall(random.key(seed), like, 1, 'l2').x)
+    expect(await draw(1)).toEqual(await draw(1))
+    expect(await draw(1)).not.toEqual(await draw(2))
+  })
+})

@@ -1,0 +1,163 @@
+import { spawn } from 'node:child_process'
+import { mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { random } from 'saddlepoint'
+import { countParameters } from 'saddlepoint/nn'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { network } from '../../src/cli/network.js'
+import { CommandLineEnd, parseSettings } from '../../src/cli/settings.js'
+import { readSafetensors } from '../../src/data/safetensors.js'
+
+/** The command as people run it; needs `npm run build`, as npm test does it. */
+function command(
+  args: readonly string[],
+  interruptAt?: string,
+): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli/mnist.js'), ...args])
+  let [out, err] = ['', '']
+  child.stdout.on('data', text => {
+    out += text
+  })
+  child.stderr.on('data', text => {
+    const before = err
+    err += text
+    if (interruptAt !== undefined && err.includes(interruptAt) && !before.includes(interruptAt)) child.kill('SIGINT')
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', code => resolve({ code, out, err }))
+  })
+}
+
+let folder = ''
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'saddlepoint-mnist-'))
+})
+const tiny = (out: string, ...more: string[]): string[] =>
+  ['--train', '96', '--test', '12', '--epochs', '1', '--threads', '1', '--out', out, '--json', `${out}/r.json`, ...more] // biome-ignore format: one line
+
+test('the network of the tutorial has 93,322 parameters', () => {
+  expect(countParameters(network(random.key(0)))).toBe(93_322)
+})
+
+describe('a tiny run', () => {
+  test('prints one table, writes the report, the models and the JSON, and does it again number for number', async () => {
+    const [a, b] = [join(folder, 'a'), join(folder, 'deep/er/b')]
+    const first = await command(tiny(a, '--seed', '3'))
+    expect(first).toMatchObject({ code: 0 })
+    const table = first.out.split('\n').filter(line => /^(model|base|adversarial) /.test(line))
+    expect(table.length).toBe(3)
+    expect(table[0]).toMatch(/model +parameters +clean +FGSM transfer +FGSM white-box +PGD-40 white-box +s \/ epoch/)
+    expect(first.out).toContain('Transfer means')
+    expect(first.out).toContain('reduced run (96 of 60,000 training images, 12 of 10,000')
+    expect((await readdir(a)).sort()).toEqual(
+      ['adversarial.safetensors', 'base.safetensors', 'curves.png', 'figure.png', 'r.json', 'report.html'], // biome-ignore format: one line
+    )
+    for (const name of ['figure.png', 'curves.png'])
+      expect((await readFile(join(a, name))).subarray(1, 4).toString()).toBe('PNG')
+
+    const results = JSON.parse(await readFile(join(a, 'r.json'), 'utf8'))
+    expect(Object.keys(results)).toEqual(
+      ['device', 'threads', 'seed', 'train', 'test', 'epochs', 'secondsTotal', 'models'], // biome-ignore format: one line
+    )
+    expect(results).toMatchObject({ threads: 1, seed: 3, train: 96, test: 12, epochs: 1 })
+    expect(results.models.map((m: { name: string }) => m.name)).toEqual(['base', 'adversarial'])
+    for (const model of results.models) {
+      expect(Object.keys(model)).toEqual(
+        ['name', 'parameters', 'clean', 'fgsmTransfer', 'fgsm', 'pgd40', 'secondsPerEpoch'], // biome-ignore format: one line
+      )
+      expect(model.parameters).toBe(93_322)
+      for (const rate of [model.clean, model.fgsmTransfer, model.fgsm, model.pgd40])
+        expect(rate >= 0 && rate <= 1 && Number.isInteger(Math.round(rate * 12 * 1e9) / 1e9)).toBe(true)
+      expect(model.secondsPerEpoch).toBeGreaterThan(0)
+    }
+    expect(results.models[0].fgsm).toBe(results.models[0].fgsmTransfer)
+
+    expect((await command(tiny(b, '--seed', '3'))).code).toBe(0)
+    const again = JSON.parse(await readFile(join(b, 'r.json'), 'utf8'))
+    const numbers = (r: typeof results) =>
+      r.models.map(({ secondsPerEpoch: _, ...rest }: { secondsPerEpoch: number }) => rest)
+    expect(numbers(again)).toEqual(numbers(results))
+    for (const name of ['base', 'adversarial']) {
+      const [x, y] = await Promise.all([a, b].map(f => readSafetensors(join(f, `${name}.safetensors`))))
+      expect(x.tensors).toEqual(y.tensors)
+    }
+    // Same first weights, same order: without its term, the adversarial model is the base model.
+    const c = join(folder, 'c')
+    expect((await command(tiny(c, '--seed', '3', '--multiplier', '0'))).code).toBe(0)
+    const [plain, off] = await Promise.all(['base', 'adversarial'].map(n => readFile(join(c, `${n}.safetensors`))))
+    expect(off.equals(plain)).toBe(true)
+    expect(plain.equals(await readFile(join(a, 'base.safetensors')))).toBe(true)
+  })
+
+  test('Ctrl-C ends it after the step, with what is kept and exit code 130', async () => {
+    const out = join(folder, 'stopped')
+    const { code, err } = await command(tiny(out, '--train', '960'), 'training base: 25%')
+    expect(code).toBe(130)
+    expect(err).toContain('stopped while training base: no report; nothing was kept')
+    expect(await readdir(out)).not.toContain('report.html')
+    const later = await command(tiny(out, '--train', '960'), 'training adversarial: 25%')
+    expect(later.code).toBe(130)
+    expect(later.err).toContain(`stopped while training adversarial: no report; kept ${join(out, 'base.safetensors')}`)
+    expect((await stat(join(out, 'base.safetensors'))).size).toBeGreaterThan(4 * 93_322)
+  })
+})
+
+describe('the command line', () => {
+  const parse = (...args: string[]) => parseSettings(args)
+
+  test('has the defaults of the tutorial, and its size with --full', () => {
+    const common = { batchSize: 32, epsilon: 0.2, multiplier: 0.2, norm: 'linf', seed: 0, out: 'out' }
+    expect(parse()).toMatchObject(common)
+    expect(parse('--full')).toMatchObject({ ...common, train: 60_000, test: 10_000, epochs: 5 })
+    expect(parse('--full', '--epochs', '1')).toMatchObject({ train: 60_000, epochs: 1 })
+    expect(parse('--norm', 'l2', '--epsilon', '1.5', '--device', 'reference')).toMatchObject({ norm: 'l2', epsilon: 1.5, device: 'reference' }) // biome-ignore format: short
+  })
+
+  test('wrong options give one line and exit code 2, help 0', async () => {
+    const wrong: readonly (readonly string[])[] = [
+      ['--train', '0'],
+      ['--epochs', '1.5'],
+      ['--epsilon', '-1'],
+      ['--seed', 'x'],
+      ['--norm', 'l3'],
+      ['--device', 'abacus'],
+      ['--threads', '65'],
+      ['--frobnicate'],
+      ['extra'],
+    ]
+    const write = process.stderr.write
+    const lines: string[] = []
+    process.stderr.write = text => lines.push(String(text)) > 0
+    try {
+      for (const args of wrong) expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: 2 }))
+    } finally {
+      process.stderr.write = write
+    }
+    expect(lines.length).toBe(wrong.length)
+    for (const line of lines) expect(line).toMatch(/^error: .+\n$/)
+    expect(new CommandLineEnd(0).exitCode).toBe(0)
+    const [help, bad] = await Promise.all([command(['--help']), command(['--train', 'many'])])
+    expect(help).toMatchObject({ code: 0, err: '', out: expect.stringContaining('--multiplier <x>') })
+    expect(bad).toEqual({ code: 2, out: '', err: "error: option '--train <n>' argument 'many' is invalid. It must be an integer >= 1.\n" }) // biome-ignore format: short
+  })
+
+  test('what cannot work is said before training', async () => {
+    const file = join(folder, 'file')
+    await writeFile(file, '')
+    const runs = [
+      { args: ['--out', file], says: `--out: cannot write ${file}: ` },
+      { args: ['--out', '/proc/nowhere'], says: '--out: cannot write /proc/nowhere: ' },
+      { args: ['--json', folder], says: `--json: cannot write ${folder}: ` },
+      { args: ['--train', '60001'], says: '--train 60001: there are 60000 such images' },
+      { args: ['--data', folder], says: `${folder} holds none of train-` },
+    ]
+    for (const { args, says } of runs) {
+      const { code, out, err } = await command(['--out', join(folder, 'unused'), ...args])
+      expect({ code, out }).toEqual({ code: 1, out: '' })
+      expect(err).toMatch(/^error: .+\n$/)
+      expect(err).toContain(says)
+    }
+  })
+})

@@ -1,0 +1,242 @@
+import { grad, namedLeaves, ones, random, realize, relu, type Tensor, tensor, zeros } from 'saddlepoint'
+import {
+  AvgPool2d,
+  BatchNorm,
+  type Context,
+  Conv2d,
+  countParameters,
+  Dropout,
+  Embedding,
+  Flatten,
+  initializers,
+  isTrainable,
+  LayerNorm,
+  Linear,
+  MaxPool2d,
+  Sequential,
+} from 'saddlepoint/nn'
+import { describe, expect, test } from 'vitest'
+
+const key = random.key(7)
+const numbers = async (t: Tensor): Promise<number[]> => Array.from(await t.data())
+const float = 'float64'
+
+test('the tutorial network has named leaves and 93,322 parameters', () => {
+  const [a, b, c, d, e] = [0, 1, 2, 3, 4].map(i => random.foldIn(key, i))
+  const model = new Sequential([
+    new Conv2d(1, 32, 3, { key: a }),
+    relu,
+    new MaxPool2d(2),
+    new Conv2d(32, 64, 3, { key: b }),
+    relu,
+    new MaxPool2d(2),
+    new Conv2d(64, 64, 3, { key: c }),
+    relu,
+    new Flatten(),
+    new Linear(576, 64, { key: d }),
+    relu,
+    new Linear(64, 10, { key: e }),
+  ])
+  expect(countParameters(model)).toBe(93_322)
+  expect(namedLeaves(model).map(l => l.name)).toContain('layers.11.weight')
+  expect(model.apply(zeros([5, 28, 28, 1])).shape).toEqual([5, 10])
+})
+
+describe('linear and convolution', () => {
+  test('linear is x·W + b, on any leading axes', async () => {
+    const layer = new Linear(2, 3, { key, dtype: float })
+    layer.bias?.assign(tensor([1, 2, 3], { dtype: float }))
+    const w = await numbers(layer.weight)
+    expect(await numbers(layer.apply(tensor([[[2, -1]]], { dtype: float })))).toEqual(
+      [0, 1, 2].map(j => 2 * w[j] - w[3 + j] + j + 1),
+    )
+    expect(namedLeaves(new Linear(2, 3, { key, bias: false })).map(l => l.name)).toEqual(['weight'])
+  })
+
+  test('convolution with options and groups', async () => {
+    const layer = new Conv2d(2, 4, [3, 1], {
+      key,
+      groups: 2,
+      padding: 'same',
+      stride: 2,
+      initializer: (_, s) => ones(s),
+    })
+    expect(layer.weight.shape).toEqual([3, 1, 1, 4])
+    layer.bias?.assign(tensor([0, 0, 0, 10]))
+    const y = layer.apply(ones([1, 3, 3, 2]))
+    expect(y.shape).toEqual([1, 2, 2, 4])
+    expect((await numbers(y)).slice(0, 4)).toEqual([2, 2, 2, 12])
+  })
+
+  test('wrong sizes are named', () => {
+    expect(() => new Linear(0, 3, { key })).toThrow('Linear: inputs must be a positive integer, not 0')
+    expect(() => new Linear(2, 3, { key }).apply(ones([4, 3]))).toThrow(
+      'Linear: was made for 2 on the last axis, got [4,3]',
+    )
+    expect(() => new Conv2d(1, 2.5, 3, { key })).toThrow('Conv2d: outputs must be a positive integer, not 2.5')
+    expect(() => new Conv2d(3, 4, 3, { key, groups: 2 })).toThrow('3 inputs and 4 outputs do not divide into 2 groups')
+    expect(() => new Conv2d(3, 4, 3, { key }).apply(ones([1, 5, 5, 2]))).toThrow('Conv2d: was made for 3')
+    expect(() => new MaxPool2d(0)).toThrow('MaxPool2d: window height')
+    expect(() => new AvgPool2d([2, 0])).toThrow('AvgPool2d: window width')
+    expect(() => new Flatten().apply(tensor(1))).toThrow('Flatten: needs a batch axis')
+  })
+})
+
+test('pools', async () => {
+  const x = tensor([1, 2, 3, 4, 5, 6, 7, 8]).reshape([1, 2, 4, 1])
+  expect(await numbers(new MaxPool2d(2).apply(x))).toEqual([6, 8])
+  expect(await numbers(new AvgPool2d(2).apply(x))).toEqual([3.5, 5.5])
+  expect(await numbers(new MaxPool2d(2, { stride: 1 }).apply(x))).toEqual([6, 7, 8])
+})
+
+describe('embedding', () => {
+  test('looks rows up; the padding row is zero and has no gradient', async () => {
+    const layer = new Embedding(4, 2, { key, paddingIndex: 1 })
+    const ids = tensor([[0, 1, 3, 0]], { dtype: 'int32' })
+    const y = layer.apply(ids)
+    expect(y.shape).toEqual([1, 4, 2])
+    const w = await numbers(layer.weight)
+    expect(w.slice(2, 4)).toEqual([0, 0])
+    expect(w.every(x => Math.abs(x) <= 0.05)).toBe(true)
+    expect(await numbers(y)).toEqual([...w.slice(0, 4), ...w.slice(6), ...w.slice(0, 2)])
+    const g = grad((m: Embedding) => m.apply(ids).sum())(layer)
+    expect(await numbers(g.weight)).toEqual([2, 2, 0, 0, 0, 0, 1, 1])
+    // A padding row that is not zero is read as it is.
+    layer.weight.assign(ones([4, 2]))
+    expect(await numbers(layer.apply(ids))).toEqual(Array(8).fill(1))
+  })
+  test('wrong sizes are named', () => {
+    expect(() => new Embedding(4, 2, { key, paddingIndex: 4 })).toThrow(
+      'paddingIndex must be an integer from 0 to 3, not 4',
+    )
+    expect(() => new Embedding(4, -2, { key })).toThrow('Embedding: dim')
+  })
+})
+
+describe('normalisation', () => {
+  const x = tensor([1, 2, 4, 8, -3, 0, 5, 7, 9, 1, 2, -6], { dtype: float })
+
+  test('layer norm', async () => {
+    const layer = new LayerNorm(4, { dtype: float, epsilon: 0.1 })
+    layer.weight.assign(tensor([1, 2, 3, 4], { dtype: float }))
+    layer.bias.assign(tensor([0, 0, 1, 0], { dtype: float }))
+    const y = await numbers(layer.apply(x.reshape([3, 4])))
+    const mean = 15 / 4
+    const variance = [1, 2, 4, 8].reduce((a, v) => a + (v - mean) ** 2, 0) / 4
+    ;[1, 2, 4, 8].forEach((v, j) => {
+      expect(y[j]).toBeCloseTo(((v - mean) / Math.sqrt(variance + 0.1)) * (j + 1) + (j === 2 ? 1 : 0), 12)
+    })
+    expect(new LayerNorm([2, 2]).apply(ones([3, 2, 2])).shape).toEqual([3, 2, 2])
+    expect(() => layer.apply(ones([4, 3]))).toThrow('LayerNorm: was made for last axes [4], got [4,3]')
+    expect(() => new LayerNorm(4, { epsilon: -1 })).toThrow('epsilon must be a number >= 0, not -1')
+  })
+
+  test('batch norm: batch statistics in training and nothing changed; running ones else', async () => {
+    const layer = new BatchNorm(2, { dtype: float, momentum: 0.75, epsilon: 0 })
+    const images = x.reshape([1, 3, 2, 2])
+    const offered = new Map<Tensor, Tensor>()
+    const ctx: Context = { training: true, update: (leaf, value) => offered.set(leaf, value) }
+    const y = await numbers(layer.apply(images, ctx))
+    const channel = [1, 4, -3, 5, 9, 2]
+    const mean = 3
+    const squares = channel.reduce((a, v) => a + (v - mean) ** 2, 0)
+    expect(y[0]).toBeCloseTo((1 - mean) / Math.sqrt(squares / 6), 12)
+    expect(y.filter((_, i) => i % 2 === 0).reduce((a, v) => a + v)).toBeCloseTo(0, 12)
+    expect(await numbers(layer.state.mean)).toEqual([0, 0])
+    const [nextMean, nextVariance] = [layer.state.mean, layer.state.variance].map(leaf => offered.get(leaf))
+    expect((await numbers(nextMean!))[0]).toBeCloseTo(0.25 * mean, 12)
+    expect((await numbers(nextVariance!))[0]).toBeCloseTo(0.75 + (0.25 * squares) / 5, 12)
+    layer.state.mean.assign(nextMean!)
+    layer.state.variance.assign(nextVariance!)
+    const z = await numbers(layer.apply(images))
+    expect(z[0]).toBeCloseTo((1 - 0.75) / Math.sqrt(0.75 + (0.25 * squares) / 5), 12)
+    expect(countParameters(layer)).toBe(4)
+    expect(
+      namedLeaves(layer)
+        .filter(l => !isTrainable(l.name))
+        .map(l => l.name),
+    ).toEqual(['state.mean', 'state.variance'])
+  })
+
+  test('wrong arguments are named', () => {
+    expect(() => new BatchNorm(2, { momentum: 1 })).toThrow('BatchNorm: momentum must lie in [0, 1), not 1')
+    expect(() => new BatchNorm(2).apply(ones([4, 3]))).toThrow('BatchNorm: was made for 2 on the last axis, got [4,3]')
+  })
+})
+
+describe('dropout', () => {
+  const drop = new Dropout(0.25)
+  test('keeps the mean, and is the identity in evaluation', async () => {
+    const x = ones([100, 100])
+    expect(drop.apply(x)).toBe(x)
+    const y = await numbers(drop.apply(x, { training: true, key }))
+    expect(new Set(y).size).toBe(2)
+    expect(Math.max(...y)).toBeCloseTo(4 / 3)
+    expect(y.reduce((a, v) => a + v, 0) / y.length).toBeCloseTo(1, 1)
+  })
+  test('each layer of a Sequential draws its own mask; the same key the same', async () => {
+    const masks: Tensor[] = []
+    const keep = (x: Tensor): Tensor => {
+      masks.push(x)
+      return ones([64])
+    }
+    const model = new Sequential([drop, keep, drop, keep])
+    const ctx: Context = { training: true, key }
+    model.apply(ones([64]), ctx)
+    model.apply(ones([64]), ctx)
+    await realize(masks)
+    const [a, b, c, d] = await Promise.all(masks.map(numbers))
+    expect(a).not.toEqual(b)
+    expect([a, b]).toEqual([c, d])
+  })
+  test('needs a key, and a rate below 1', () => {
+    expect(() => drop.apply(ones([2]), { training: true })).toThrow('Dropout: training needs a random key')
+    expect(() => new Dropout(1)).toThrow('Dropout: the rate must lie in [0, 1), not 1')
+  })
+})
+
+test('a Sequential refuses what is no layer', () => {
+  // @ts-expect-error a number is no layer
+  expect(() => new Sequential([relu, 3])).toThrow('Sequential: layer 1 is neither a function nor has a method apply')
+})
+
+describe('initialisers', () => {
+  const shape = [3, 3, 20, 40]
+  const [fanIn, fanOut] = [180, 360]
+  const spread = async (init: initializers.Initializer) => {
+    const values = await numbers(init(key, shape))
+    const variance = values.reduce((a, v) => a + v * v, 0) / values.length
+    return { variance, largest: values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) }
+  }
+  test.each([
+    ['glorotUniform', 2 / (fanIn + fanOut)],
+    ['heUniform', 2 / fanIn],
+    ['lecunUniform', 1 / fanIn],
+  ] as const)('%s', async (name, expected) => {
+    const { variance, largest } = await spread(initializers[name])
+    expect(Math.abs(variance / expected - 1)).toBeLessThan(0.05)
+    expect(largest).toBeLessThanOrEqual(Math.sqrt(3 * expected) * 1.000001)
+    expect(largest).toBeGreaterThan(Math.sqrt(3 * expected) * 0.99)
+  })
+  test.each([
+    ['glorotNormal', 2 / (fanIn + fanOut)],
+    ['heNormal', 2 / fanIn],
+    ['lecunNormal', 1 / fanIn],
+  ] as const)('%s', async (name, expected) => {
+    const { variance, largest } = await spread(initializers[name])
+    expect(Math.abs(variance / expected - 1)).toBeLessThan(0.1)
+    expect(largest).toBeGreaterThan(Math.sqrt(9 * expected))
+  })
+  test('plain ones, and fans of small ranks', async () => {
+    expect((await spread(initializers.uniform(-1, 2))).largest).toBeGreaterThan(1.9)
+    expect((await spread(initializers.normal(2))).variance).toBeCloseTo(4, 0)
+    const cut = await spread(initializers.truncatedNormal(2))
+    expect(cut.largest).toBeLessThanOrEqual(4)
+    expect(Math.abs(Math.sqrt(cut.variance) / (0.8796 * 2) - 1)).toBeLessThan(0.05)
+    expect((await spread(initializers.zeros)).largest).toBe(0)
+    expect(initializers.fans([])).toEqual({ fanIn: 1, fanOut: 1 })
+    expect(initializers.fans([5])).toEqual({ fanIn: 5, fanOut: 5 })
+    expect(initializers.fans([5, 7])).toEqual({ fanIn: 5, fanOut: 7 })
+    expect(initializers.fans(shape)).toEqual({ fanIn, fanOut })
+  })
+})

@@ -1,0 +1,47 @@
+/** The built package, as a user meets it: imports by name, exits by itself, and loads quickly without the command line's packages. */
+
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+
+const run = promisify(execFile)
+const root = new URL('../..', import.meta.url).pathname
+const node = (code: string, env: Record<string, string> = {}) =>
+  run(process.execPath, ['--input-type=module', '-e', code], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    timeout: 60_000,
+  })
+
+const { exports } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { exports: Record<string, unknown> }
+const entries = Object.keys(exports).filter(e => e !== './package.json')
+
+test.each(entries)('%s can be imported by name', async entry => {
+  const { stdout } = await node(`console.log(Object.keys(await import('${entry.replace('.', 'saddlepoint')}')).length)`)
+  expect(Number(stdout)).toBeGreaterThan(0)
+})
+
+test('a program that computes on several threads ends by itself', async () => {
+  const code = `import { tensor, setDevice } from 'saddlepoint'
+    await setDevice('wasm', { threads: 2 })
+    console.log(await tensor([1, 2, 3]).mul(2).sum().item())`
+  expect((await node(code)).stdout.trim()).toBe('12')
+})
+
+test('the environment chooses the device', async () => {
+  const code = `import { getDevice } from 'saddlepoint'; const d = await getDevice(); console.log(d.name, d.threads)`
+  expect((await node(code, { SADDLEPOINT_DEVICE: 'reference' })).stdout.trim()).toBe('reference 1')
+  expect((await node(code, { SADDLEPOINT_THREADS: '1' })).stdout.trim()).toBe('wasm 1')
+  await expect(node(code, { SADDLEPOINT_DEVICE: 'abacus' })).rejects.toThrow(
+    /unknown device 'abacus'; one of reference, wasm, webgpu/,
+  )
+  await expect(node(code, { SADDLEPOINT_THREADS: 'many' })).rejects.toThrow(
+    /threads must be an integer from 1 to 64, not NaN/,
+  )
+})
+
+test('methods survive a bundler that drops modules without side effects', async () => {
+  const { sideEffects } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { sideEffects: string[] }
+  expect(sideEffects).toContain('./dist/tensor/methods.js')
+})

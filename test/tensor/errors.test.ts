@@ -1,0 +1,507 @@
+/** Bad input to every public function: each call fails, and its message names the operation and what was wrong. */
+
+import * as sp from 'saddlepoint'
+import { random } from 'saddlepoint'
+import { describe, expect, test } from 'vitest'
+
+type Call = (...args: unknown[]) => unknown
+/** A function as a program without types sees it. */
+const untyped = (f: unknown): Call => f as Call
+
+const x23 = sp.ones([2, 3])
+const x45 = sp.ones([4, 5])
+const v3 = sp.ones([3])
+const int3 = sp.tensor([0, 1, 2], { dtype: 'int32' })
+const bool3 = sp.tensor([true, false, true])
+const image = sp.ones([1, 5, 5, 2])
+const key = random.key(1)
+const { NaN: nan } = Number
+
+/** [arguments, what the message contains, ...] */
+type Bad = readonly [readonly unknown[], ...(string | RegExp)[]]
+/** What fails for every function of one tensor. */
+const noTensor = (name: string): Bad[] => [
+  [['text'], name, 'tensor', 'string'],
+  [[null], name, 'null'],
+  [[[1, 2]], name, 'array', 'tensor('],
+  [[undefined], name, 'undefined'],
+]
+const unary = (...names: (keyof typeof sp)[]): Record<string, Bad[]> =>
+  Object.fromEntries(names.map(name => [name, noTensor(name)]))
+/** Functions made of others name the first of those that minds. */
+const composed = (...names: (keyof typeof sp)[]): Record<string, Bad[]> =>
+  Object.fromEntries(names.map(name => [name, noTensor('expected a tensor')]))
+const floatUnary = (...names: (keyof typeof sp)[]): Record<string, Bad[]> =>
+  Object.fromEntries(names.map(name => [name, [...noTensor(name), [[int3], name, 'float', 'int32', 'cast']]]))
+const binary = (...names: (keyof typeof sp)[]): Record<string, Bad[]> =>
+  Object.fromEntries(
+    names.map(name => [
+      name,
+      [
+        [[x23, sp.ones([2, 4])], name, '[2,3]', '[2,4]', '3 vs 4'],
+        [[x23, 'text'], name, 'string'],
+        [[x23, [1, 2, 3]], name, 'array', 'tensor('],
+        [[x23], name, 'undefined'],
+      ],
+    ]),
+  )
+const reduction = (...names: (keyof typeof sp)[]): Record<string, Bad[]> =>
+  Object.fromEntries(
+    names.map(name => [
+      name,
+      [
+        ...noTensor(name),
+        [[x23, { axis: 2 }], name, 'axis 2', 'rank 2'],
+        [[x23, { axis: nan }], name, 'NaN'],
+        [[x23, { axis: [0, -2] }], name, 'repeat'],
+      ],
+    ]),
+  )
+
+const table: Record<string, Bad[]> = {
+  tensor: [
+    [[[[1, 2], [3]]], 'tensor', 'ragged', 'axis 1'],
+    [[[1, [2]]], 'tensor', 'array of 1'],
+    [[[1, 'two']], 'tensor', 'string two'],
+    [[null], 'tensor', 'null'],
+    [[undefined], 'tensor', 'undefined'],
+    [['5'], 'tensor', 'string 5'],
+    [[{}], 'tensor', 'object'],
+    [[[x23]], 'tensor', '[2,3]', 'stack'],
+    [[x23], 'tensor', 'already'],
+    [[new BigInt64Array(2)], 'tensor', 'BigInt64Array'],
+    [[new Float32Array(6), { shape: [2, 2] }], 'tensor', '[2,2]', '4', '6'],
+    [[new Float32Array(6), { shape: [nan, 2] }], 'tensor', 'shape', 'integers'],
+    [[[1], { dtype: 'float16' }], 'tensor', 'float16', 'float32'],
+    [[[1], { dtype: 'toString' }], 'tensor', 'toString'],
+  ],
+  zeros: [
+    [[[-1]], 'integers', '[-1]'],
+    [[5], 'integers', 'number 5'],
+    [[[2], 'half'], 'half', 'float32'],
+  ],
+  ones: [
+    [[[1.5]], '1.5'],
+    [[[2], 'half'], 'half'],
+  ],
+  full: [
+    [[[nan], 1], 'full', 'integers'],
+    [[[2], 'x'], 'full', 'string'],
+    [[[2], 1, 'half'], 'full', 'half'],
+  ],
+  zerosLike: noTensor('zerosLike'),
+  onesLike: noTensor('onesLike'),
+  arange: [
+    [[0, 10, 0], 'arange', 'step'],
+    [[nan], 'arange', 'NaN'],
+    [[Infinity], 'arange', 'Infinity'],
+    [['5'], 'arange', '5'],
+  ],
+  linspace: [
+    [[0, 1, 2.5], 'linspace', '2.5'],
+    [[0, 1, -1], 'linspace', '-1'],
+    [[0, nan, 3], 'linspace', 'NaN'],
+  ],
+  eye: [
+    [[-1], 'eye', '-1'],
+    [[2, 1.5], 'eye', '1.5'],
+  ],
+  iota: [
+    [[[2, 2], 2], 'iota', 'axis 2'],
+    [[[nan]], 'iota', 'integers'],
+  ],
+  oneHot: [
+    [[int3, -1], 'oneHot', '-1'],
+    [[int3, 2.5], 'oneHot', '2.5'],
+    [[[1, 2], 3], 'oneHot', 'array'],
+  ],
+
+  ...unary('neg', 'abs', 'sign', 'floor', 'ceil', 'round', 'trunc', 'clip', 'isfinite'),
+  ...composed(
+    'square',
+    'relu',
+    'leakyRelu',
+    'isnan',
+    'isinf',
+    'logicalNot',
+    'bitwiseInvert',
+    'reciprocal',
+    'gelu',
+    'flatten',
+  ),
+  ...composed('rsqrt', 'log2', 'log10', 'tan', 'sinh', 'cosh', 'elu', 'sigmoid', 'softplus', 'logSigmoid', 'silu'),
+  ...floatUnary('sqrt', 'exp', 'expm1', 'log', 'log1p', 'sin', 'cos', 'tanh', 'atan', 'erf'),
+  ...binary('add', 'sub', 'mul', 'div', 'pow', 'maximum', 'minimum', 'remainder', 'floorDivide'),
+  ...binary('less', 'lessEqual', 'equal', 'greater', 'greaterEqual'),
+  ...binary('logicalAnd', 'logicalOr', 'logicalXor', 'bitwiseAnd', 'bitwiseOr', 'bitwiseXor', 'bitwiseLeftShift'),
+  notEqual: [[[x23, 'text'], 'equal', 'string']],
+  bitwiseRightShift: [[[x23, 1], 'float32', 'cast']],
+  astype: [
+    [[v3, 'float16'], 'astype', 'float16', 'float32'],
+    [['a', 'int32'], 'astype', 'string'],
+  ],
+  bitcast: [
+    [[v3, 'float64'], 'bitcast', '32 bits'],
+    [[bool3, 'int32'], 'bitcast', 'bool'],
+  ],
+  where: [
+    [[sp.ones([2], 'bool'), x23, 0], 'where', '[2]', '[2,3]'],
+    [[true, x23, 0], 'where', 'tensor', 'boolean'],
+    [[bool3, v3, 'b'], 'where', 'string'],
+  ],
+
+  ...reduction('sum', 'max', 'min', 'mean', 'variance', 'std', 'any', 'all', 'logsumexp', 'vectorNorm', 'l1Norm'),
+  argmax: [
+    [[x23, { axis: 2 }], 'argmax', 'axis 2'],
+    [[sp.zeros([0])], 'max', 'empty'],
+    [['a'], 'argmax', 'string'],
+  ],
+  argmin: [
+    [[x23, { axis: -3 }], 'axis -3'],
+    [[sp.zeros([0])], 'empty'],
+  ],
+  softmax: [
+    [[x23, { axis: 5 }], 'softmax', 'axis 5'],
+    [[int3], 'int32'],
+    [[1], 'softmax', 'number'],
+  ],
+  logSoftmax: [
+    [[x23, { axis: 5 }], 'logSoftmax', 'axis 5'],
+    [[int3], 'int32', 'cast'],
+  ],
+  stopGradient: noTensor('stopGradient'),
+
+  reshape: [
+    [[x23, [4, 2]], 'reshape', '[2,3]', '6', '8'],
+    [[x23, [-1, 4]], 'reshape', '[-1,4]'],
+    [[x23, [-1, -1]], 'reshape', '[-1,-1]'],
+    [[x23, [-2, -3]], 'reshape', 'integers'],
+    [[x23, [nan]], 'reshape', 'integers'],
+    [[x23, 6], 'reshape', '6'],
+  ],
+  permuteDims: [
+    [[x23, [0, 0]], 'permuteDims', '[0,0]'],
+    [[x23, [0]], 'permuteDims', '[0]'],
+    [[x23, [0, 2]], 'permuteDims', 'axis 2'],
+    [[x23], 'permuteDims', 'undefined'],
+  ],
+  matrixTranspose: [[[v3], 'matrixTranspose', 'rank 2', '[3]']],
+  moveaxis: [
+    [[x23, 0, 2], 'moveaxis', 'axis 2'],
+    [[x23, 5, 0], 'moveaxis', 'axis 5'],
+  ],
+  expandDims: [
+    [[x23, 4], 'expandDims', 'axis 4'],
+    [[x23], 'expandDims', 'undefined'],
+  ],
+  squeeze: [
+    [[x23, 0], 'squeeze', '[2,3]', 'size 2'],
+    [[x23, 2], 'squeeze', 'axis 2'],
+  ],
+  broadcastTo: [
+    [[x23, [3, 2]], 'broadcastTo', '[2,3]', '[3,2]'],
+    [[x23, [3]], 'broadcastTo', '[2,3]', '[3]'],
+    [[v3, [nan, 3]], 'broadcastTo', 'integers'],
+  ],
+  at: [
+    [[x23, 2], 'at', 'index 2', 'size 2'],
+    [[x23, -3], 'at', '-3'],
+    [[x23, 0, 0, 0], 'at', 'rank 2'],
+    [[x23, [0, 2, 0]], 'at', 'step'],
+    [[x23, [0.5]], 'at', '0.5'],
+    [[x23, [0, 1, 1, 1]], 'at', '[start, stop, step]'],
+    [[x23, '...', '...'], 'at', '...'],
+    [[x23, 'all'], 'at', 'all'],
+    [[x23, int3], 'at', 'take'],
+    [[x23, nan], 'at', 'NaN'],
+  ],
+  slice: [[[x23, 2], 'at', 'index 2']],
+  flip: [[[x23, 2], 'flip', 'axis 2']],
+  pad: [
+    [[x23, [[1, 1]]], 'pad', '[2,3]', '2 pairs'],
+    [[v3, [[-1, 0]]], 'pad', '>= 0'],
+    [[v3, [1]], 'pad', 'pairs'],
+    [[v3, 1], 'pad', 'pairs'],
+  ],
+  concat: [
+    [[[]], 'concat', 'at least one'],
+    [[[x23, x45]], 'concat', '[4,5]', '[2,3]'],
+    [[[v3, int3]], 'concat', 'int32', 'float32'],
+    [[[v3, v3], 1], 'concat', 'axis 1'],
+    [[v3, v3], 'concat', 'list'],
+    [[[v3, 1]], 'concat', 'number'],
+  ],
+  stack: [
+    [[[]], 'stack', 'at least one'],
+    [[[x23, x45]], 'stack', '[4,5]'],
+    [[x23], 'stack', 'list'],
+  ],
+  split: [
+    [[x23, 2, 1], 'split', 'size 3', '2 equal'],
+    [[x23, 0], 'split', '0 equal'],
+    [[x23, [nan], 1], 'split', 'NaN'],
+    [[x23, [2, 1], 1], 'split', 'ascend'],
+  ],
+  tril: [[[v3], 'tril', 'rank 2', '[3]']],
+  triu: [[[v3], 'triu', 'rank 2', '[3]']],
+
+  take: [
+    [[x23, [0]], 'take', 'int32 tensor'],
+    [[x23, v3], 'take', 'float32', 'cast'],
+    [[x23, int3, { axis: 2 }], 'take', 'axis 2'],
+    [[sp.tensor(1), int3], 'take', 'rank 0'],
+  ],
+  takeAlongAxis: [
+    [[x23, int3], 'takeAlongAxis', '[3]', '[2,3]'],
+    [[v3, v3], 'takeAlongAxis', 'float32'],
+    [[v3, [0]], 'takeAlongAxis', 'array'],
+  ],
+  scatterAdd: [
+    [[int3, sp.ones([2]), 3], 'scatterAdd', '[3]', '[2]'],
+    [[int3, v3, -1], 'scatterAdd', '-1'],
+    [[v3, v3, 3], 'scatterAdd', 'float32'],
+    [[int3, bool3, 3], 'scatterAdd', 'bool'],
+    [[[0], v3, 3], 'scatterAdd', 'array'],
+  ],
+  argsort: [
+    [[x23, { axis: 2 }], 'argsort', 'axis 2'],
+    [[sp.tensor(1)], 'argsort', 'rank 0'],
+  ],
+  sort: [
+    [[x23, { axis: 2 }], 'sort', 'axis 2'],
+    [['a'], 'sort', 'string'],
+  ],
+
+  matmul: [
+    [[x23, x45], 'matmul: inner dimensions differ: [2,3] x [4,5] (3 vs 4)'],
+    [[sp.tensor(1), x23], 'matmul', 'rank 1'],
+    [[sp.ones([2, 2, 3]), sp.ones([3, 3, 3])], 'matmul', '2 vs 3'],
+    [[bool3, bool3], 'matmul', 'bool'],
+    [[x23, [[1]]], 'matmul', 'array'],
+    [[x23, 2], 'matmul', 'number'],
+  ],
+  tensordot: [
+    [[x23, x45], 'tensordot', '[2,3]', '[4,5]'],
+    [[x23, x23, [[0], [5]]], 'tensordot', 'axis 5'],
+    [[x23, x23, 3], 'tensordot', '3'],
+    [[x23, x23, -1], 'tensordot', '-1'],
+  ],
+  dot: [[[v3, sp.ones([2])], 'dot', '[3]', '[2]']],
+  outer: [[[v3, 1], 'outer', 'number']],
+  conv2d: [
+    [[v3, image], 'conv2d', '[3]'],
+    [[image, sp.ones([3, 3, 1, 4])], 'conv', 'channels', '2 vs 1'],
+    [[image, sp.ones([7, 7, 2, 4])], 'conv', 'larger'],
+    [[image, sp.ones([3, 3, 1, 3]), { groups: 2 }], 'conv', '3 output channels', '2 groups'],
+    [[image, sp.ones([3, 3, 2, 4]), { stride: 0 }], 'conv2d', 'stride', '0'],
+    [[image, sp.ones([3, 3, 2, 4]), { dilation: 1.5 }], 'conv2d', 'dilation', '1.5'],
+    [[image, sp.ones([3, 3, 2, 4]), { inputDilation: 0 }], 'conv2d', 'inputDilation', '0'],
+    [[image, sp.ones([3, 3, 2, 4]), { groups: 0 }], 'conv2d', 'groups', '0'],
+    [[image, sp.ones([3, 3, 2, 4]), { padding: 'full' }], 'conv2d', 'padding', 'full'],
+    [[image, sp.ones([3, 3, 2, 4]), { padding: nan }], 'conv2d', 'padding', 'NaN'],
+    [
+      [
+        image,
+        sp.ones([3, 3, 2, 4]),
+        {
+          padding: [
+            [-9, 0],
+            [0, 0],
+          ],
+        },
+      ],
+      'conv2d',
+      'padding',
+      '-9',
+    ],
+    [[sp.ones([1, 5, 5, 2], 'int32'), sp.ones([3, 3, 2, 4], 'int32')], 'conv', 'int32', 'float'],
+  ],
+  maxPool2d: [
+    [[v3, 2], 'maxPool2d', '[3]'],
+    [[image, 6], 'maxPool2d', '6x6', '[1,5,5,2]'],
+    [[image, 0], 'maxPool2d', 'window', '0'],
+    [[image, 2, { stride: 0 }], 'maxPool2d', 'stride', '0'],
+    [[image, 2, { padding: 'full' }], 'maxPool2d', 'padding', 'full'],
+  ],
+  avgPool2d: [
+    [[v3, 2], 'avgPool2d', '[3]'],
+    [[image, nan], 'avgPool2d', 'window', 'NaN'],
+  ],
+
+  grad: [[['f'], 'grad', 'function', 'string']],
+  valueAndGrad: [[[undefined], 'valueAndGrad', 'function', 'undefined']],
+  vjp: [
+    [[v3, v3], 'vjp', 'function'],
+    [[(y: sp.Tensor) => y, 1], 'vjp', 'no float tensors'],
+  ],
+  jvp: [
+    [[(y: sp.Tensor) => y, [v3], [x23]], 'jvp', 'tangent', '[2,3]', '[3]'],
+    [[(y: sp.Tensor) => y, [v3], []], 'jvp', '0 tangents', '1'],
+    [[(y: sp.Tensor) => y, v3, v3], 'jvp', 'list'],
+  ],
+  linearize: [[[(y: sp.Tensor) => y, 'a'], 'no float tensors']],
+  hvp: [[[(y: sp.Tensor) => sp.sum(y), v3, x23], 'hvp', '[2,3]', '[3]']],
+  jacobian: [[[1], 'jacobian', 'function']],
+  hessian: [[[1], 'hessian', 'function']],
+  customVjp: [[[(y: sp.Tensor) => y], 'customVjp', 'pull', 'undefined']],
+  checkpoint: [[[1], 'checkpoint', 'function']],
+  compile: [[[1], 'compile', 'function']],
+  zipTrees: [[[(a: sp.Tensor) => a, [v3], [v3, v3]], 'zipTrees', '1 and 2']],
+  replaceLeaves: [[[[v3, v3], [v3]], 'replaceLeaves', '2', '1']],
+}
+
+const randomTable: Record<string, Bad[]> = {
+  key: [
+    [[-1], 'random.key', '-1'],
+    [[1.5], 'random.key', '1.5'],
+    [['a'], 'random.key', 'a'],
+  ],
+  split: [
+    [[1], 'key'],
+    [[key, -1], 'random', '-1'],
+  ],
+  foldIn: [
+    [[1, 1], 'key'],
+    [[key, 1.5], 'foldIn', '1.5'],
+    [[key, nan], 'foldIn', 'NaN'],
+    [[key, int3], 'foldIn', '[3]'],
+  ],
+  bits: [
+    [[v3, [2]], 'key'],
+    [[key, [-1]], 'random', '-1'],
+    [[key, 5], 'random', '5'],
+  ],
+  uniform: [
+    [[5, [2]], 'random', 'key'],
+    [[key, [2], { dtype: 'int32' }], 'random.uniform', 'int32', 'float32'],
+    [[key, [2], { low: 2, high: 1 }], 'random.uniform', '2 and 1'],
+    [[key, [2], { high: nan }], 'random.uniform', 'NaN'],
+  ],
+  bernoulli: [
+    [[key, [2], 1.5], 'random.bernoulli', '1.5'],
+    [[key, [2], nan], 'random.bernoulli', 'NaN'],
+  ],
+  randint: [
+    [[key, [2], 3, 3], 'random.randint', '3 and 3'],
+    [[key, [2], 0, 1.5], 'random.randint', '1.5'],
+    [[key, [2], 0, 2 ** 33], 'random.randint', '2^31'],
+  ],
+  permutation: [
+    [[key, -1], 'random', '-1'],
+    [[key, 2.5], 'random', '2.5'],
+  ],
+  shuffle: [[[key, sp.tensor(1)], 'shuffle', 'rank']],
+  normal: [
+    [[key, [nan]], 'random', 'integers'],
+    [[key, [2], 'int32'], 'random.normal', 'int32'],
+  ],
+  truncatedNormal: [
+    [[key, [2], { low: 1, high: 1 }], 'random.truncatedNormal', '1 and 1'],
+    [[key, [2], { dtype: 'int32' }], 'random.truncatedNormal', 'int32'],
+  ],
+}
+
+/** Functions that take anything, or are checked where they are used. */
+const anything = new Set(['Tensor', 'leaves', 'mapTree', 'namedLeaves', 'getDevice', 'setDevice', 'realize', 'inspect'])
+
+function messageOf(call: () => unknown): string {
+  try {
+    call()
+  } catch (error) {
+    return error instanceof TypeError || error instanceof RangeError ? `bare ${error}` : String(error)
+  }
+  return 'no error'
+}
+
+for (const [namespace, rows, functions] of [
+  ['', table, sp],
+  ['random.', randomTable, random],
+] as const) {
+  const named = Object.entries(functions).filter(([, f]) => typeof f === 'function')
+  test(`${namespace || 'the library'}: each public function has a row`, () => {
+    const missing = named.map(([name]) => name).filter(name => !(name in rows) && !anything.has(name))
+    expect(missing).toEqual([])
+  })
+  for (const [name, f] of named) {
+    if (!rows[name]) continue
+    test(`${namespace}${name}`, () => {
+      for (const [args, ...fragments] of rows[name]) {
+        const message = messageOf(() => untyped(f)(...args))
+        for (const fragment of fragments) expect.soft(message).toContain(fragment)
+      }
+    })
+  }
+}
+
+describe('functions made by functions', () => {
+  const rows: readonly [string, () => unknown, ...string[]][] = [
+    ['grad of a vector', () => sp.grad((y: sp.Tensor) => y)(v3), 'grad', 'float32[3]', 'reduce'],
+    ['grad of an integer', () => sp.grad((y: sp.Tensor) => sp.sum(sp.argsort(y)))(v3), 'grad', 'int32[]'],
+    ['grad of nothing', () => sp.grad(untyped(() => undefined))(v3), 'grad', 'undefined'],
+    ['grad of a promise', () => sp.grad(untyped(async () => v3))(v3), 'grad', 'promise'],
+    ['grad of a number argument', () => sp.grad((y: number) => sp.mul(v3, y).sum())(2), 'grad', 'no float tensors'],
+    ['grad of an integer argument', () => sp.grad((y: sp.Tensor) => sp.sum(y))(int3), 'grad', 'no float tensors'],
+    ['argnums', () => sp.grad((y: sp.Tensor) => sp.sum(y), { argnums: 1 })(v3), 'grad', 'argnums 1'],
+    ['argnums NaN', () => sp.grad((y: sp.Tensor) => sp.sum(y), { argnums: nan })(v3), 'grad', 'argnums NaN'],
+    ['aux without a pair', () => sp.grad((y: sp.Tensor) => sp.sum(y), { hasAux: true })(v3), 'grad', 'pair'],
+    ['a pair without aux', () => sp.grad(untyped((y: sp.Tensor) => [sp.sum(y), 1]))(v3), 'grad', 'array', 'hasAux'],
+    ['cotangent of another shape', () => sp.vjp((y: sp.Tensor) => y, v3)[1](x23), 'vjp', '[2,3]', '[3]'],
+    ['hessian of a vector function', () => sp.hessian((y: sp.Tensor) => y)(v3), 'float32[3]'],
+    ['jacobian of integers', () => sp.jacobian((y: sp.Tensor) => y)(int3), 'no float tensors'],
+    ['jacobian of a tree', () => untyped(sp.jacobian((y: sp.Tensor) => y))([v3]), 'jacobian', 'one tensor'],
+    [
+      'too few cotangents',
+      () =>
+        sp.grad((y: sp.Tensor) =>
+          sp.sum(
+            sp.customVjp(
+              (z: sp.Tensor) => z,
+              () => [],
+            )(y),
+          ),
+        )(v3),
+      'customVjp',
+      '0 cotangents for 1',
+    ],
+    [
+      'a cotangent of the wrong shape',
+      () =>
+        sp.grad((y: sp.Tensor) =>
+          sp.sum(
+            sp.customVjp(
+              (z: sp.Tensor) => z,
+              () => [x23],
+            )(y),
+          ),
+        )(v3),
+      'customVjp',
+      '[2,3]',
+      '[3]',
+    ],
+    ['assign another shape', () => sp.tensor([1]).assign(v3), 'assign', '[3]', '[1]'],
+    ['assign another dtype', () => sp.tensor([1]).assign(sp.tensor([1], { dtype: 'int32' })), 'assign', 'int32'],
+    ['assign no tensor', () => untyped((y: sp.Tensor) => sp.tensor([1]).assign(y))(1), 'assign', 'number'],
+  ]
+  for (const [name, call, ...fragments] of rows) {
+    test(name, () => {
+      const message = messageOf(call)
+      for (const fragment of fragments) expect.soft(message).toContain(fragment)
+    })
+  }
+})
+
+describe('errors that come later', () => {
+  const rows: readonly [string, () => Promise<unknown>, ...string[]][] = [
+    ['item of many', () => x23.item(), 'item', '[2,3]'],
+    ['an unknown device', async () => untyped(sp.setDevice)('gpu'), 'setDevice', 'gpu', 'wasm'],
+    ['a device that is to come', async () => sp.setDevice('webgpu'), 'webgpu', 'not built yet'],
+    ['no threads', async () => sp.setDevice('reference', { threads: 0 }), 'setDevice', 'threads', '0'],
+    ['compile of an async function', async () => sp.compile(untyped(async () => v3))(v3), 'compile', 'promise'],
+  ]
+  for (const [name, call, ...fragments] of rows) {
+    test(name, async () => {
+      const message = await call().then(() => 'no error', String)
+      for (const fragment of fragments) expect.soft(message).toContain(fragment)
+    })
+  }
+})

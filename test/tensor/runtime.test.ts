@@ -1,0 +1,308 @@
+/** How expressions live: shared nodes, cached plans, compiled functions, donation, disposal and updates in place. */
+
+import * as sp from 'saddlepoint'
+import { describe, expect, test } from 'vitest'
+import { upcomingId } from '../../src/graph/node.js'
+import { build } from '../../src/tensor/tensor.js'
+
+type Tensor = sp.Tensor
+const t = (values: sp.NestedArray): Tensor => sp.tensor(values, { dtype: 'float64' })
+
+describe('hash-consing', () => {
+  const x = t([
+    [1, 2],
+    [3, 4],
+  ])
+  test('equal expressions are the same node', () => {
+    const f = (): Tensor => sp.sum(sp.mul(sp.exp(x), sp.permuteDims(x, [1, 0])), { axis: 0 })
+    const first = f()
+    const before = upcomingId()
+    expect(f().node).toBe(first.node)
+    expect(upcomingId()).toBe(before)
+  })
+  test('attributes tell expressions apart', () => {
+    expect(sp.sum(x, { axis: 0, keepdims: true }).node).not.toBe(sp.sum(x, { axis: 1, keepdims: true }).node)
+    expect(sp.full([2], 0).node).not.toBe(sp.full([2], -0).node)
+    expect(sp.full([2], 1).node).not.toBe(sp.full([2], 1, 'float64').node)
+    expect(sp.full([1], Number.NaN).node).toBe(sp.full([1], Number.NaN).node)
+  })
+  test('leaves, variables and barriers are never shared', () => {
+    expect(t([1]).node).not.toBe(t([1]).node)
+    for (const op of ['variable', 'barrier'] as const) expect(build(op, [x], {}).node).not.toBe(build(op, [x], {}).node)
+  })
+  test('exact rewrites', () => {
+    expect(sp.mul(x, 1).node).toBe(x.node)
+    expect(sp.add(x, 0).node).toBe(x.node)
+    expect(sp.sub(x, 0).node).toBe(x.node)
+    expect(sp.div(x, 1).node).toBe(x.node)
+    expect(sp.neg(sp.neg(x)).node).toBe(x.node)
+    expect(sp.permuteDims(sp.permuteDims(x, [1, 0]), [1, 0]).node).toBe(x.node)
+    expect(sp.reshape(sp.flatten(x), [2, 2]).node).toBe(x.node)
+    expect(sp.mul(x, 0).node.op).toBe('mul')
+    expect(sp.add(sp.full([2], 2), 3).node.attrs).toMatchObject({ value: 5 })
+    expect(sp.sum(sp.zeros([0, 3]), { axis: 1, keepdims: true }).shape).toEqual([0, 1])
+  })
+})
+
+describe('plans', () => {
+  const loss = (w: Tensor, x: Tensor): Tensor => sp.sum(sp.square(sp.tanh(sp.matmul(x, w))))
+
+  test('a second step of the same structure compiles nothing', async () => {
+    let w = t([[1], [2]])
+    const counts: number[] = []
+    for (let i = 0; i < 4; i++) {
+      const x = t([
+        [i, 1],
+        [2, i],
+      ])
+      w = sp.sub(w, sp.mul(sp.grad(loss)(w, x), 0.1))
+      await w.realize()
+      counts.push(sp.stats.plansCompiled)
+    }
+    expect(counts.slice(1)).toEqual(counts.slice(1).map(() => counts[0]))
+  })
+
+  test('another shape, dtype or constant is another plan', async () => {
+    const compiled = async (make: () => Tensor): Promise<number> => {
+      const before = sp.stats.plansCompiled
+      await make().data()
+      return sp.stats.plansCompiled - before
+    }
+    const f = (x: Tensor, c = 2.125): Tensor => sp.add(sp.mul(x, c), 0.375)
+    expect(await compiled(() => f(t([1, 2, 3])))).toBe(1)
+    expect(await compiled(() => f(t([4, 5, 6])))).toBe(0)
+    expect(await compiled(() => f(t([4, 5])))).toBe(1)
+    expect(await compiled(() => f(sp.tensor([1, 2, 3])))).toBe(1)
+    expect(await compiled(() => f(t([1, 2, 3]), 2.5))).toBe(1)
+  })
+
+  test('which operands are the same leaf is part of the structure', async () => {
+    const [a, b] = [t([1, 2]), t([10, 20])]
+    expect(await sp.sub(a, b).array()).toEqual([-9, -18])
+    expect(await sp.sub(a, a).array()).toEqual([0, 0])
+    expect(await sp.sub(b, a).array()).toEqual([9, 18])
+  })
+
+  test('values once computed are not computed again', async () => {
+    const x = t([1, 2])
+    const y = sp.exp(x)
+    await y.realize()
+    const runs = sp.stats.runs
+    await y.data()
+    await sp.realize(y, x)
+    expect(sp.stats.runs).toBe(runs)
+    expect((await sp.inspect(sp.mul(y, 2))).graph).not.toContain('exp')
+  })
+
+  test('several trees in one run', async () => {
+    const runs = sp.stats.runs
+    const x = t([1, 2])
+    const tree = { a: sp.mul(x, 2), b: [sp.sum(x)] }
+    await sp.realize(tree, sp.mul(x, 3))
+    expect(sp.stats.runs).toBe(runs + 1)
+    expect([await tree.a.array(), await tree.b[0].item()]).toEqual([[2, 4], 3])
+  })
+
+  test('a result that is a leaf, a constant or twice the same', async () => {
+    const x = t([1, 2])
+    const tree = [sp.stopGradient(x), sp.zeros([2]), sp.add(x, 1), sp.add(x, 1), build('barrier', [x], {})]
+    await sp.realize(tree)
+    expect(await Promise.all(tree.map(y => y.array()))).toEqual([
+      [1, 2],
+      [0, 0],
+      [2, 3],
+      [2, 3],
+      [1, 2],
+    ])
+  })
+
+  test('a chain of thousands of operations, a sum of hundreds of leaves', async () => {
+    const one = t([1])
+    let x = t([0])
+    for (let i = 0; i < 3000; i++) x = sp.add(x, one)
+    expect(await x.array()).toEqual([3000])
+    const many = Array.from({ length: 300 }, (_, i) => t([i]))
+    expect(await many.reduce((a, b) => sp.add(a, b)).array()).toEqual([44850])
+    expect(await sp.sum(sp.concat(many)).item()).toBe(44850)
+  })
+
+  test('inspect prints graph, schedule and code', async () => {
+    const text = await sp.inspect({ y: sp.sum(sp.mul(t([1, 2]), 3)) })
+    expect(text.graph).toContain('mul')
+    expect(text.schedule).toContain('reduced = sum')
+    expect(text.code.length).toBeGreaterThan(10)
+  })
+})
+
+describe('compile', () => {
+  const step = (w: Tensor, x: Tensor): { w: Tensor; loss: Tensor; note: string } => {
+    const loss = (w: Tensor): Tensor => sp.sum(sp.square(sp.matmul(x, w)))
+    return { w: sp.sub(w, sp.mul(sp.grad(loss)(w), 0.125)), loss: loss(w), note: 'kept' }
+  }
+
+  test('gives what the function gives, as computed tensors', async () => {
+    const [w, x] = [
+      t([[1], [2]]),
+      t([
+        [1, 0],
+        [1, 1],
+      ]),
+    ]
+    const compiled = await sp.compile(step)(w, x)
+    const plain = step(w, x)
+    expect(await compiled.w.array()).toEqual(await plain.w.array())
+    expect(await compiled.loss.item()).toBe(await plain.loss.item())
+    expect(compiled.note).toBe('kept')
+    expect(compiled.w.node.op).toBe('input')
+  })
+
+  test('the second call builds no nodes but its results, and compiles nothing', async () => {
+    let calls = 0
+    const compiled = sp.compile((w: Tensor, x: Tensor) => {
+      calls++
+      return step(w, x)
+    })
+    let { w } = await compiled(
+      t([[1], [2]]),
+      t([
+        [1, 0],
+        [1, 1],
+      ]),
+    )
+    const x = t([
+      [3, 0],
+      [1, 2],
+    ])
+    const [plans, ids] = [sp.stats.plansCompiled, upcomingId()]
+    for (let i = 0; i < 3; i++) w = (await compiled(w, x)).w
+    expect(calls).toBe(1)
+    expect(sp.stats.plansCompiled).toBe(plans)
+    // Two results a call.
+    expect(upcomingId()).toBe(ids + 6)
+  })
+
+  test('traces again for other shapes, numbers and functions', async () => {
+    const f = sp.compile((x: Tensor, c: number, g: (x: Tensor) => Tensor) => sp.mul(g(x), c))
+    const double = (x: Tensor): Tensor => sp.mul(x, 2)
+    const triple = (x: Tensor): Tensor => sp.mul(x, 3)
+    const x = t([1, 2])
+    expect(await (await f(x, 10, double)).array()).toEqual([20, 40])
+    expect(await (await f(x, 10, triple)).array()).toEqual([30, 60])
+    expect(await (await f(t([1]), 10, double)).array()).toEqual([20])
+    const { POSITIVE_INFINITY: inf } = Number
+    expect(await (await f(x, inf, double)).array()).toEqual([inf, inf])
+    expect(await (await f(x, -inf, double)).array()).toEqual([-inf, -inf])
+    expect(await (await f(x, Number.NaN, double)).array()).toEqual([Number.NaN, Number.NaN])
+  })
+
+  test('arguments that are expressions are computed first', async () => {
+    const f = sp.compile((x: Tensor) => sp.mul(x, 2))
+    expect(await (await f(sp.add(t([1]), 1))).array()).toEqual([4])
+    expect(await (await f(sp.zeros([1], 'float64'))).array()).toEqual([0])
+  })
+
+  test('arguments and captured tensors may be results', async () => {
+    const captured = t([5])
+    const f = sp.compile((x: Tensor) => [x, captured, sp.add(captured, x)])
+    expect(await Promise.all((await f(t([1]))).map(y => y.array()))).toEqual([[1], [5], [6]])
+    const identity = sp.compile((x: Tensor) => x)
+    expect(await (await identity(t([3]))).array()).toEqual([3])
+  })
+
+  test('donated arguments are gone, with a reason', async () => {
+    const f = sp.compile((w: Tensor, x: Tensor) => ({ w: sp.add(w, x), x }), { donate: [0, 1] })
+    const [w, x] = [t([1]), t([2])]
+    const result = await f(w, x)
+    expect(await result.w.array()).toEqual([3])
+    expect(await result.x.array()).toEqual([2])
+    await expect(w.data()).rejects.toThrow('donated')
+    await expect(sp.add(w, 1).data()).rejects.toThrow('donated')
+    await expect(f(w, x)).rejects.toThrow('donated')
+  })
+})
+
+describe('disposal and updates', () => {
+  test('a disposed tensor is an error to read, and its memory is given back', async () => {
+    const device = await sp.getDevice()
+    const x = await sp.mul(t(new Array(1000).fill(1)), 2).realize()
+    const bytes = device.bytesInUse
+    x.dispose()
+    expect(device.bytesInUse).toBeLessThanOrEqual(bytes - 8000)
+    await expect(x.data()).rejects.toThrow('disposed')
+    await expect(sp.add(x, 1).data()).rejects.toThrow('build the expression again')
+    x.dispose()
+    expect(device.bytesInUse).toBeLessThanOrEqual(bytes - 8000)
+  })
+
+  test('using disposes at the end of the block', async () => {
+    const kept = await t([1]).realize()
+    {
+      const handle: Disposable = kept
+      handle[Symbol.dispose]()
+    }
+    await expect(kept.data()).rejects.toThrow('disposed')
+  })
+
+  test('assign replaces what the handle stands for; expressions built before keep the old value', async () => {
+    const w = t([1, 2])
+    const before = sp.mul(w, 10)
+    w.assign(sp.add(w, 1))
+    const after = sp.mul(w, 10)
+    expect(await w.array()).toEqual([2, 3])
+    expect(await before.array()).toEqual([10, 20])
+    expect(await after.array()).toEqual([20, 30])
+  })
+
+  test('an expression of a value that was consumed is an error', async () => {
+    const w = t([1, 2])
+    const stale = sp.mul(w, 10)
+    const update = sp.compile((w: Tensor) => sp.add(w, 1), { donate: [0] })
+    const old = w.node
+    w.assign(await update(w))
+    expect(w.node).not.toBe(old)
+    expect(await w.array()).toEqual([2, 3])
+    await expect(stale.data()).rejects.toThrow('donated')
+  })
+
+  test('memory stays flat over many steps', async () => {
+    const device = await sp.getDevice()
+    const w = t([1, 2])
+    const step = sp.compile((w: Tensor) => sp.mul(w, 0.5), { donate: [0] })
+    w.assign(await step(w))
+    const bytes = device.bytesInUse
+    for (let i = 0; i < 200; i++) w.assign(await step(w))
+    expect(device.bytesInUse).toBe(bytes)
+  })
+
+  test('data is a copy', async () => {
+    const x = t([1, 2])
+    ;(await x.data())[0] = 99
+    expect(await x.array()).toEqual([1, 2])
+    const source = new Float64Array([1, 2])
+    const y = sp.tensor(source)
+    source[0] = 99
+    expect(await y.array()).toEqual([1, 2])
+  })
+})
+
+describe('trees', () => {
+  const tree = { b: [sp.tensor([1]), 'x'], a: { c: sp.tensor(2) }, n: null, f: 3 } as const
+  test('names and order', () => {
+    expect(sp.namedLeaves(tree).map(l => l.name)).toEqual(['b.0', 'a.c'])
+    expect(sp.leaves(sp.tensor(1)).length).toBe(1)
+    expect(sp.leaves([new Float32Array(3), null, undefined, 5]).length).toBe(0)
+  })
+  test('mapTree, zipTrees, replaceLeaves', async () => {
+    const doubled = sp.zipTrees((x, y) => sp.add(x, y), tree, tree)
+    expect(await doubled.a.c.item()).toBe(4)
+    expect(doubled.b[1]).toBe('x')
+    expect(doubled.n).toBeNull()
+    const names: string[] = []
+    sp.mapTree(tree, (x, name) => {
+      names.push(name)
+      return x
+    })
+    expect(names).toEqual(['b.0', 'a.c'])
+    expect(await sp.replaceLeaves(tree, [sp.tensor(7), sp.tensor(8)]).a.c.item()).toBe(8)
+  })
+})
