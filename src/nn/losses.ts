@@ -110,8 +110,8 @@ function sparseCrossEntropy(logits: Tensor, labels: Tensor, smoothing: number): 
   const inRange = logicalAnd(less(-1, index), less(index, classes))
   const atLabel = where(inRange, sum(where(isLabel, logits, 0), { axis: -1, keepdims: true }), Number.NaN)
   const d = sub(logits, atLabel)
-  const m = stopGradient(max(where(isLabel, 0, d), { axis: -1, keepdims: true }))
-  const others = sum(where(isLabel, 0, exp(sub(where(isLabel, 0, d), m))), { axis: -1, keepdims: true })
+  const m = stopGradient(max(d, { axis: -1, keepdims: true }))
+  const others = sum(where(isLabel, 0, exp(sub(d, m))), { axis: -1, keepdims: true })
   const loss = sum(add(m, log1p(add(expm1(neg(m)), others))), { axis: -1 })
   // The loss of class j is loss - d_j: a smoothed label subtracts the mean of d.
   return smoothing ? sub(loss, mul(mean(d, { axis: -1 }), smoothing)) : loss

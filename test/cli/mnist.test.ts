@@ -93,11 +93,11 @@ describe('a tiny run', () => {
 
   test('Ctrl-C ends it after the step, with what is kept and exit code 130', async () => {
     const out = join(folder, 'stopped')
-    const { code, err } = await command(tiny(out, '--train', '960'), 'training base: 25%')
+    const { code, err } = await command(tiny(out, '--train', '960'), 'training base: 26%')
     expect(code).toBe(130)
     expect(err).toContain('stopped while training base: no report; nothing was kept')
     expect(await readdir(out)).not.toContain('report.html')
-    const later = await command(tiny(out, '--train', '960'), 'training adversarial: 25%')
+    const later = await command(tiny(out, '--train', '960'), 'training adversarial: 26%')
     expect(later.code).toBe(130)
     expect(later.err).toContain(`stopped while training adversarial: no report; kept ${join(out, 'base.safetensors')}`)
     expect((await stat(join(out, 'base.safetensors'))).size).toBeGreaterThan(4 * 93_322)

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import {
+  arange,
   getDevice,
+  grad,
   type HostArray,
   leaves,
   namedLeaves,
@@ -94,11 +96,62 @@ describe('fit', () => {
       model,
       loss: (m, { x }, ctx) => m.norm.apply(x, ctx).mul(m.w).mean(),
       // A second pass in training mode, which must not move them again.
-      metrics: { again: (m, { x }, ctx) => m.norm.apply(x, ctx).mean() },
+      metrics: { again: (m, { x }, ctx) => m.norm.apply(x.mul(2), ctx).mean() },
       optimizer: sgd({ learningRate: 0 }),
     })
     await t.fit(data, { epochs: 2, batchSize: 2, shuffle: false })
     expect((await values(model.norm.state.mean))[0]).toEqual([((0.5 * 2 * 0.5 + 0.5 * 8) * 0.5 + 1) * 0.5 + 4])
+  })
+
+  test('statistics move through a gradient within the loss', async () => {
+    const model = { norm: new BatchNorm(1, { momentum: 0.5 }) }
+    const t = new Trainer({
+      model,
+      loss: (m, { x }, ctx) => leaves(grad((n: typeof m) => n.norm.apply(x, ctx).pow(3).mean())(m))[0].sum(),
+      optimizer: sgd({ learningRate: 0 }),
+    })
+    const data = dataset({ x: { dtype: 'float32', shape: [2, 1], data: new Float32Array([1, 3]) } })
+    await t.fit(data, { epochs: 1, batchSize: 2 })
+    expect(await model.norm.state.mean.item()).toBe(1)
+  })
+
+  test('means are over the examples of one epoch, whatever the batches', async () => {
+    const t = trainer({
+      model: new Sequential([new Linear(2, 2, { key: random.key(5) })]),
+      optimizer: sgd({ learningRate: 0 }),
+    })
+    const whole = await t.evaluate(train, { batchSize: 150 })
+    const { epochs } = await t.fit(train, { epochs: 2, batchSize: 4 })
+    for (const { train } of epochs) {
+      expect(train.loss).toBeCloseTo(whole.loss, 5)
+      expect(train.accuracy).toBeCloseTo(whole.accuracy, 5)
+    }
+  })
+
+  test('order and dropout change from step to step and with the seed', async () => {
+    const x = Float32Array.from({ length: 64 }, (_, i) => i)
+    const data = dataset({ x: { dtype: 'float32', shape: [64], data: x } })
+    const run = async (seed: number, shuffle: boolean) => {
+      const t = new Trainer<{ w: Tensor; drop: Dropout }>({
+        model: { w: ones([]), drop: new Dropout(0.5) },
+        loss: ({ w }) => w.mul(w),
+        metrics: {
+          order: (_, { x }) => x.mul(arange(64)).sum(),
+          mask: ({ drop }, _, ctx) =>
+            drop
+              .apply(ones([64]), ctx)
+              .mul(arange(64))
+              .sum(),
+        },
+        optimizer: sgd({ learningRate: 0 }),
+        seed,
+      })
+      const { epochs } = await t.fit(data, { epochs: 3, batchSize: 64, shuffle })
+      return epochs.map(e => [e.train.order, e.train.mask])
+    }
+    const [a, b, still] = [await run(0, true), await run(1, true), await run(0, false)]
+    for (const i of [0, 1]) expect(new Set([...a, ...b].map(e => e[i])).size).toBe(6)
+    expect(new Set(still.map(e => e[0])).size).toBe(1)
   })
 
   test('the second epoch compiles nothing', async () => {
@@ -355,6 +408,8 @@ describe('a loss that is not finite', () => {
     await expect(t.fit(data, { epochs: 3, batchSize: 1, checkpoint, shuffle: false })).rejects.toThrow(
       'fit: the loss is not finite at epoch 2, step 8 of 30',
     )
+    // Noticed at a reading, not only at the end of the epoch.
+    expect(t.step).toBe(30 + 20)
     expect(readFileSync(checkpoint).equals(good)).toBe(true)
     expect(process.listenerCount('SIGINT')).toBe(0)
     // The trainer itself can go back.
@@ -376,7 +431,8 @@ test('Ctrl-C ends a run in a process with a checkpoint that loads', async () => 
     },
   })
   expect(history.interrupted).toBe(true)
-  expect(t.step).toBeLessThan(20)
+  // Not only when the epoch's checkpoint is written.
+  expect(t.step).toBeLessThan(9)
   expect(process.listenerCount('SIGINT')).toBe(0)
   const next = trainer()
   await next.load(checkpoint)

@@ -3,7 +3,7 @@
  * for each size when they are freed.
  */
 
-import { guardBytes } from './loops.js'
+import { guardBytes } from './elements.js'
 
 const pageBytes = 65536
 /** The most that 32-bit addresses reach. */
