@@ -233,12 +233,12 @@ const bounds: Record<Unary, { float32: number; float64: number; domain?: Record<
   exp: { float32: 1.1, float64: 1.1 },
   expm1: { float32: 1.8, float64: 1.7 },
   log: { float32: 1, float64: 0.9 },
-  log1p: { float32: 1.7, float64: 1.6 },
-  tanh: { float32: 1.8, float64: 1.8 },
-  erf: { float32: 1.8, float64: 2 },
-  sin: { float32: 1.2, float64: 1.5, domain: { float32: 2 ** 20, float64: 2 ** 50 } },
-  cos: { float32: 1.2, float64: 1.5, domain: { float32: 2 ** 20, float64: 2 ** 50 } },
-  atan: { float32: 1.6, float64: 1.6 },
+  log1p: { float32: 1.6, float64: 1.5 },
+  tanh: { float32: 1.6, float64: 1.6 },
+  erf: { float32: 1.7, float64: 2 },
+  sin: { float32: 1, float64: 1.5, domain: { float32: 2 ** 20, float64: 2 ** 50 } },
+  cos: { float32: 1, float64: 1.5, domain: { float32: 2 ** 20, float64: 2 ** 50 } },
+  atan: { float32: 1.5, float64: 1.5 },
 }
 const { exp, expm1, log, log1p, tanh, sin, cos, atan } = Math
 const host: Record<Unary, (x: number) => number> = { exp, expm1, log, log1p, tanh, sin, cos, atan, erf }
@@ -257,7 +257,7 @@ describe('special functions in SIMD operations', () => {
           const ulps = ulps32(f(x, 0), host[op](x))
           if (!(ulps <= worst.ulps)) worst = { ulps, x }
         }
-        for (let i = 0; i < 150_000; i++) check(sample('float32', i))
+        for (let i = 0; i < 80_000; i++) check(sample('float32', i))
         for (const c of corners.float32) [c, -c].map(Math.fround).forEach(check)
         expect(worst.ulps, `at ${worst.x}`).toBeLessThanOrEqual(bounds[op].float32)
       })
@@ -315,20 +315,20 @@ describe('special functions in SIMD operations', () => {
     const y = ((uniform() * 2 - 1) * (range + 30)) / Math.log2(x)
     return i % 5 === 0 ? [-x, rounded(Math.round(y))] : [x, rounded(y)]
   }
-  it('pow float32: within 1.4 ULP', () => {
+  it('pow float32: within 1.3 ULP', () => {
     for (const fused of [false, true]) {
       const f = compile('pow', 'float32', fused)
-      for (let i = 0; i < 100_000; i++) {
+      for (let i = 0; i < 30_000; i++) {
         const [x, y] = exponents('float32', i, 128)
-        if (Number.isFinite(y)) expect(ulps32(f(x, y), x ** y), `${x} ** ${y}`).toBeLessThanOrEqual(1.4)
+        if (Number.isFinite(y)) expect(ulps32(f(x, y), x ** y), `${x} ** ${y}`).toBeLessThanOrEqual(1.3)
       }
     }
   })
-  it('pow float64: within 1.4 ULP', () => {
+  it('pow float64: within 1.3 ULP', () => {
     const f = compile('pow', 'float64', false)
     for (let i = 0; i < 4000; i++) {
       const [x, y] = exponents('float64', i, 1024)
-      if (Number.isFinite(y)) expect(ulps64(f(x, y), powOf(x, y)), `${x} ** ${y}`).toBeLessThanOrEqual(1.4)
+      if (Number.isFinite(y)) expect(ulps64(f(x, y), powOf(x, y)), `${x} ** ${y}`).toBeLessThanOrEqual(1.3)
     }
   })
   it('pow: IEEE 754 at zeros, infinities, NaN and negative x', () => {
@@ -364,7 +364,7 @@ describe('special functions in SIMD operations', () => {
           const got = f(x, y)
           expect(got === want || same(got, want), `${x} mod ${y} is ${got}, not ${want}`).toBe(true)
         }
-        for (let i = 0; i < 20_000; i++) {
+        for (let i = 0; i < 4_000; i++) {
           const y = rounded(sign() * 2 ** (uniform() * 60 - 30))
           const x = i % 4 ? 2 ** (uniform() * (type === 'float32' ? 47 : 103)) * y : Math.round(uniform() * 1000) * y
           check(rounded(sign() * x), y)

@@ -1,6 +1,8 @@
 /**
  * Exponentials and logarithms as basic operations. Polynomials are minimax fits by Remez's exchange in 45 digits, each
- * coefficient rounded to its type before the next are fitted; the errors stated are measured in test/runtime/math.test.ts.
+ * coefficient rounded to its type before the next are fitted. "within n and m ULP" are the errors of the float32
+ * and float64 results, measured with fused and unfused fma over a third or more of all float32 values and 5 million
+ * float64 values, rounded up; test/runtime/math.test.ts holds them to it on a sample.
  */
 
 import type { Expr } from '../../../compiler/expr.js'
@@ -32,7 +34,10 @@ function reduceExp(m: Builder, x: Expr, shift: number): { i: Expr; k: Expr; r: E
   return { i: m.bitsOf(shifted), k, r: m.fma(k, -low, rest), high: rest }
 }
 
-/** e^x = 2^k e^r; 2^k in two factors, so that the result overflows late and is rounded once where it is subnormal. */
+/**
+ * e^x = 2^k e^r; 2^k in two factors, so that the result overflows late and is rounded once where it is subnormal.
+ * Within 1.1 and 1.1 ULP.
+ */
 export function exp(m: Builder, x: Expr): Expr {
   const [low, high] = m.pick({ float32: [-104, 89], float64: [-746, 710] })
   const { i, r } = reduceExp(m, m.atMost(m.atLeast(x, low), high), 2 * m.bias)
@@ -57,7 +62,7 @@ function expm1Parts(m: Builder, x: Expr, shift: number): { p: Expr; s: Expr } {
   return { p, s: m.ofBits(m.toExponent(i)) }
 }
 
-/** e^x - 1 = 2 (p s + (s - 1/2)), s = 2^(k - 1), p = e^r - 1. */
+/** e^x - 1 = 2 (p s + (s - 1/2)), s = 2^(k - 1), p = e^r - 1. Within 1.8 and 1.7 ULP. */
 export function expm1(m: Builder, x: Expr): Expr {
   const [low, high] = m.pick({ float32: [-20, 89], float64: [-40, 710] })
   const { p, s } = expm1Parts(m, m.atMost(m.atLeast(x, low), high), m.bias - 1)
@@ -74,7 +79,7 @@ const tanhCoefficients: Each<readonly number[]> = {
   ],
 }
 
-/** tanh a = e / (e + 2) with e = e^(2a) - 1, and an odd polynomial near 0. */
+/** tanh a = e / (e + 2) with e = e^(2a) - 1, and an odd polynomial near 0. Within 1.6 and 1.6 ULP. */
 export function tanh(m: Builder, x: Expr): Expr {
   const a = m.atMost(m.abs(x), m.pick({ float32: 10, float64: 20 }))
   const { p, s } = expm1Parts(m, m.add(a, a), m.bias)
@@ -109,7 +114,10 @@ const erfcCoefficients: Each<readonly number[]> = {
   ],
 }
 
-/** erf a = 1 - e^(-a^2) Q(1 / (1 + p a)) (the form of Abramowitz and Stegun 7.1.26); an odd polynomial near 0. */
+/**
+ * erf a = 1 - e^(-a^2) Q(1 / (1 + p a)) (the form of Abramowitz and Stegun 7.1.26); an odd polynomial near 0.
+ * Within 1.7 and 2 ULP.
+ */
 export function erf(m: Builder, x: Expr): Expr {
   const a = m.atMost(m.abs(x), m.pick({ float32: 4, float64: 6 }))
   const z = m.mul(a, a)
@@ -164,14 +172,14 @@ function decompose(m: Builder, x: Expr): { k: Expr; f: Expr } {
   return { k, f: m.sub(m.ofBits(m.int('sub', m.bitsOf(y), m.toExponent(i))), 1) }
 }
 
-/** log x = k ln2 + log(1 + f). */
+/** log x = k ln2 + log(1 + f). Within 1 and 0.9 ULP. */
 export function log(m: Builder, x: Expr): Expr {
   const { k, f } = decompose(m, x)
   const finite = m.select(m.less(x, Infinity), logOf(m, k, f), x)
   return m.select(m.less(0, x), finite, m.select(m.equal(x, 0), -Infinity, NaN))
 }
 
-/** log(1 + x) = k ln2 + log(1 + f) with f = x / 2^k + (1 / 2^k - 1), which is x itself near 0. */
+/** log(1 + x) = k ln2 + log(1 + f) with f = x / 2^k + (1 / 2^k - 1), which is x itself near 0. Within 1.6 and 1.5 ULP. */
 export function log1p(m: Builder, x: Expr): Expr {
   const i = logExponent(m, m.add(x, 1))
   const shift = m.toExponent(i)
@@ -225,7 +233,10 @@ function log2Pair(m: Builder, x: Expr): { head: Expr; tail: Expr } {
   return { head, tail: m.sub(b, m.sub(m.sub(head, k), a)) }
 }
 
-/** |x|^y = 2^(y log2 |x|), then the cases of zeros, infinities and negative x. */
+/**
+ * |x|^y = 2^(y log2 |x|), then the cases of zeros, infinities and negative x. Within 1.3 and 1.3 ULP. As in IEEE 754,
+ * but that 1^NaN is NaN; unlike JavaScript, (+-1)^(+-Infinity) is 1.
+ */
 export function pow(m: Builder, x: Expr, y: Expr): Expr {
   const a = m.abs(x)
   const { head, tail } = log2Pair(m, a)

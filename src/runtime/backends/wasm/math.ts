@@ -25,7 +25,7 @@ function reduceBy(m: Builder, r: Expr, y: Expr, yHead: Expr): Expr {
   return m.sub(m.sub(r, p), m.fma(qTail, yTail, cross))
 }
 
-/** x - floor(x / y) y, exact while |x / y| < 2^48 (float32) or 2^104 (float64); 0 or NaN beyond. */
+/** x - floor(x / y) y, exact while |x / y| < 2^48 (float32) or 2^104 (float64); 0 or NaN beyond. A zero is +0 or -0. */
 function remainder(m: Builder, x: Expr, y: Expr): Expr {
   const yHead = m.head(y)
   const twice = reduceBy(m, reduceBy(m, x, y, yHead), y, yHead)

@@ -1,0 +1,70 @@
+/** What becomes of common expressions: how many kernels, and which of them are recognised as matrix products. */
+
+import * as sp from 'saddlepoint'
+import { describe, expect, test } from 'vitest'
+
+type Tensor = sp.Tensor
+const r = (...shape: number[]): Tensor =>
+  sp.tensor(new Float32Array(shape.reduce((n, s) => n * s, 1)).fill(0.5), { shape })
+const labels = sp.tensor([0, 1, 2, 0], { dtype: 'int32' })
+
+const kernelsOf = async (t: unknown): Promise<{ kernels: number; contractions: number }> => {
+  const { schedule } = await sp.inspect(t)
+  return {
+    kernels: schedule.split('\n').filter(line => / over \[/.test(line) && !line.startsWith(' ')).length,
+    contractions: schedule.split('(contraction)').length - 1,
+  }
+}
+const crossEntropy = (logits: Tensor): Tensor =>
+  sp.neg(sp.mean(sp.takeAlongAxis(sp.logSoftmax(logits), sp.reshape(labels, [4, 1]))))
+
+describe('kernels', () => {
+  const x = r(4, 8)
+  const w = r(8, 3)
+  const rows: readonly [string, () => unknown, number, number][] = [
+    ['a chain of element-wise operations', () => sp.mul(sp.tanh(sp.add(x, 1)), sp.exp(x)), 1, 0],
+    [
+      'movement between them',
+      () =>
+        sp.mul(
+          sp.flip(
+            sp.at(
+              sp.pad(sp.exp(x), [
+                [1, 1],
+                [0, 0],
+              ]),
+              [0, 4],
+            ),
+          ),
+          x,
+        ),
+      1,
+      0,
+    ],
+    ['a reduction with prologue and epilogue', () => sp.sqrt(sp.sum(sp.square(x), { axis: 1 })), 1, 0],
+    ['a linear layer with bias and activation', () => sp.relu(sp.add(sp.matmul(x, w), r(3))), 1, 1],
+    ['a transposed operand', () => sp.matmul(sp.matrixTranspose(w), sp.matrixTranspose(x)), 1, 1],
+    [
+      'a convolution with padding, bias and activation',
+      () => sp.relu(sp.add(sp.conv2d(r(2, 6, 6, 3), r(3, 3, 3, 4), { padding: 'same' }), r(4))),
+      1,
+      1,
+    ],
+    ['softmax', () => sp.softmax(x), 3, 0],
+    ['an embedding and what follows', () => sp.mul(sp.take(x, labels), 2), 1, 0],
+    ['max pooling, overlapping', () => sp.maxPool2d(r(1, 6, 6, 2), 3, { stride: 1 }), 1, 0],
+    ['random numbers', () => sp.random.normal(sp.random.key(1), [100]), 1, 0],
+    ['gradients of a linear layer', () => sp.grad((w: Tensor) => crossEntropy(sp.matmul(x, w)))(w), 5, 2],
+  ]
+  test.each(rows)('%s', async (_, make, kernels, contractions) => {
+    const got = await kernelsOf(make())
+    expect(got.kernels).toBeLessThanOrEqual(kernels)
+    expect(got.contractions).toBe(contractions)
+  })
+})
+
+test('nothing is stored that is not asked for', async () => {
+  const x = r(4, 8)
+  const { schedule } = await sp.inspect(sp.sum(sp.exp(sp.mul(x, 2))))
+  expect(schedule).not.toContain('temporary')
+})

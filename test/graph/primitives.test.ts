@@ -1,0 +1,75 @@
+/** The rules of primitives (shapes, dtypes, errors) and that they agree with what the interpreter computes. */
+
+import fc from 'fast-check'
+import * as sp from 'saddlepoint'
+import { expect, test } from 'vitest'
+import { printGraph, topological } from '../../src/graph/node.js'
+import { sizeOf } from '../../src/graph/shape.js'
+import { build } from '../../src/tensor/tensor.js'
+import { expressions, programs } from '../oracle/programs.js'
+import { holds } from '../oracle/property.js'
+
+const f = sp.ones([2, 3])
+const i = sp.ones([2, 3], 'int32')
+const b = sp.ones([2, 3], 'bool')
+const images = sp.ones([1, 4, 4, 2])
+
+test('every node of a random program holds as many values as its shape says', async () => {
+  await holds(
+    fc.asyncProperty(programs, async program => {
+      const { roots, values } = expressions(program)
+      for (const root of roots) values.of(root)
+      for (const node of topological(roots.map(r => r.node))) {
+        const value = values.known.get(node)
+        if (!value) continue
+        expect(value.data.length, printGraph([node])).toBe(sizeOf(node.shape))
+        if (node.dtype === 'int32') expect(value.data.every(v => Object.is(v | 0, v + 0))).toBe(true)
+        if (node.dtype === 'uint32') expect(value.data.every(v => v >>> 0 === v)).toBe(true)
+        if (node.dtype === 'bool') expect(value.data.every(v => v === 0 || v === 1)).toBe(true)
+      }
+    }),
+    200,
+  )
+})
+
+const rows: readonly [string, () => unknown, ...string[]][] = [
+  ['shapes that differ', () => build('add', [f, sp.ones([3])], {}), 'add', '[2,3]', '[3]'],
+  ['dtypes that differ', () => build('add', [f, i], {}), 'add', 'float32', 'int32', 'cast'],
+  ['arithmetic of booleans', () => build('mul', [b, b], {}), 'mul', 'numeric', 'bool'],
+  ['exp of integers', () => build('exp', [i], {}), 'exp', 'float', 'int32'],
+  ['shifts of floats', () => build('shiftLeft', [f, f], {}), 'shiftLeft', 'int32'],
+  ['where without bool', () => build('where', [f, f, f], {}), 'where', 'bool', 'float32'],
+  ['bitcast of 64 bits', () => build('bitcast', [sp.ones([1], 'float64')], { dtype: 'int32' }), '32 bits'],
+  ['threefry of floats', () => build('threefry', [f, f, f, f], { word: 0 }), 'uint32', 'float32'],
+  ['max of nothing', () => build('max', [sp.zeros([2, 0])], { axes: [1] }), 'max', 'empty', '[2,0]'],
+  ['sum of booleans', () => build('sum', [b], { axes: [0] }), 'sum', 'bool', 'cast'],
+  ['reshape', () => build('reshape', [f], { shape: [5] }), '[2,3]', '6', '5'],
+  ['expand', () => build('expand', [f], { shape: [4, 3] }), '[2,3]', '[4,3]'],
+  ['permute', () => build('permute', [f], { axes: [0, 0] }), '[0,0]'],
+  ['slice', () => build('slice', [f], { start: [1, 0], shape: [2, 3], step: [1, 1] }), '[1,0]', '[2,3]'],
+  ['pad', () => build('pad', [f], { before: [1], after: [1], interior: [0] }), 'pad', '[2,3]'],
+  ['matmul batches', () => build('matmul', [sp.ones([2, 1, 1]), sp.ones([3, 1, 1])], {}), 'batch', '[2,1,1]'],
+  ['conv channels', () => sp.conv2d(images, sp.ones([1, 1, 3, 1])), '2 vs 3'],
+  ['gather by floats', () => build('gather', [f, f], {}), 'int32', 'float32'],
+  ['scatterAdd by floats', () => build('scatterAdd', [f, f], { rows: 2 }), 'int32', 'float32'],
+  ['leaves', () => build('input', [], { storage: {} }), 'inputNode'],
+]
+test.each(rows)('%s: an error that says so', (_, call, ...fragments) => {
+  let message = 'no error'
+  try {
+    call()
+  } catch (error) {
+    message = String(error)
+  }
+  for (const fragment of fragments) expect(message).toContain(fragment)
+})
+
+test('a printed graph has a line for each node, operands by number', () => {
+  const x = sp.tensor([1, 2])
+  const text = printGraph([sp.add(sp.exp(x), x).node])
+  expect(text.split('\n')).toEqual([
+    '%0 = input:float32[2]()',
+    '%1 = exp:float32[2](%0)',
+    '%2 = add:float32[2](%1, %0)',
+  ])
+})
