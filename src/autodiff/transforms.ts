@@ -8,7 +8,7 @@ import { isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { arange, oneHot } from '../tensor/create.js'
-import { astype, mul } from '../tensor/elementwise.js'
+import { add, astype, mul } from '../tensor/elementwise.js'
 import { at, reshape, stack } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
 import { build, demandFunction, describe, full, Tensor } from '../tensor/tensor.js'
@@ -24,16 +24,11 @@ function variables<T>(op: string, tree: T): T {
 }
 
 /** Cotangents in the shape of a tree: zeros where nothing depends on a leaf. */
-function pullTo<T>(tree: T, outputs: readonly Node[], cotangents: readonly Tensor[]): T {
-  const targets = leaves(tree)
-  const pulled = backward(
-    outputs,
-    cotangents,
-    targets.map(t => t.node),
-  )
+function pullTo<T>(tree: T, targets: readonly Node[], outputs: readonly Node[], cotangents: readonly Tensor[]): T {
+  const pulled = backward(outputs, cotangents, targets)
   return replaceLeaves(
     tree,
-    targets.map((t, i) => pulled[i] ?? zeroCotangent(t)),
+    leaves(tree).map((t, i) => pulled[i] ?? zeroCotangent(t)),
   )
 }
 
@@ -84,7 +79,8 @@ export function valueAndGrad<A extends unknown[], R, const O extends GradOptions
       )
     }
     const trees = positions.map(i => bound[i])
-    const gradients = pullTo(trees, [value.node], [full(value.shape, 1, value.dtype)])
+    const targets = leaves(trees).map(t => t.node)
+    const gradients = pullTo(trees, targets, [value.node], [full(value.shape, 1, value.dtype)])
     return [result, (typeof argnums === 'number' ? gradients[0] : gradients) as Gradient<A, O>]
   }
 }
@@ -131,8 +127,8 @@ export function vjp<A extends unknown[], R>(f: Fn<A, R>, ...args: A): [R, (cotan
   const bound = variables('vjp', args)
   const result = f(...bound)
   // The expressions as they are now: a tensor that is read before the pull becomes a leaf, which leads nowhere.
-  const outputs = leaves(result).map(t => t.node)
-  return [result, cotangent => pullTo(bound, outputs, matching('vjp', 'cotangent', cotangent, result))]
+  const [targets, outputs] = [bound, result].map(tree => leaves(tree).map(t => t.node))
+  return [result, cotangent => pullTo(bound, targets, outputs, matching('vjp', 'cotangent', cotangent, result))]
 }
 
 /**
@@ -171,7 +167,7 @@ export function hvp<T, R extends Tensor>(f: (x: T) => R, x: T, v: T): T {
     const g = leaves(grad(f)(at))
     return matching('hvp', 'vector', v, x)
       .map((t, i) => sum(mul(g[i], t)))
-      .reduce((a, b) => a.add(b))
+      .reduce((a, b) => add(a, b))
   }
   return grad(directional)(x)
 }

@@ -46,7 +46,7 @@ export class Interrupted extends Error {}
 const pgdSteps = 40
 /** Images in the report's figure: the tutorial's first batch. */
 const shownImages = 32
-/** Images attacked or classified at once; it divides the usual numbers of test images. */
+/** Images attacked or classified at once: a divisor of the usual numbers of test images, so that one plan serves all. */
 const batchSize = 250
 
 type Name = ModelResult['name']
@@ -59,7 +59,7 @@ const predict = compile((model: Sequential, image: Tensor) => argmax(model.apply
  */
 export async function runJob(settings: Settings, data: Mnist, surroundings: Surroundings): Promise<Outcome> {
   const { device, note, signal } = surroundings
-  const { train, test, epochs, epsilon, multiplier, norm, seed, out } = settings
+  const { train, test, epsilon, multiplier, norm, seed, out } = settings
   const begun = performance.now()
   const testSet = columnsOf(take(data.test, test))
   const trainSet = columnsOf(take(data.train, train))
@@ -94,8 +94,8 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   const attack = async (name: Name, { model }: Trained, steps: number): Promise<Dataset> => {
     const doing = `attacking ${name} with ${steps === 1 ? 'FGSM' : `PGD-${steps}`}`
     const shown = await progress(test, doing, surroundings.screen)
-    const random40 = steps === 1 ? { stepSize: epsilon } : { randomStart: true, key: random.key(seed) }
-    const options = { epsilon, norm, steps, ...random40, clipMin: 0, clipMax: 1 }
+    const start = steps === 1 ? { stepSize: epsilon } : { randomStart: true, key: random.key(seed) }
+    const options = { epsilon, norm, steps, ...start, clipMin: 0, clipMax: 1 }
     const onBatch = (done: number): Promise<void> => {
       shown.update(done)
       return breathe()
@@ -136,8 +136,7 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   }
   const figure = transfer.slice(0, Math.min(shownImages, test))
   const secondsTotal = (performance.now() - begun) / 1000
-  const { name, threads } = device
-  const run = { device: name, threads, seed, train, test, epochs, secondsTotal, epsilon, multiplier, norm, batchSize: settings.batchSize, models } // biome-ignore format: short
+  const run: Run = { ...settings, device: device.name, threads: device.threads, secondsTotal, models }
   return { run, curves, samples: await samplesOf(figure, base.model, adversarial.model) }
 }
 

@@ -109,10 +109,9 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 function checkSize({ train, test }: Settings, data: Mnist): void {
-  for (const [
-    name,
-    asked,
-    there,
-  ] of [['train', train, data.train.shape[0]], ['test', test, data.test.shape[0]]] as const) // biome-ignore format: pairs
+  for (const [name, asked, there] of [
+    ['train', train, data.train.shape[0]],
+    ['test', test, data.test.shape[0]],
+  ] as const)
     if (asked > there) throw new Error(`--${name} ${asked}: there are ${there} such images; ask for at most ${there}`)
 }

@@ -231,7 +231,7 @@ export function axesOf(index: Index, into = new Set<number>()): Set<number> {
 export function printIndex(index: Index): string {
   const atomText = (atom: Atom): string => {
     if (atom.kind === 'axis') return atom.key
-    if (atom.kind === 'value') return `value(%${atom.value.id})`
+    if (atom.kind === 'value') return `%${atom.value.id}`
     if (atom.kind === 'bounded') return `(${printIndex(atom.of)})`
     return `(${printIndex(atom.of)} ${atom.kind === 'quotient' ? 'div' : 'mod'} ${atom.divisor})`
   }

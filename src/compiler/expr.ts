@@ -111,21 +111,49 @@ export function walkExprs(roots: readonly Expr[], visit: (e: Expr) => void): voi
   roots.forEach(walk)
 }
 
-export function printExpr(e: Expr): string {
+/** The roots as text; before them a line `%n = ...` for each operation that is used more than once or by an index. */
+export function printExprs(roots: readonly Expr[]): { shared: string[]; texts: string[] } {
+  const uses = new Map<Expr, number>()
+  const use = (e: Expr, times: number): unknown => uses.set(e, (uses.get(e) ?? 0) + times)
+  const useIndex = ({ terms }: Index): void => {
+    for (const { atom } of terms) {
+      if (atom.kind === 'value') use(atom.value, 2)
+      else if (atom.kind !== 'axis') useIndex(atom.of)
+    }
+  }
+  const order: Expr[] = []
+  walkExprs(roots, e => {
+    order.push(e)
+    if (isOperation(e)) for (const arg of e.args) use(arg, 1)
+    if (e.op === 'load' || e.op === 'position') useIndex(e.index)
+    if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) useIndex(c.index)
+  })
   const guard = (cs: readonly Condition[]): string =>
     cs.map(c => `${c.low} <= ${printIndex(c.index)} < ${c.high}`).join(' && ')
-  if (isOperation(e))
-    return `${e.op}${e.op === 'cast' || e.op === 'bitcast' ? `<${e.type}>` : ''}(${e.args.map(printExpr).join(', ')})`
-  switch (e.op) {
-    case 'constant':
-      return String(e.value)
-    case 'position':
-      return `(${printIndex(e.index)})`
-    case 'inside':
-      return `(${guard(e.conditions)})`
-    case 'load':
-      return `b${e.buffer}[${printIndex(e.index)}${e.conditions.length ? ` if ${guard(e.conditions)}` : ''}]`
-    case 'reduced':
-      return 'reduced'
+  const named = new Set<Expr>()
+  const text = (e: Expr): string => (named.has(e) ? `%${e.id}` : definition(e))
+  const definition = (e: Expr): string => {
+    if (isOperation(e))
+      return `${e.op}${e.op === 'cast' || e.op === 'bitcast' ? `<${e.type}>` : ''}(${e.args.map(text).join(', ')})`
+    switch (e.op) {
+      case 'constant':
+        return String(e.value)
+      case 'position':
+        return `(${printIndex(e.index)})`
+      case 'inside':
+        return `(${guard(e.conditions)})`
+      case 'load':
+        return `b${e.buffer}[${printIndex(e.index)}${e.conditions.length ? ` if ${guard(e.conditions)}` : ''}]`
+      case 'reduced':
+        return 'reduced'
+    }
   }
+  const shared: string[] = []
+  for (const e of order) {
+    const times = uses.get(e) ?? 0
+    if (times < 2 || e.op === 'constant' || e.op === 'reduced') continue
+    shared.push(`%${e.id} = ${definition(e)}`)
+    named.add(e)
+  }
+  return { shared, texts: roots.map(text) }
 }

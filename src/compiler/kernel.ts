@@ -6,7 +6,7 @@
 import type { DType } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape } from '../graph/shape.js'
-import { type Expr, printExpr } from './expr.js'
+import { type Expr, printExprs } from './expr.js'
 
 /** A value that kernels read and write: a leaf, a result, or something in between that lives inside one run. */
 export interface BufferSpec {
@@ -99,14 +99,18 @@ export const bufferWrites = (kernel: Kernel): number[] =>
 export function printKernel(kernel: Kernel): string {
   switch (kernel.kind) {
     case 'loop': {
+      const { reduce, outputs } = kernel
       const lines = [`${kernel.name} over ${formatShape(kernel.axes)}`]
-      if (kernel.reduce) {
-        const { op, axes, body, contraction } = kernel.reduce
-        lines.push(
-          `  reduced = ${op} over ${formatShape(axes)}${contraction ? ' (contraction)' : ''} of ${printExpr(body)}`,
-        )
+      const indent = (text: string): unknown => lines.push(`  ${text}`)
+      if (reduce) {
+        const { shared, texts } = printExprs([reduce.body])
+        for (const line of shared) indent(line)
+        const how = `${reduce.op} over ${formatShape(reduce.axes)}${reduce.contraction ? ' (contraction)' : ''}`
+        indent(`reduced = ${how} of ${texts[0]}`)
       }
-      for (const { buffer, value } of kernel.outputs) lines.push(`  b${buffer} = ${printExpr(value)}`)
+      const { shared, texts } = printExprs(outputs.map(o => o.value))
+      for (const line of shared) indent(line)
+      for (const [i, { buffer }] of outputs.entries()) indent(`b${buffer} = ${texts[i]}`)
       return lines.join('\n')
     }
     case 'scatterAdd':

@@ -85,7 +85,7 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
       if (keep) set.add(node)
       else for (const user of users) set.add(user)
       readers.set(input, set)
-      const reach = keep ? loopSize(node) : Math.max(sizeOf(node.shape), widest.get(node) ?? 0)
+      const reach = keep ? reads(node, input) : Math.max(sizeOf(node.shape), widest.get(node) ?? 0)
       // A gathered table is read at as many places as there are indices, which says nothing against it.
       if (node.op !== 'gather' || input === node.inputs[1]) widest.set(input, Math.max(widest.get(input) ?? 0, reach))
     }
@@ -93,9 +93,16 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
   return stored
 }
 
-/** The number of positions at which a kernel for this node evaluates its operands. */
-function loopSize(node: Node): number {
-  return node.op === 'sum' || node.op === 'max' ? sizeOf(node.inputs[0].shape) : sizeOf(node.shape)
+/** The number of times that the kernel of a stored node evaluates elements of an operand. */
+function reads(node: Node, operand: Node): number {
+  if (node.op === 'sum' || node.op === 'max') return sizeOf(operand.shape)
+  if (node.op !== 'matmul' && node.op !== 'conv') return sizeOf(node.shape)
+  // Products that are worth tiling evaluate each element of a factor once; others once for each row and column.
+  const inner = sizeOf(node.inputs[1].shape) / node.shape[node.shape.length - 1]
+  const rows = sizeOf(node.shape.slice(node.op === 'matmul' ? 1 : 0, -1))
+  return Math.min(rows, node.shape[node.shape.length - 1], inner) >= 4
+    ? sizeOf(operand.shape)
+    : sizeOf(node.shape) * inner
 }
 
 /** The cost of an expression down to what is stored, and how many stored values it reads. */
@@ -117,15 +124,16 @@ function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; load
   return { cost, loads: loads.size }
 }
 
-/** Operands that a kernel reads from memory, not as expressions: the bases of matrix products' operands, and the like. */
-function operandsInMemory(node: Node): Node[] {
-  if (node.op === 'scatterAdd' || node.op === 'argsort') return [...node.inputs]
-  if (node.op !== 'matmul' && node.op !== 'conv') return []
-  return node.inputs.map(input => {
-    let base = input
-    while (isView(base) && base.op !== 'pad') base = base.inputs[0]
-    return base
-  })
+/**
+ * Operands that a kernel reads from memory, not as expressions. A convolution reads its images once for every kernel
+ * element, so they are never computed on the fly; other factors of products are, as a prologue.
+ */
+function operandsInMemory(node: Node): readonly Node[] {
+  if (node.op === 'scatterAdd' || node.op === 'argsort') return node.inputs
+  if (node.op !== 'conv') return []
+  let images = node.inputs[0]
+  while (isView(images) && images.op !== 'pad') images = images.inputs[0]
+  return [images]
 }
 
 /** Nodes computed by one kernel. */

@@ -25,18 +25,24 @@ interface Trace<R> {
   readonly tree: R
 }
 
-/** A number for each function among the arguments: what it does is known by its identity alone. */
-const functions = new WeakMap<object, number>()
-let functionCount = 0
+/** A number for each function and each class among the arguments: what they do is known by their identity alone. */
+const identities = new WeakMap<object, number>()
+let identityCount = 0
 
-/** Structure, shapes and dtypes of arguments; numbers, strings and functions among them count as structure too. */
+function identity(thing: object): number {
+  const number = identities.get(thing) ?? identityCount++
+  identities.set(thing, number)
+  return number
+}
+
+/** Structure, classes, shapes and dtypes of arguments; numbers, strings and functions among them count as structure too. */
 function signature(args: readonly unknown[]): string {
   return JSON.stringify(args, (_, value: unknown) => {
     if (value instanceof Tensor) return `tensor ${value.dtype}[${value.shape}]`
-    if (typeof value === 'function') {
-      const number = functions.get(value) ?? functionCount++
-      functions.set(value, number)
-      return `function ${number}`
+    if (typeof value === 'function') return `function ${identity(value)}`
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      const prototype: object | null = Object.getPrototypeOf(value)
+      return prototype === null || prototype === Object.prototype ? value : { ...value, class: identity(prototype) }
     }
     if (typeof value === 'object' || typeof value === 'boolean') return value
     return Object.is(value, -0) ? 'number -0' : `${typeof value} ${String(value)}`

@@ -4,6 +4,7 @@
  * 1, 2, 3", SC 2011). Only exact operations are used, so a key gives the same bits on every device.
  */
 
+// biome-ignore-all lint/correctness/noPrecisionLoss: coefficients as they are published
 import { type DType, isFloat } from '../graph/dtype.js'
 import { type Shape, sizeOf } from '../graph/shape.js'
 import { iota, tensor } from './create.js'

@@ -59,7 +59,9 @@ describe('fgsm', () => {
     const { model, net, batch, x, labels } = await example(1)
     for (const norm of norms) {
       for (const targeted of [false, true]) {
-        const wanted = x.map((row, i) => plainAttack(net, row, labels[i], { norm, stepSize: targeted ? -0.3 : 0.3, steps: 1 })) // biome-ignore format: short
+        const wanted = x.map((row, i) =>
+          plainAttack(net, row, labels[i], { norm, stepSize: targeted ? -0.3 : 0.3, steps: 1 }),
+        )
         for (const loss of [meanLoss, exampleLosses])
           close(await rows(fgsm(loss, model, batch, { epsilon: 0.3, norm, targeted }).adversarial.x), wanted)
       }
@@ -99,7 +101,13 @@ describe('pgd', () => {
         const found = await rows(pgd(exampleLosses, model, batch, options).adversarial.x)
         for (const [i, row] of found.entries()) {
           if (clip) for (const v of row) expect(v >= clip[0] && v <= clip[1]).toBe(true)
-          else expect(plainNorm(row.map((v, j) => v - x[i][j]), rest.norm)).toBeLessThanOrEqual(rest.epsilon + 1e-12) // biome-ignore format: short
+          else
+            expect(
+              plainNorm(
+                row.map((v, j) => v - x[i][j]),
+                rest.norm,
+              ),
+            ).toBeLessThanOrEqual(rest.epsilon + 1e-12)
           if (mask && !clip) expect(row[1]).toBe(x[i][1])
         }
       }),
@@ -118,7 +126,10 @@ describe('pgd', () => {
           featureMask: mask && tensor(mask),
         }
         // Three restarts of five examples start where the fifteen copies of them do.
-        const index = tensor([...Array(15).keys()].map(i => i % 5), { dtype: 'int32' }) // biome-ignore format: short
+        const index = tensor(
+          [...Array(15).keys()].map(i => i % 5),
+          { dtype: 'int32' },
+        )
         const copies = { x: batch.x.take(index), label: batch.label.take(index) }
         const lossesOn = async ({ adversarial, report }: Attacked) => {
           expect(await report.gradients.item()).toBe(15 * rest.steps)
@@ -146,13 +157,16 @@ describe('pgd', () => {
     }
     const restarted = { ...options, randomStart: true, key: random.key(1), restarts: 3 }
     const won = await sum(broken(model, pgd(exampleLosses, model, batch, restarted).adversarial).astype('int32')).item()
-    const lost = await sum(broken(model, pgd(exampleLosses, model, batch, { ...restarted, restarts: 1 }).adversarial).astype('int32')).item() // biome-ignore format: short
+    const lost = await sum(
+      broken(model, pgd(exampleLosses, model, batch, { ...restarted, restarts: 1 }).adversarial).astype('int32'),
+    ).item()
     expect(won).toBeGreaterThanOrEqual(lost)
   })
 
   test('it differentiates: the gradient through one l2 step', async () => {
     // adv = x + ε w / ‖w‖, and the loss on it is w·x + ε ‖w‖, whose gradient is x + ε w / ‖w‖.
-    const value = (w: Tensor) => linear(w, pgd(linear, w, one, { epsilon: 0.5, steps: 1, norm: 'l2' }).adversarial, evaluation) // biome-ignore format: short
+    const value = (w: Tensor) =>
+      linear(w, pgd(linear, w, one, { epsilon: 0.5, steps: 1, norm: 'l2' }).adversarial, evaluation)
     close([Array.from(await grad(value)(f64([3, 4])).data())], [[1.3, 1.4]], 12)
   })
 })
@@ -160,8 +174,23 @@ describe('pgd', () => {
 describe('the gradient report', () => {
   test('counts dead, malformed and tiny gradients', async () => {
     // d/dx = w where x > 0, 0 elsewhere; the square root is infinitely steep at 0.
-    const loss: Loss<Tensor> = (w, { x, scale }) => mean(sum(mul(mul(relu(x), w), scale), { axis: 1 }).add(x.at([], 1).sub(7).sqrt())) // biome-ignore format: short
-    const batch = { x: f64([[1, 8], [-1, 8], [1, 7], [1, 8]]), scale: f64([[1, 0], [1, 0], [1, 0], [1e-9, 0]]), label: tensor([0, 0, 0, 0]) } // biome-ignore format: rows
+    const loss: Loss<Tensor> = (w, { x, scale }) =>
+      mean(sum(mul(mul(relu(x), w), scale), { axis: 1 }).add(x.at([], 1).sub(7).sqrt()))
+    const batch = {
+      x: f64([
+        [1, 8],
+        [-1, 8],
+        [1, 7],
+        [1, 8],
+      ]),
+      scale: f64([
+        [1, 0],
+        [1, 0],
+        [1, 0],
+        [1e-9, 0],
+      ]),
+      label: tensor([0, 0, 0, 0]),
+    }
     const noRoot: Loss<Tensor> = (w, b) => mean(sum(mul(mul(relu(b.x), w), b.scale), { axis: 1 }))
     const numbers = async (l: Loss<Tensor>, steps: number) => {
       const { report } = pgd(l, f64([1, 1]), batch, { epsilon: 0.1, steps, features: ['x'], clipMin: 7 })
@@ -212,7 +241,8 @@ describe('attackDataset', () => {
       return Array.from(moved.columns.x.data)
     }
     expect(await run(1)).toEqual(await run(1))
-    const loss = (x: number[]) => Array.from(data.columns.label.data).reduce((t, l, i) => t + plainLoss(net, x.slice(4 * i, 4 * i + 4), l), 0) // biome-ignore format: short
+    const loss = (x: number[]) =>
+      Array.from(data.columns.label.data).reduce((t, l, i) => t + plainLoss(net, x.slice(4 * i, 4 * i + 4), l), 0)
     expect(loss(await run(5))).toBeGreaterThan(loss(await run(1)))
     expect(data.columns.x.data).toEqual(before)
   })
@@ -225,7 +255,13 @@ describe('attackDataset', () => {
       seen.push(done)
       if (done >= 4) stop.abort()
     }
-    const { data: kept } = await attackDataset(meanLoss, model, data, { epsilon: 0.1, steps: 1 }, { batchSize: 2, onBatch, signal: stop.signal }) // biome-ignore format: short
+    const { data: kept } = await attackDataset(
+      meanLoss,
+      model,
+      data,
+      { epsilon: 0.1, steps: 1 },
+      { batchSize: 2, onBatch, signal: stop.signal },
+    )
     expect([seen, kept.size]).toEqual([[2, 4], 4])
   })
 })

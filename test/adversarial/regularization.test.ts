@@ -44,28 +44,67 @@ const linear: Loss<Tensor> = (w, { x }) => mean(matmul(x, w))
 
 describe('pinned', () => {
   const w = f64([3, 4])
-  const batch = { x: f64([[1, 1], [2, 0]]), label: tensor([0, 1], { dtype: 'int32' }) } // biome-ignore format: rows
+  const batch = {
+    x: f64([
+      [1, 1],
+      [2, 0],
+    ]),
+    label: tensor([0, 1], { dtype: 'int32' }),
+  }
   const moved = (options: PerturbationOptions) => rows(perturbOnBatch(linear, w, batch, options).x)
 
   test('one step in each norm', async () => {
-    close(await moved({ stepSize: 0.5 }), [[1.3, 1.4], [2.3, 0.4]]) // biome-ignore format: rows
-    close(await moved({ stepSize: 0.5, norm: 'linf' }), [[1.5, 1.5], [2.5, 0.5]]) // biome-ignore format: rows
-    close(await moved({ stepSize: 0.5, norm: 'l1' }), [[1, 1.5], [2, 0.5]]) // biome-ignore format: rows
-    close(await moved({}), [[1.0006, 1.0008], [2.0006, 0.0008]]) // biome-ignore format: rows
+    close(await moved({ stepSize: 0.5 }), [
+      [1.3, 1.4],
+      [2.3, 0.4],
+    ])
+    close(await moved({ stepSize: 0.5, norm: 'linf' }), [
+      [1.5, 1.5],
+      [2.5, 0.5],
+    ])
+    close(await moved({ stepSize: 0.5, norm: 'l1' }), [
+      [1, 1.5],
+      [2, 0.5],
+    ])
+    close(await moved({}), [
+      [1.0006, 1.0008],
+      [2.0006, 0.0008],
+    ])
   })
 
   test('the mask comes before the norm: what is left has the whole step', async () => {
-    close(await moved({ stepSize: 0.5, featureMask: tensor([1, 0]) }), [[1.5, 1], [2.5, 0]]) // biome-ignore format: rows
-    close(await moved({ stepSize: 0.5, norm: 'l1', featureMask: tensor([1, 0]) }), [[1.5, 1], [2.5, 0]]) // biome-ignore format: rows
-    close(await moved({ stepSize: 0.5, featureMask: { x: tensor([1, 0.75]) } }), [[1 + Math.SQRT1_2 / 2, 1 + Math.SQRT1_2 / 2], [2 + Math.SQRT1_2 / 2, Math.SQRT1_2 / 2]]) // biome-ignore format: rows
-    close(await moved({ stepSize: 0.5, featureMask: 0 }), [[1, 1], [2, 0]]) // biome-ignore format: rows
+    close(await moved({ stepSize: 0.5, featureMask: tensor([1, 0]) }), [
+      [1.5, 1],
+      [2.5, 0],
+    ])
+    close(await moved({ stepSize: 0.5, norm: 'l1', featureMask: tensor([1, 0]) }), [
+      [1.5, 1],
+      [2.5, 0],
+    ])
+    close(await moved({ stepSize: 0.5, featureMask: { x: tensor([1, 0.75]) } }), [
+      [1 + Math.SQRT1_2 / 2, 1 + Math.SQRT1_2 / 2],
+      [2 + Math.SQRT1_2 / 2, Math.SQRT1_2 / 2],
+    ])
+    close(await moved({ stepSize: 0.5, featureMask: 0 }), [
+      [1, 1],
+      [2, 0],
+    ])
   })
 
   test('the step, then the projection, then the clip', async () => {
     const options = { stepSize: 0.5, norm: 'linf', epsilon: 0.25, iterations: 3 } as const
-    close(await moved(options), [[1.25, 1.25], [2.25, 0.25]]) // biome-ignore format: rows
-    close(await moved({ ...options, clipMin: 0.2, clipMax: 2 }), [[1.25, 1.25], [2, 0.25]]) // biome-ignore format: rows
-    close(await moved({ ...options, iterations: 1, norm: 'l2' }), [[1.15, 1.2], [2.15, 0.2]]) // biome-ignore format: rows
+    close(await moved(options), [
+      [1.25, 1.25],
+      [2.25, 0.25],
+    ])
+    close(await moved({ ...options, clipMin: 0.2, clipMax: 2 }), [
+      [1.25, 1.25],
+      [2, 0.25],
+    ])
+    close(await moved({ ...options, iterations: 1, norm: 'l2' }), [
+      [1.15, 1.2],
+      [2.15, 0.2],
+    ])
   })
 
   test('the loss: 0.2 of the loss on moved features is added', async () => {
@@ -131,7 +170,10 @@ describe('against plain arrays', () => {
       const moved = perturbOnBatch(splitLoss, model, split, { norm, stepSize: 0.3 })
       const wanted = x.map((row, i) => plainAttack(net, row, labels[i], { norm, stepSize: 0.3, steps: 1 }))
       const [a, b] = [await rows(moved.a), await rows(moved.b)]
-      close(a.map((row, i) => [...row, ...b[i]]), wanted) // biome-ignore format: short
+      close(
+        a.map((row, i) => [...row, ...b[i]]),
+        wanted,
+      )
     }
   })
 
@@ -141,7 +183,13 @@ describe('against plain arrays', () => {
     const moved = perturbOnBatch(splitLoss, model, split, { featureMask: { a: 0 }, stepSize: 0.3 })
     expect(await rows(moved.a)).toEqual(await rows(split.a))
     const [before, after] = [await rows(split.b), await rows(moved.b)]
-    for (const [i, row] of after.entries()) expect(plainNorm(row.map((v, j) => v - before[i][j]), 'l2')).toBeCloseTo(0.3) // biome-ignore format: short
+    for (const [i, row] of after.entries())
+      expect(
+        plainNorm(
+          row.map((v, j) => v - before[i][j]),
+          'l2',
+        ),
+      ).toBeCloseTo(0.3)
   })
 
   test('the scale of the loss and the size of the batch change nothing', async () => {
@@ -165,7 +213,13 @@ describe('against plain arrays', () => {
     const cut = await grad(adversarialRegularization(options)(meanLoss))(model, batch, evaluation).w1.data()
     let apart = 0
     for (let i = 0; i < w1.length; i += 5) {
-      const shifted = (h: number) => value(tensor(w1.map((v, j) => v + (i === j ? h : 0)), { shape: model.w1.shape })) // biome-ignore format: short
+      const shifted = (h: number) =>
+        value(
+          tensor(
+            w1.map((v, j) => v + (i === j ? h : 0)),
+            { shape: model.w1.shape },
+          ),
+        )
       expect(found[i]).toBeCloseTo(((await shifted(1e-5)) - (await shifted(-1e-5))) / 2e-5, 7)
       apart = Math.max(apart, Math.abs(found[i] - cut[i]))
     }
@@ -186,9 +240,18 @@ describe('awkward gradients', () => {
   test('elements that are not finite count as 0, the others keep the whole step', async () => {
     // d log(x)/dx is infinite at 0.
     const loss: Loss<Tensor> = (w, { x }) => mean(sum(mul(log(x), w), { axis: 1 }))
-    const batch = { x: f64([[0, 2], [1, 1]]), label: tensor([0, 0]) } // biome-ignore format: rows
+    const batch = {
+      x: f64([
+        [0, 2],
+        [1, 1],
+      ]),
+      label: tensor([0, 0]),
+    }
     const found = await rows(perturbOnBatch(loss, f64([1, 1]), batch, { stepSize: 1 }).x)
-    close(found, [[0, 3], [1 + Math.SQRT1_2, 1 + Math.SQRT1_2]]) // biome-ignore format: rows
+    close(found, [
+      [0, 3],
+      [1 + Math.SQRT1_2, 1 + Math.SQRT1_2],
+    ])
   })
 
   test('a zero gradient moves nothing and gives no NaN', async () => {
@@ -217,12 +280,22 @@ describe('awkward gradients', () => {
 describe('labels, weights and state', () => {
   test('float labels and sample weights are not perturbed', async () => {
     const loss: Loss<Tensor> = (w, { x, y, weight }) => mse(matmul(x, w), y, { weights: weight })
-    const batch = { x: f64([[1, 1], [2, 0]]), y: f64([1, 9]), weight: f64([1, 3]) } // biome-ignore format: rows
+    const batch = {
+      x: f64([
+        [1, 1],
+        [2, 0],
+      ]),
+      y: f64([1, 9]),
+      weight: f64([1, 3]),
+    }
     const options = { labelKeys: ['y'], sampleWeightKey: 'weight', stepSize: 0.5 }
     const moved = perturbOnBatch(loss, f64([3, 4]), batch, options)
     expect([moved.y, moved.weight]).toEqual([batch.y, batch.weight])
     // Above its label the first goes up along w, the second, below, goes down.
-    close(await rows(moved.x), [[1.3, 1.4], [1.7, -0.4]]) // biome-ignore format: rows
+    close(await rows(moved.x), [
+      [1.3, 1.4],
+      [1.7, -0.4],
+    ])
     const regularized = adversarialRegularization(options)(loss)
     const value = (first: number, second: number) => ((first - 1) ** 2 + 3 * (second - 9) ** 2) / 4
     expect(await regularized(f64([3, 4]), batch, evaluation).item()).toBeCloseTo(
@@ -248,7 +321,14 @@ describe('labels, weights and state', () => {
     }
   }
   const normedLoss: Loss<Normed> = (m, { x, y }, ctx) => mse(m.apply(x, ctx), y)
-  const normedBatch = { x: f64([[1, 2, 0, 1], [0, 1, 3, 1], [2, 2, 1, 0]]), y: ones([3, 3], 'float64') } // biome-ignore format: rows
+  const normedBatch = {
+    x: f64([
+      [1, 2, 0, 1],
+      [0, 1, 3, 1],
+      [2, 2, 1, 0],
+    ]),
+    y: ones([3, 3], 'float64'),
+  }
 
   test('the attack is blind to the mode of the pass, and state is updated once, by the clean pass', async () => {
     const model = new Normed()
@@ -327,7 +407,9 @@ test('inside compile, the clean pass is shared and a second step compiles nothin
     await f()
     return stats.kernelsCompiled - before
   }
-  const alone = await kernels(() => compile((m: Classifier, b: typeof batch) => valueAndGrad(loss)(m, b, evaluation))(model, batch)) // biome-ignore format: short
+  const alone = await kernels(() =>
+    compile((m: Classifier, b: typeof batch) => valueAndGrad(loss)(m, b, evaluation))(model, batch),
+  )
   const both = await kernels(() => run(model, batch))
   expect(both - alone).toBeLessThanOrEqual(2)
   const { step, part } = await run(model, batch)

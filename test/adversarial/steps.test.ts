@@ -34,10 +34,34 @@ describe('steepest', () => {
     ))
 
   test('pinned: the three norms of (3, -4), a tie, and zero', async () => {
-    const directions = async (norm: Norm) => rows(steepest({ x: f64([[3, -4], [2, -2], [0, 0]]) }, norm).x) // biome-ignore format: rows
-    expect(await directions('linf')).toEqual([[1, -1], [1, -1], [0, 0]]) // biome-ignore format: rows
-    expect(await directions('l1')).toEqual([[0, -1], [0.5, -0.5], [0, 0]]) // biome-ignore format: rows
-    close(await directions('l2'), [[0.6, -0.8], [Math.SQRT1_2, -Math.SQRT1_2], [0, 0]]) // biome-ignore format: rows
+    const directions = async (norm: Norm) =>
+      rows(
+        steepest(
+          {
+            x: f64([
+              [3, -4],
+              [2, -2],
+              [0, 0],
+            ]),
+          },
+          norm,
+        ).x,
+      )
+    expect(await directions('linf')).toEqual([
+      [1, -1],
+      [1, -1],
+      [0, 0],
+    ])
+    expect(await directions('l1')).toEqual([
+      [0, -1],
+      [0.5, -0.5],
+      [0, 0],
+    ])
+    close(await directions('l2'), [
+      [0.6, -0.8],
+      [Math.SQRT1_2, -Math.SQRT1_2],
+      [0, 0],
+    ])
   })
 
   test('does not depend on the scale of the gradient, down to where squares vanish', () =>
@@ -77,7 +101,10 @@ describe('project', () => {
       fc.asyncProperty(matrix, norm, radius, async (d, norm, epsilon) => {
         const once = project(parts(f64(d)), epsilon, norm)
         const found = await joined(once)
-        close(found, d.map(row => plainProject(row, epsilon, norm))) // biome-ignore format: short
+        close(
+          found,
+          d.map(row => plainProject(row, epsilon, norm)),
+        )
         for (const row of found) expect(plainNorm(row, norm)).toBeLessThanOrEqual(epsilon * (1 + 1e-14) + 1e-15)
         close(await joined(project(once, epsilon, norm)), found)
       }),

@@ -281,7 +281,7 @@ describe('derivatives to order 3 agree with central differences', () => {
             const { f, args } = make(new Rng(seed))
             await checkGrads(f, args, { order: 3, tolerance: 2e-6, seed })
           }),
-          3,
+          4,
         )
       }
     })

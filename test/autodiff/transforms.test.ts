@@ -249,6 +249,12 @@ describe('vjp, jvp, linearize', () => {
     )
   })
 
+  test('even where the value is the argument itself', async () => {
+    const [same, pull] = sp.vjp((x: Tensor) => x, t([1, 2]))
+    await same.data()
+    await expectClose(pull(t([4, 5]))[0], [4, 5])
+  })
+
   test('jacobian and hessian', async () => {
     const w = normal(3, 2)
     const x = normal(3)

@@ -34,8 +34,21 @@ let folder = ''
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'saddlepoint-mnist-'))
 })
-const tiny = (out: string, ...more: string[]): string[] =>
-  ['--train', '96', '--test', '12', '--epochs', '1', '--threads', '1', '--out', out, '--json', `${out}/r.json`, ...more] // biome-ignore format: one line
+const tiny = (out: string, ...more: string[]): string[] => [
+  '--train',
+  '96',
+  '--test',
+  '12',
+  '--epochs',
+  '1',
+  '--threads',
+  '1',
+  '--out',
+  out,
+  '--json',
+  `${out}/r.json`,
+  ...more,
+]
 
 test('the network of the tutorial has 93,322 parameters', () => {
   expect(countParameters(network(random.key(0)))).toBe(93_322)
@@ -51,22 +64,40 @@ describe('a tiny run', () => {
     expect(table[0]).toMatch(/model +parameters +clean +FGSM transfer +FGSM white-box +PGD-40 white-box +s \/ epoch/)
     expect(first.out).toContain('Transfer means')
     expect(first.out).toContain('reduced run (96 of 60,000 training images, 12 of 10,000')
-    expect((await readdir(a)).sort()).toEqual(
-      ['adversarial.safetensors', 'base.safetensors', 'curves.png', 'figure.png', 'r.json', 'report.html'], // biome-ignore format: one line
-    )
+    expect((await readdir(a)).sort()).toEqual([
+      'adversarial.safetensors',
+      'base.safetensors',
+      'curves.png',
+      'figure.png',
+      'r.json',
+      'report.html',
+    ])
     for (const name of ['figure.png', 'curves.png'])
       expect((await readFile(join(a, name))).subarray(1, 4).toString()).toBe('PNG')
 
     const results = JSON.parse(await readFile(join(a, 'r.json'), 'utf8'))
-    expect(Object.keys(results)).toEqual(
-      ['device', 'threads', 'seed', 'train', 'test', 'epochs', 'secondsTotal', 'models'], // biome-ignore format: one line
-    )
+    expect(Object.keys(results)).toEqual([
+      'device',
+      'threads',
+      'seed',
+      'train',
+      'test',
+      'epochs',
+      'secondsTotal',
+      'models',
+    ])
     expect(results).toMatchObject({ threads: 1, seed: 3, train: 96, test: 12, epochs: 1 })
     expect(results.models.map((m: { name: string }) => m.name)).toEqual(['base', 'adversarial'])
     for (const model of results.models) {
-      expect(Object.keys(model)).toEqual(
-        ['name', 'parameters', 'clean', 'fgsmTransfer', 'fgsm', 'pgd40', 'secondsPerEpoch'], // biome-ignore format: one line
-      )
+      expect(Object.keys(model)).toEqual([
+        'name',
+        'parameters',
+        'clean',
+        'fgsmTransfer',
+        'fgsm',
+        'pgd40',
+        'secondsPerEpoch',
+      ])
       expect(model.parameters).toBe(93_322)
       for (const rate of [model.clean, model.fgsmTransfer, model.fgsm, model.pgd40])
         expect(rate >= 0 && rate <= 1 && Number.isInteger(Math.round(rate * 12 * 1e9) / 1e9)).toBe(true)
@@ -112,7 +143,11 @@ describe('the command line', () => {
     expect(parse()).toMatchObject(common)
     expect(parse('--full')).toMatchObject({ ...common, train: 60_000, test: 10_000, epochs: 5 })
     expect(parse('--full', '--epochs', '1')).toMatchObject({ train: 60_000, epochs: 1 })
-    expect(parse('--norm', 'l2', '--epsilon', '1.5', '--device', 'reference')).toMatchObject({ norm: 'l2', epsilon: 1.5, device: 'reference' }) // biome-ignore format: short
+    expect(parse('--norm', 'l2', '--epsilon', '1.5', '--device', 'reference')).toMatchObject({
+      norm: 'l2',
+      epsilon: 1.5,
+      device: 'reference',
+    })
   })
 
   test('wrong options give one line and exit code 2, help 0', async () => {
@@ -140,7 +175,11 @@ describe('the command line', () => {
     expect(new CommandLineEnd(0).exitCode).toBe(0)
     const [help, bad] = await Promise.all([command(['--help']), command(['--train', 'many'])])
     expect(help).toMatchObject({ code: 0, err: '', out: expect.stringContaining('--multiplier <x>') })
-    expect(bad).toEqual({ code: 2, out: '', err: "error: option '--train <n>' argument 'many' is invalid. It must be an integer >= 1.\n" }) // biome-ignore format: short
+    expect(bad).toEqual({
+      code: 2,
+      out: '',
+      err: "error: option '--train <n>' argument 'many' is invalid. It must be an integer >= 1.\n",
+    })
   })
 
   test('what cannot work is said before training', async () => {

@@ -19,8 +19,8 @@ function distance(got: ArrayLike<number>, expected: readonly number[]): number {
 }
 
 const kinds: readonly [string, readonly string[] | undefined, number][] = [
-  ['programs', undefined, 1000],
-  ['movement chains', moving, 500],
+  ['programs', undefined, 2000],
+  ['movement chains', moving, 1000],
 ]
 test.each(kinds)('random %s compute what the interpreter computes', { timeout: 600_000 }, async (_, names, runs) => {
   let computed = 0

@@ -459,6 +459,8 @@ table('indexing', [
   ['take of rank 0', () => int([5, 6]).take(int(1)), 6],
   ['take out of range gives NaN', () => f64([1, 2]).take(int([-1, 2, 1])), [nan, nan, 2]],
   ['take out of range gives 0 for integers', () => int([1, 2]).take(int([-1, 2, 1])), [0, 0, 2]],
+  ['take at computed indices', () => f64([1, 2, 3]).take(f64([0, 0.7]).exp().astype('int32')), [2, 3]],
+  ['take at looked-up indices', () => f64([1, 2, 3]).take(int([2, 0, 1]).take(int([0, 2, 5]))), [3, 2, 1]],
   ['take from nothing', () => sp.zeros([0]).take(int([0])), [nan]],
   ['take nothing', () => f64([1]).take(int([])), []],
   ['takeAlongAxis', () => m().takeAlongAxis(int([[3], [0], [1]])), [[3], [4], [9]]],

@@ -33,6 +33,11 @@ export function floorMod(a: number, b: number): number {
   return r !== 0 && r < 0 !== b < 0 ? r + b : r
 }
 
+/** IEEE 754's power: ±1 to the power ±∞ is 1, where Math.pow has NaN. */
+export function pow(a: number, b: number): number {
+  return Math.abs(a) === 1 && Math.abs(b) === Number.POSITIVE_INFINITY ? 1 : a ** b
+}
+
 const floats = new Float32Array(1)
 const views = { float32: floats, int32: new Int32Array(floats.buffer), uint32: new Uint32Array(floats.buffer) }
 

@@ -50,7 +50,6 @@ const calls = {
   floor: 'floor',
   ceil: 'ceil',
   trunc: 'trunc',
-  pow: 'pow',
   maximum: 'max',
   minimum: 'min',
 } as const
@@ -68,6 +67,8 @@ function operationText({ op, type, args }: Operation): string {
       return `roundEven(${a})`
     case 'erf':
       return `erf(${a})`
+    case 'pow':
+      return `pow(${a}, ${b})`
     case 'mul':
       return isFloat(type) ? `${a} * ${b}` : wrap(type, `Math.imul(${a}, ${b})`)
     case 'div':

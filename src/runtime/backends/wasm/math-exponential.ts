@@ -1,7 +1,7 @@
 /**
  * Exponentials and logarithms as basic operations. Polynomials are minimax fits by Remez's exchange in 45 digits, each
  * coefficient rounded to its type before the next are fitted. "within n and m ULP" are the errors of the float32
- * and float64 results, measured with fused and unfused fma over a third or more of all float32 values and 5 million
+ * and float64 results, measured with fused and unfused fma over a seventh or more of all float32 values and 5 million
  * float64 values, rounded up; test/runtime/math.test.ts holds them to it on a sample.
  */
 
