@@ -1,7 +1,8 @@
 /** Fewer, longer loops: axes of size 1 disappear, and neighbouring axes that every index treats as one become one. */
 
-import { axisFactor, axisIndex, type Condition, type Index, substitute, valueIndex, zero } from './affine.js'
-import { type Expr, ExprTable, isOperation, walkExprs } from './expr.js'
+import { axisFactor, axisIndex, type Index, substitute, zero } from './affine.js'
+import { copyExprs } from './copy.js'
+import { ExprTable, walkExprs } from './expr.js'
 import type { LoopKernel } from './kernel.js'
 
 export function collapse(kernel: LoopKernel): LoopKernel {
@@ -37,9 +38,9 @@ export function collapse(kernel: LoopKernel): LoopKernel {
     return to === undefined ? zero : axisIndex(to, merged[to].size)
   })
 
-  const rewrite = mapIndices(new ExprTable(), index =>
-    substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
-  )
+  const rewrite = copyExprs(new ExprTable(), {
+    index: index => substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
+  })
   const isOuter = (m: { kind: string }): boolean => m.kind !== 'inner'
   const axes = merged.filter(isOuter).map(m => m.size)
   const ofKind = (k: string): number[] => merged.flatMap((m, i) => (m.kind === k ? [i] : []))
@@ -70,43 +71,4 @@ function mergeable(index: Index, a: number, b: number, size: number): boolean {
   const own = { constant: 0, key: '', terms: index.terms.filter(t => t.atom.kind === 'axis') }
   if (axisFactor(own, a) !== (axisFactor(own, b) ?? 0) * size) return false
   return index.terms.every(({ atom }) => !('of' in atom) || mergeable(atom.of, a, b, size))
-}
-
-/**
- * A function that copies expressions into a table with every index replaced, every load under further conditions, and
- * the reduction's result, if given, read as another expression.
- */
-export function mapIndices(
-  exprs: ExprTable,
-  mapIndex: (index: Index) => Index,
-  further: readonly Condition[] = [],
-  reduced?: Expr,
-): (e: Expr) => Expr {
-  const done = new Map<Expr, Expr>()
-  const index = (i: Index): Index =>
-    mapIndex(substitute(i, atom => (atom.kind === 'value' ? valueIndex(rewrite(atom.value), atom.high) : undefined)))
-  const conditions = (cs: readonly Condition[]): Condition[] => cs.map(c => ({ ...c, index: index(c.index) }))
-  const copy = (e: Expr): Expr => {
-    if (isOperation(e)) return exprs.operation(e.op, e.type, ...e.args.map(rewrite))
-    switch (e.op) {
-      case 'constant':
-        return exprs.constant(e.value, e.type)
-      case 'position':
-        return exprs.position(index(e.index))
-      case 'inside':
-        return exprs.inside(conditions(e.conditions))
-      case 'load':
-        return exprs.load(e.buffer, e.type, index(e.index), [...conditions(e.conditions), ...further])
-      case 'reduced':
-        return reduced ?? exprs.reduced(e.type, [])
-    }
-  }
-  const rewrite = (e: Expr): Expr => {
-    const have = done.get(e)
-    if (have) return have
-    const made = copy(e)
-    done.set(e, made)
-    return made
-  }
-  return rewrite
 }

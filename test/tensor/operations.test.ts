@@ -460,6 +460,29 @@ table('indexing', [
   ['take out of range gives NaN', () => f64([1, 2]).take(int([-1, 2, 1])), [nan, nan, 2]],
   ['take out of range gives 0 for integers', () => int([1, 2]).take(int([-1, 2, 1])), [0, 0, 2]],
   ['take at computed indices', () => f64([1, 2, 3]).take(f64([0, 0.7]).exp().astype('int32')), [2, 3]],
+  [
+    'take at indices that are a matrix product',
+    () => f64([10, 20, 30, 40]).take(sp.outer(f64([0, 1, 2, 3]), f64([0, 1])).astype('int32')),
+    [
+      [10, 10],
+      [10, 20],
+      [10, 30],
+      [10, 40],
+    ],
+  ],
+  [
+    'take at indices that are a sum',
+    () =>
+      f64([10, 20, 30, 40, 50, 60]).take(
+        int([
+          [0, 1],
+          [1, 1],
+          [0, 3],
+          [2, 3],
+        ]).sum({ axis: 1 }),
+      ),
+    [20, 30, 40, 60],
+  ],
   ['take at looked-up indices', () => f64([1, 2, 3]).take(int([2, 0, 1]).take(int([0, 2, 5]))), [3, 2, 1]],
   ['take from nothing', () => sp.zeros([0]).take(int([0])), [nan]],
   ['take nothing', () => f64([1]).take(int([])), []],

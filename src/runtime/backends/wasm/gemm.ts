@@ -15,7 +15,7 @@ import {
   substitute,
   unravel,
 } from '../../../compiler/affine.js'
-import { mapIndices } from '../../../compiler/collapse.js'
+import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, type Load } from '../../../compiler/expr.js'
 import type { Contraction, LoopKernel, Reduction } from '../../../compiler/kernel.js'
 import { Func, type Local } from './assembler.js'
@@ -106,11 +106,11 @@ function packKernel(g: Gemm, side: 'left' | 'right', buffer: number): LoopKernel
   contraction.batch.forEach((a, i) => replaced.set(a, batch[i]))
   reduce.axes.forEach((_, i) => replaced.set(kernel.axes.length + i, loops[2 + i]))
   const exprs = new ExprTable()
-  const value = mapIndices(
-    exprs,
-    index => substitute(index, atom => (atom.kind === 'axis' ? replaced.get(atom.axis) : undefined)),
+  const copy = copyExprs(exprs, {
+    index: index => substitute(index, atom => (atom.kind === 'axis' ? replaced.get(atom.axis) : undefined)),
     conditions,
-  )(contraction[side])
+  })
+  const value = copy(contraction[side])
   return { kind: 'loop', name: `pack_${side}`, axes: sizes, outputs: [{ buffer, value }] }
 }
 
@@ -123,7 +123,7 @@ export function epilogueKernel({ kernel, type }: Gemm, raw: number): LoopKernel 
   const exprs = new ExprTable()
   const loops = kernel.axes.map((size, axis) => axisIndex(axis, size))
   const reduced = exprs.load(raw, type, linearIndex(loops, kernel.axes), [])
-  const rewrite = mapIndices(exprs, index => index, [], reduced)
+  const rewrite = copyExprs(exprs, { reduced })
   const outputs = kernel.outputs.filter(o => !(o.value.op === 'reduced' && o.buffer === raw))
   return outputs.length
     ? {

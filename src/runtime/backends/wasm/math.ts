@@ -3,7 +3,8 @@
  * before they are printed; the reference device, which has Math.exp and the like, does without.
  */
 
-import { type Expr, type ExprTable, isOperation } from '../../../compiler/expr.js'
+import { copyExprs } from '../../../compiler/copy.js'
+import type { Expr, ExprTable, ScalarOp, ScalarType } from '../../../compiler/expr.js'
 import { Builder } from './math-builder.js'
 import { erf, exp, expm1, log, log1p, pow, tanh } from './math-exponential.js'
 import { atan, cos, sin } from './math-trigonometric.js'
@@ -71,24 +72,17 @@ const expansions: Readonly<Record<MathOp, Expansion>> = {
 
 const isMathOp = (op: string): op is MathOp => op in expansions
 
-/**
- * The expression with its functions expanded, in the same table. Expressions within the indices of loads are integers
- * and stay as they are.
- */
-export function expandMath(root: Expr, exprs: ExprTable): Expr {
-  const done = new Map<Expr, Expr>()
-  const expand = (e: Expr): Expr => {
-    if (!isOperation(e)) return e
-    const have = done.get(e)
-    if (have) return have
-    const args = e.args.map(expand)
-    const { op, type } = e
-    const made =
-      isMathOp(op) && (type === 'float32' || type === 'float64')
-        ? expansions[op](new Builder(exprs, type), args[0], args[1])
-        : exprs.operation(op, type, ...args)
-    done.set(e, made)
-    return made
-  }
-  return expand(root)
+/** The expansion of an operation on given operands, or undefined for what needs none. */
+export function expandOperation(
+  exprs: ExprTable,
+  op: ScalarOp,
+  type: ScalarType,
+  [x, y]: readonly Expr[],
+): Expr | undefined {
+  return isMathOp(op) && (type === 'float32' || type === 'float64')
+    ? expansions[op](new Builder(exprs, type), x, y)
+    : undefined
 }
+
+/** The expression with its functions expanded. */
+export const expandMath = (root: Expr, exprs: ExprTable): Expr => copyExprs(exprs, { operation: expandOperation })(root)

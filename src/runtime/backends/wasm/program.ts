@@ -4,8 +4,8 @@
  * a barrier stands between kernels. Results do not depend on who computes which chunk.
  */
 
-import { mapIndices } from '../../../compiler/collapse.js'
-import { type Expr, ExprTable, walkExprs } from '../../../compiler/expr.js'
+import { copyExprs } from '../../../compiler/copy.js'
+import { ExprTable, walkExprs } from '../../../compiler/expr.js'
 import type { BufferSpec, Kernel, LoopKernel, ScatterKernel, Schedule } from '../../../compiler/kernel.js'
 import { encodeModule, Func, type ValueType } from './assembler.js'
 import {
@@ -20,7 +20,7 @@ import {
   rowBlock,
 } from './gemm.js'
 import { emitLoops, layoutOf, type Target } from './loops.js'
-import { expandMath } from './math.js'
+import { expandOperation } from './math.js'
 import { bytesOf } from './memory-access.js'
 
 /** Offsets in the block through which the threads of a device wait for each other. */
@@ -355,9 +355,7 @@ const spinLimit = 20_000
 
 /** The kernel with special functions written out. */
 function expandKernel(kernel: LoopKernel): LoopKernel {
-  const exprs = new ExprTable()
-  const copy = mapIndices(exprs, index => index)
-  const expand = (e: Expr): Expr => expandMath(copy(e), exprs)
+  const expand = copyExprs(new ExprTable(), { operation: expandOperation })
   const { reduce } = kernel
   const contraction = reduce?.contraction
   return {

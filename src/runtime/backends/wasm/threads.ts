@@ -69,7 +69,11 @@ export class Threads {
     const { Worker } = await import('node:worker_threads')
     const source = `${flags.map(flag => `require('node:v8').setFlagsFromString('${flag}')`).join('\n')}\n;(${workerMain})(require('node:worker_threads'))`
     const workers = Array.from({ length: count }, (_, i) => {
-      const worker: NodeWorker = new Worker(source, { eval: true, workerData: { memory, jobAddress, thread: i + 1 } })
+      const worker: NodeWorker = new Worker(source, {
+        eval: true,
+        execArgv: [],
+        workerData: { memory, jobAddress, thread: i + 1 },
+      })
       return worker
     })
     await Promise.all(

@@ -36,6 +36,8 @@ export function splatBytes(value: number, type: ScalarType): Uint8Array {
   }
 }
 
+const zeros = new Uint8Array(16)
+
 /** Instructions that take all their operands as vectors, by class. */
 const direct: { readonly [op: string]: Partial<Record<Class, readonly PlainOp[]>> } = {
   add: { f32: ['f32x4.add'], f64: ['f64x2.add'], i32: ['i32x4.add'], u32: ['i32x4.add'], i64: ['i64x2.add'] },
@@ -107,7 +109,7 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
       push()
       f.op(compare)
       if (from === 'f64' || from === 'i64') {
-        f.v128(new Uint8Array(16))
+        f.v128(zeros)
         narrowMask(f)
       }
       return
@@ -138,6 +140,12 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
       return
     case 'bitcast':
       push()
+      return
+    case 'sign':
+      // Masks are -1: (x < 0) - (0 < x); an unsigned one is 0 - (x ≠ 0).
+      if (cls === 'i32')
+        f.get(args[0]).v128(zeros).op('i32x4.lt_s').v128(zeros).get(args[0]).op('i32x4.lt_s', 'i32x4.sub')
+      else f.v128(zeros).get(args[0]).v128(zeros).op('i32x4.ne', 'i32x4.sub')
       return
     case 'cast':
       f.get(args[0])
