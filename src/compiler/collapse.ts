@@ -38,13 +38,15 @@ export function collapse(kernel: LoopKernel): LoopKernel {
     return to === undefined ? zero : axisIndex(to, merged[to].size)
   })
 
-  const rewrite = copyExprs(new ExprTable(), {
-    index: index => substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
-  })
   const isOuter = (m: { kind: string }): boolean => m.kind !== 'inner'
   const axes = merged.filter(isOuter).map(m => m.size)
   const ofKind = (k: string): number[] => merged.flatMap((m, i) => (m.kind === k ? [i] : []))
   const { reduce } = kernel
+  const exprs = new ExprTable()
+  const rewrite = copyExprs(exprs, {
+    index: index => substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
+    reduced: reduce && exprs.reduced(reduce.type, [...axes.keys()]),
+  })
   const inner = merged.filter(m => !isOuter(m)).map(m => m.size)
   return {
     ...kernel,

@@ -42,7 +42,7 @@ export function copyExprs(exprs: ExprTable, changes: Changes = {}): (e: Expr) =>
           ...(changes.conditions ?? []),
         ])
       case 'reduced':
-        return changes.reduced ?? exprs.reduced(e.type, [])
+        return changes.reduced ?? exprs.reduced(e.type, [...e.axes])
     }
   }
   const rewrite = (e: Expr): Expr => {
