@@ -52,11 +52,12 @@ function reduceAngle(m: Builder, x: Expr): { i: Expr; high: Expr; low: Expr } {
 /**
  * sin(x + quarter pi / 2): sine or cosine of the reduced angle, by the parity of its quadrant. Within 1 and 1.5 ULP for
  * |x| < 2^20 and 2^50, also next to multiples of pi / 2 (float64: 0.9 for |x| < 100); beyond, where neighbouring numbers
- * are at least 1/8 apart, as if x were 0.
+ * are at least 1/8 apart, NaN: a reduction of such numbers takes more bits of pi than fit here, and a wrong value would
+ * not show.
  */
 function sine(m: Builder, x: Expr, quarter: 0 | 1): Expr {
   const size = m.abs(x)
-  const inRange = m.select(m.less(size, m.pick({ float32: 2 ** 20, float64: 2 ** 50 })), x, m.mul(x, 0))
+  const inRange = m.select(m.less(size, m.pick({ float32: 2 ** 20, float64: 2 ** 50 })), x, Number.NaN)
   const { i, high, low } = reduceAngle(m, inRange)
   const z = m.mul(high, high)
   const angle = m.add(high, m.fma(m.mul(high, z), m.polynomial(z, sinCoefficients), low))
