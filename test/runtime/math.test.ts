@@ -299,13 +299,13 @@ describe('special functions in SIMD operations', () => {
     })
   }
 
-  it('sin and cos of more than 2^20 or 2^50 are those of 0', () => {
+  it('sin and cos of more than 2^20 or 2^50 are NaN', () => {
     for (const [type, x] of [
       ['float32', 2 ** 21],
       ['float64', 1e300],
     ] as const) {
-      expect(compile('sin', type, false)(x, 0)).toBe(0)
-      expect(compile('cos', type, false)(-x, 0)).toBe(1)
+      expect(compile('sin', type, false)(x, 0)).toBeNaN()
+      expect(compile('cos', type, false)(-x, 0)).toBeNaN()
     }
   })
 
