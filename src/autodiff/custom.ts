@@ -59,7 +59,7 @@ export function checkpoint<A extends unknown[], R>(f: (...args: A) => R): (...ar
 function recomputed(value: Tensor, firstId: number): Tensor {
   const older = (node: Node): boolean => node.id < firstId
   const target = value.node
-  const inside = topological([target], older)
+  const inside = topological([target], n => (older(n) ? [] : n.inputs))
   const boundary = inside.filter(n => older(n) && isFloat(n.dtype))
   const rule = (g: Node, node: Node): (Node | null)[] => {
     const copies = new Map<Node, Node>()

@@ -12,6 +12,7 @@ import {
   type Primitive,
   resolve,
   topological,
+  valueOperands,
 } from '../graph/node.js'
 import { simplify } from '../graph/simplify.js'
 
@@ -34,7 +35,7 @@ export function canonicalize(roots: readonly Node[]): Canonical {
   const copies = new Map<Node, Node>(placeholders)
   for (const node of order) {
     if (copies.has(node)) continue
-    const inputs = node.inputs.map(n => {
+    const inputs = valueOperands(node).map(n => {
       const copy = copies.get(resolve(n))
       if (!copy) throw new Error(`canonicalize: ${node.label} comes before its operand`)
       return copy

@@ -89,6 +89,8 @@ export interface Storage {
   buffer?: unknown
   /** Why the values are gone, as the end of a sentence. */
   gone?: string
+  /** Whether a tensor that stood for these values was assigned others. */
+  superseded?: boolean
 }
 
 /** Pulls the cotangent of a custom node back to its operands 1, 2, ...; floor 4 supplies it. */
@@ -173,22 +175,25 @@ export function inputNode(storage: Storage, shape: Shape, dtype: DType): Node<'i
 /** The node's operands with computed ones replaced by the leaves that hold their values. */
 export const resolve = (node: Node): Node => node.realized ?? node
 
-/** All nodes that the roots need, operands first; below `stop` the walk does not go. */
-export function topological(roots: readonly Node[], stop: (node: Node) => boolean = () => false): Node[] {
+/** The operands that a node's value is computed from: a custom node's others serve its derivative alone. */
+export const valueOperands = (node: Node): readonly Node[] => (node.op === 'custom' ? [node.inputs[0]] : node.inputs)
+
+/** All nodes that the roots need, operands first; the walk goes to those operands that it is told. */
+export function topological(roots: readonly Node[], operands: (node: Node) => readonly Node[] = valueOperands): Node[] {
   const order: Node[] = []
   const seen = new Set<Node>()
-  const stack: { node: Node; next: number }[] = []
+  const stack: { node: Node; inputs: readonly Node[]; next: number }[] = []
   const visit = (node: Node): void => {
     if (!seen.has(node)) {
       seen.add(node)
-      stack.push({ node, next: 0 })
+      stack.push({ node, inputs: operands(node), next: 0 })
     }
   }
   for (const root of roots) {
     visit(resolve(root))
     while (stack.length) {
       const top = stack[stack.length - 1]
-      if (top.next < top.node.inputs.length && !stop(top.node)) visit(resolve(top.node.inputs[top.next++]))
+      if (top.next < top.inputs.length) visit(resolve(top.inputs[top.next++]))
       else {
         order.push(top.node)
         stack.pop()
@@ -203,6 +208,11 @@ export function printGraph(roots: readonly Node[]): string {
   const order = topological(roots)
   const number = new Map(order.map((node, i) => [node, i]))
   return order
-    .map((node, i) => `%${i} = ${node.label}(${node.inputs.map(n => '%' + number.get(resolve(n))).join(', ')})`)
+    .map(
+      (node, i) =>
+        `%${i} = ${node.label}(${valueOperands(node)
+          .map(n => '%' + number.get(resolve(n)))
+          .join(', ')})`,
+    )
     .join('\n')
 }

@@ -1,5 +1,5 @@
 /**
- * Rewrites that are exact and need to look no further than a node and its operands: constants are folded, identities
+ * Rewrites that are exact (up to the sign of a zero: x + 0 is x) and need to look no further than a node and its operands: constants are folded, identities
  * disappear, movement of movement becomes one. Everything else is left to the compiler.
  */
 

@@ -18,6 +18,19 @@ async function collector(): Promise<(() => void) | undefined> {
   return vm.runInNewContext('gc') as () => void
 }
 
+/** When the event loop last had a turn, as far as this file knows. */
+let lastTurn = 0
+
+/**
+ * Gives the event loop a turn if it had none for a tenth of a second: a program that only awaits computations would
+ * otherwise never run finalizers, timers or the handler of Ctrl-C.
+ */
+export async function takeTurn(): Promise<void> {
+  if (performance.now() - lastTurn < 100) return
+  await new Promise(resolve => setTimeout(resolve, 0))
+  lastTurn = performance.now()
+}
+
 let collect: Promise<(() => void) | undefined> | undefined
 
 /** Whether so much is in use that garbage should be looked for before more is allocated. */

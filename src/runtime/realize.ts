@@ -7,10 +7,19 @@ import { canonicalize, leavesOf } from '../compiler/canonical.js'
 import { printSchedule } from '../compiler/kernel.js'
 import { schedule } from '../compiler/schedule.js'
 import { dtypes, type TypedArray } from '../graph/dtype.js'
-import { forgetInterned, inputNode, type Node, printGraph, resolve, type Storage, topological } from '../graph/node.js'
+import {
+  forgetInterned,
+  inputNode,
+  type Node,
+  printGraph,
+  resolve,
+  type Storage,
+  topological,
+  valueOperands,
+} from '../graph/node.js'
 import { sizeOf } from '../graph/shape.js'
 import { type Buffer, type Device, type Executable, getDevice } from './device.js'
-import { isUnderPressure, relievePressure } from './garbage.js'
+import { isUnderPressure, relievePressure, takeTurn } from './garbage.js'
 
 /** A compiled graph: its structure, and the code that computes it on one device. */
 export interface Plan {
@@ -47,7 +56,7 @@ function structureOf(roots: readonly Node[]): Structure {
   order.forEach((node, i) => {
     position.set(node, i)
     hash = (Math.imul(hash, 0x85ebca6b) ^ node.hash) >>> 0
-    for (const input of node.inputs) if (node.op !== 'input') link(position.get(resolve(input)) as number)
+    for (const input of valueOperands(node)) link(position.get(resolve(input)) as number)
   })
   for (const root of roots) link(position.get(resolve(root)) as number)
   return { order, links, hash }
@@ -142,6 +151,7 @@ function bind(device: Device, leaf: Node<'input'>): Buffer {
 /** Runs a plan on the values of its leaves; the results are new leaves. */
 export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Promise<Node<'input'>[]> {
   const { device, executable, results } = plan
+  await takeTurn()
   if (isUnderPressure(device)) await relievePressure(device)
   for (const leaf of leaves) {
     const buffer = leaf.attrs.storage.buffer as Buffer | undefined

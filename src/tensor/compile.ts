@@ -17,6 +17,8 @@ interface Trace<R> {
   /** For each leaf of the plan: the number of the argument leaf, or the tensor that the function captured. */
   readonly sources: readonly (number | Node<'input'>)[]
   /** For each tensor of the result: a result of the plan, or an argument or captured tensor passed through. */
+  /** The captured tensors that were up to date when the function was traced. */
+  readonly current: readonly Node<'input'>[]
   readonly results: readonly (
     | { readonly output: number }
     | { readonly argument: number }
@@ -71,6 +73,9 @@ export function compile<A extends unknown[], R>(
     }
     const given = leaves(args)
     await realize(given.map(t => t.node))
+    if (trace.current.some(leaf => leaf.attrs.storage.superseded)) {
+      throw new Error('compile: a tensor that the function captured has been assigned to since; pass it as an argument')
+    }
     const bound = trace.sources.map(s => (typeof s === 'number' ? leafOf(given[s]) : s))
     const outputs = trace.plan ? await runPlan(trace.plan, bound) : []
     const tensors = trace.results.map(r =>
@@ -116,7 +121,8 @@ function makeTrace<A extends unknown[], R>(
     if (argument !== undefined) return { argument }
     return n.op === 'input' ? { captured: n } : { output: roots.indexOf(n) }
   })
-  if (roots.length === 0) return { plan: undefined, sources: [], results, tree }
+  if (roots.length === 0) return { plan: undefined, sources: [], current: [], results, tree }
   const { plan, leaves: planLeaves } = planFor(roots, device)
-  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), results, tree }
+  const current = planLeaves.filter(n => !number.has(n) && !n.attrs.storage.superseded)
+  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), current, results, tree }
 }

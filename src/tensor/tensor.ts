@@ -46,7 +46,9 @@ export class Tensor {
         `assign: ${value.dtype}${formatShape(value.shape)} cannot replace ${this.dtype}${formatShape(this.shape)}`,
       )
     }
+    const { node } = this
     this.#node = value.node
+    if (node.op === 'input' && node !== this.#node) node.attrs.storage.superseded = true
     return this
   }
 

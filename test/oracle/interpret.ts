@@ -289,7 +289,7 @@ export const meanings: { readonly [P in Primitive]: Meaning<P> } = {
 
 /** The values of expressions, computed one node at a time; values once computed are kept in `known`. */
 export function interpret(roots: readonly Node[], known = new Map<Node, Value>()): Value[] {
-  for (const node of topological(roots, n => known.has(n))) {
+  for (const node of topological(roots, n => (known.has(n) ? [] : n.inputs))) {
     if (known.has(node)) continue
     const inputs = node.inputs.map(n => known.get(n) ?? notValues(n))
     const meaning = meanings[node.op] as Meaning<Primitive>

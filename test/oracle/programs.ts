@@ -269,7 +269,7 @@ export class Values {
 
   /** Whether the last bit of some value below decides between results far apart. */
   isFragile(t: Tensor): boolean {
-    for (const node of topological([t.node], n => this.#checked.has(n))) {
+    for (const node of topological([t.node], n => (this.#checked.has(n) ? [] : n.inputs))) {
       if (this.#checked.has(node)) continue
       if (this.#decides(node)) return true
       this.#checked.add(node)

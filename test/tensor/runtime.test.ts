@@ -209,6 +209,43 @@ describe('compile', () => {
     expect(await (await identity(t([3]))).array()).toEqual([3])
   })
 
+  test('a captured tensor that is assigned to later is an error, not the old value', async () => {
+    const w = sp.tensor([1, 2])
+    await w.realize()
+    const f = sp.compile((x: Tensor) => sp.mul(x, w))
+    expect(await (await f(sp.ones([2]))).array()).toEqual([1, 2])
+    w.assign(sp.tensor([3, 4]))
+    await expect(f(sp.ones([2]))).rejects.toThrow('captured has been assigned to since; pass it as an argument')
+  })
+
+  test('arguments of another class are another trace', async () => {
+    class Max {
+      readonly window = 2
+      apply(x: Tensor): Tensor {
+        return sp.max(x)
+      }
+    }
+    class Mean extends Max {
+      override apply(x: Tensor): Tensor {
+        return sp.mean(x)
+      }
+    }
+    const f = sp.compile((m: Max, x: Tensor) => m.apply(x))
+    const x = sp.tensor([1, 2, 6])
+    expect(await (await f(new Max(), x)).item()).toBe(6)
+    expect(await (await f(new Mean(), x)).item()).toBe(3)
+  })
+
+  test('a derivative rule that nobody asks for reads nothing', async () => {
+    const w = sp.tensor([1, 2])
+    await w.realize()
+    const y = sp.checkpoint((x: Tensor) => sp.mul(x, 2))(w)
+    const held = sp.add(y, 1)
+    await y.realize()
+    w.dispose()
+    expect(await held.array()).toEqual([3, 5])
+  })
+
   test('donated arguments are gone, with a reason', async () => {
     const f = sp.compile((w: Tensor, x: Tensor) => ({ w: sp.add(w, x), x }), { donate: [0, 1] })
     const [w, x] = [t([1]), t([2])]
