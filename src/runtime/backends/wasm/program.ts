@@ -6,7 +6,7 @@
 
 import { copyExprs } from '../../../compiler/copy.js'
 import { ExprTable, walkExprs } from '../../../compiler/expr.js'
-import type { BufferSpec, Kernel, LoopKernel, ScatterKernel, Schedule } from '../../../compiler/kernel.js'
+import type { BufferSpec, Kernel, LoopKernel, Schedule } from '../../../compiler/kernel.js'
 import { encodeModule, Func, type ValueType } from './assembler.js'
 import {
   asGemm,
@@ -21,7 +21,7 @@ import {
 } from './gemm.js'
 import { emitLoops, layoutOf, type Target } from './loops.js'
 import { expandOperation } from './math.js'
-import { bytesOf } from './memory-access.js'
+import { emitScatter } from './scatter.js'
 
 /** Offsets in the block through which the threads of a device wait for each other. */
 export const control = { barrierCount: 0, barrierPhase: 64, bytes: 128 } as const
@@ -87,9 +87,12 @@ class ProgramBuilder {
         else this.#addLoops(expanded)
         return
       }
-      case 'scatterAdd':
-        this.#addScatter(kernel)
+      case 'scatterAdd': {
+        // Every chunk goes through all indices, so there are no more of them than threads.
+        const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
+        this.#push(emitScatter(this.#name(kernel.name), kernel), kernel.rows, chunk)
         return
+      }
       case 'argsort': {
         const f = new Func(this.#name('argsort'), ['i32', 'i32'])
         const base = (buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
@@ -160,83 +163,6 @@ class ProgramBuilder {
     this.#push(func, count, chunk)
     const epilogue = epilogueKernel(gemm, raw)
     if (epilogue) this.#addLoops(epilogue)
-  }
-
-  /** Each chunk owns a range of rows and goes through all indices, so that sums are made in one order. */
-  #addScatter({ type, rows, count, width, index, updates, output }: ScatterKernel): void {
-    const f = new Func(this.#name('scatterAdd'), ['i32', 'i32'])
-    const size = bytesOf(type)
-    const base = (buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
-    const [out, from, indices, i, row, target, source, j] = Array.from({ length: 8 }, () => f.local('i32'))
-    base(output).set(out)
-    base(updates).set(from)
-    base(index).set(indices)
-    f.get(out)
-      .get(0)
-      .i32(width * size)
-      .op('i32.mul', 'i32.add')
-      .i32(0)
-    f.get(1)
-      .get(0)
-      .op('i32.sub')
-      .i32(width * size)
-      .op('i32.mul')
-      .fill()
-    const vector = width - (width % (16 / size))
-    const add = type === 'float32' ? 'f32x4.add' : type === 'float64' ? 'f64x2.add' : 'i32x4.add'
-    f.i32(0).set(i)
-    f.for(i, count, 1, () => {
-      f.get(indices).get(i).i32(4).op('i32.mul', 'i32.add').memory('i32.load').tee(row)
-      f.get(0)
-        .op('i32.sub')
-        .get(1)
-        .get(0)
-        .op('i32.sub', 'i32.lt_u')
-        .if(() => {
-          f.get(out)
-            .get(row)
-            .i32(width * size)
-            .op('i32.mul', 'i32.add')
-            .set(target)
-          f.get(from)
-            .get(i)
-            .i32(width * size)
-            .op('i32.mul', 'i32.add')
-            .set(source)
-          const part = (bytes: number, loads: () => void, stores: () => void): void => {
-            f.get(target).get(j).op('i32.add').get(target).get(j).op('i32.add')
-            loads()
-            f.get(source).get(j).op('i32.add')
-            loads()
-            f.op(add)
-            stores()
-            void bytes
-          }
-          f.i32(0).set(j)
-          const sum = f.local('v128')
-          f.for(j, vector * size, 16, () =>
-            part(
-              16,
-              () => f.memory('v128.load'),
-              () => f.memory('v128.store'),
-            ),
-          )
-          if (vector < width) {
-            f.for(j, width * size, size, () =>
-              part(
-                size,
-                () => f.memory(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero'),
-                () =>
-                  f
-                    .set(sum)
-                    .get(sum)
-                    .laneMemory(size === 8 ? 'v128.store64_lane' : 'v128.store32_lane', 0),
-              ),
-            )
-          }
-        })
-    })
-    this.#push(f, rows, this.#options.threads === 1 ? Math.max(1, rows) : Math.ceil(rows / this.#options.threads))
   }
 
   finish(): Program {

@@ -1,0 +1,57 @@
+/**
+ * Emits scatter-add without atomics: a call owns a range of result rows, clears it, and goes through all indices for those
+ * that fall into it. Sums are made in the order of the indices, whoever makes them.
+ */
+
+import type { ScatterKernel } from '../../../compiler/kernel.js'
+import { Func } from './assembler.js'
+import { bytesOf } from './memory-access.js'
+
+/** A function `name(begin, end)` that computes rows begin .. end - 1 of the result. */
+export function emitScatter(name: string, { type, count, width, index, updates, output }: ScatterKernel): Func {
+  const f = new Func(name, ['i32', 'i32'])
+  const size = bytesOf(type)
+  const rowBytes = width * size
+  const [begin, end] = [0, 1]
+  const [out, from, indices, i, row, target, source, j] = Array.from({ length: 8 }, () => f.local('i32'))
+  const add = type === 'float32' ? 'f32x4.add' : type === 'float64' ? 'f64x2.add' : 'i32x4.add'
+  const sum = f.local('v128')
+  for (const [buffer, local] of [
+    [output, out],
+    [updates, from],
+    [index, indices],
+  ])
+    f.globalGet(0)
+      .memory('i32.load', 4 * buffer)
+      .set(local)
+
+  f.get(out).get(begin).i32(rowBytes).op('i32.mul', 'i32.add').i32(0)
+  f.get(end).get(begin).op('i32.sub').i32(rowBytes).op('i32.mul').fill()
+
+  /** target[j] += source[j] for one vector or one element. */
+  const accumulate = (load: 'v128.load' | 'v128.load32_zero' | 'v128.load64_zero'): void => {
+    f.get(target).get(j).op('i32.add').memory(load)
+    f.get(source).get(j).op('i32.add').memory(load)
+    f.op(add).set(sum)
+    f.get(target).get(j).op('i32.add').get(sum)
+    if (load === 'v128.load') f.memory('v128.store')
+    else f.laneMemory(size === 8 ? 'v128.store64_lane' : 'v128.store32_lane', 0)
+  }
+  f.i32(0).set(i)
+  f.for(i, count, 1, () => {
+    f.get(indices).get(i).i32(4).op('i32.mul', 'i32.add').memory('i32.load').tee(row)
+    f.get(begin)
+      .op('i32.sub')
+      .get(end)
+      .get(begin)
+      .op('i32.sub', 'i32.lt_u')
+      .if(() => {
+        f.get(out).get(row).i32(rowBytes).op('i32.mul', 'i32.add').set(target)
+        f.get(from).get(i).i32(rowBytes).op('i32.mul', 'i32.add').set(source)
+        f.i32(0).set(j)
+        f.for(j, rowBytes - (rowBytes % 16), 16, () => accumulate('v128.load'))
+        f.for(j, rowBytes, size, () => accumulate(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero'))
+      })
+  })
+  return f
+}
