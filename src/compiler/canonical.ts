@@ -7,6 +7,7 @@ import {
   type Attrs,
   forgetInterned,
   inputNode,
+  labelOf,
   makeNode,
   type Node,
   type Primitive,
@@ -37,7 +38,7 @@ export function canonicalize(roots: readonly Node[]): Canonical {
     if (copies.has(node)) continue
     const inputs = valueOperands(node).map(n => {
       const copy = copies.get(resolve(n))
-      if (!copy) throw new Error(`canonicalize: ${node.label} comes before its operand`)
+      if (!copy) throw new Error(`canonicalize: ${labelOf(node)} comes before its operand`)
       return copy
     })
     copies.set(node, rebuild(node, inputs))

@@ -4,7 +4,7 @@
  */
 
 import { type DType, isFloat } from '../graph/dtype.js'
-import type { Node } from '../graph/node.js'
+import { labelOf, type Node } from '../graph/node.js'
 import {
   boundedIndex,
   type Condition,
@@ -137,7 +137,7 @@ export class Lowering {
       case 'conv':
       case 'scatterAdd':
       case 'argsort':
-        throw new Error(`lowering: ${node.label} has no buffer`)
+        throw new Error(`lowering: ${labelOf(node)} has no buffer`)
       default:
         return exprs.operation(
           node.op satisfies ScalarOp,

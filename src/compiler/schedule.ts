@@ -5,7 +5,7 @@
  * 3. what each kernel's loops and expressions are.
  */
 
-import { type Attrs, type Node, topological } from '../graph/node.js'
+import { type Attrs, labelOf, type Node, topological } from '../graph/node.js'
 import { sameShape, sizeOf } from '../graph/shape.js'
 import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
 import type { Canonical } from './canonical.js'
@@ -361,6 +361,6 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       return { op: 'sum', type: head.dtype, axes: [kh, kw, c], body: product(left, right), contraction }
     }
     default:
-      throw new Error(`schedule: ${head.label} is no reduction`)
+      throw new Error(`schedule: ${labelOf(head)} is no reduction`)
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { DType, TypedArray } from './dtype.js'
-import { formatShape, type Shape } from './shape.js'
+import { formatShape, type Shape, sameShape } from './shape.js'
 
 /** Element-wise primitives on one operand; all keep shape and dtype. */
 export type UnaryOp =
@@ -105,10 +105,8 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
       readonly attrs: Attrs[P]
       readonly shape: Shape
       readonly dtype: DType
-      /** Primitive, attributes, dtype and shape: equal for nodes that differ in their operands alone. */
-      readonly label: string
-      /** Hash of the label. */
-      readonly hash: number
+      /** The attributes as text, '' where there are none. */
+      readonly detail: string
       /** The leaf that holds this node's values, once computed. */
       realized?: Node<'input'>
     }
@@ -127,12 +125,6 @@ export const upcomingId = (): number => nextId
 /** Drops the table of nodes that may be shared. Sharing is an economy, never a matter of meaning. */
 export const forgetInterned = (): void => interned.clear()
 
-function hashString(s: string): number {
-  let h = 0x811c9dc5
-  for (let i = 0; i < s.length; i++) h = Math.imul(h ^ s.charCodeAt(i), 0x01000193)
-  return h >>> 0
-}
-
 /** The node for an operation whose operands have been checked: an existing one where there is one. */
 export function makeNode<P extends Primitive>(
   op: P,
@@ -141,31 +133,36 @@ export function makeNode<P extends Primitive>(
   shape: Shape,
   dtype: DType,
 ): Node {
-  const label = `${op}${attrsLabel(op, attrs)}:${dtype}${formatShape(shape)}`
-  const shared = !unique.has(op)
-  let key = ''
-  if (shared) {
-    key = label
-    for (const input of inputs) key += ' ' + input.id
-    const found = interned.get(key)
-    if (found) return found
-  }
-  const node = { id: nextId++, op, inputs, attrs, shape, dtype, label, hash: hashString(label) } as unknown as Node
-  if (shared) {
-    if (interned.size >= internLimit) interned.clear()
-    interned.set(key, node)
-  }
+  const detail = unique.has(op) ? '' : attrsText(attrs)
+  const make = (): Node => ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
+  if (unique.has(op)) return make()
+  // Shape and dtype follow from the operands and the attributes.
+  let key: string = op + detail
+  for (const input of inputs) key += ' ' + input.id
+  const found = interned.get(key)
+  if (found) return found
+  if (interned.size >= internLimit) interned.clear()
+  const node = make()
+  interned.set(key, node)
   return node
 }
 
-function attrsLabel<P extends Primitive>(op: P, attrs: Attrs[P]): string {
-  if (unique.has(op)) return ''
-  let label = ''
-  for (const [name, value] of Object.entries(attrs)) {
-    if (name !== 'shape' && name !== 'dtype') label += ` ${name}=${Object.is(value, -0) ? '-0' : value}`
+function attrsText(attrs: object): string {
+  let text = ''
+  for (const name in attrs) {
+    const value: unknown = attrs[name as keyof typeof attrs]
+    text += ` ${name}=${Object.is(value, -0) ? '-0' : value}`
   }
-  return label
+  return text
 }
+
+/** Primitive, attributes, dtype and shape: what two nodes share that differ in their operands alone. */
+export const labelOf = ({ op, detail, dtype, shape }: Node): string => `${op}${detail}:${dtype}${formatShape(shape)}`
+
+/** Whether two nodes have one label. */
+export const sameLabel = (a: Label, b: Label): boolean =>
+  a.op === b.op && a.dtype === b.dtype && a.detail === b.detail && sameShape(a.shape, b.shape)
+export type Label = Pick<Node, 'op' | 'detail' | 'dtype' | 'shape'>
 
 /** A leaf for values that live in `storage`. */
 export function inputNode(storage: Storage, shape: Shape, dtype: DType): Node<'input'> {
@@ -210,7 +207,7 @@ export function printGraph(roots: readonly Node[]): string {
   return order
     .map(
       (node, i) =>
-        `%${i} = ${node.label}(${valueOperands(node)
+        `%${i} = ${labelOf(node)}(${valueOperands(node)
           .map(n => '%' + number.get(resolve(n)))
           .join(', ')})`,
     )

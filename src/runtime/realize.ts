@@ -10,10 +10,13 @@ import { dtypes, type TypedArray } from '../graph/dtype.js'
 import {
   forgetInterned,
   inputNode,
+  type Label,
+  labelOf,
   type Node,
   printGraph,
   resolve,
   type Storage,
+  sameLabel,
   topological,
   valueOperands,
 } from '../graph/node.js'
@@ -24,7 +27,7 @@ import { isUnderPressure, relievePressure, takeTurn } from './garbage.js'
 /** A compiled graph: its structure, and the code that computes it on one device. */
 export interface Plan {
   readonly device: Device
-  readonly labels: readonly string[]
+  readonly labels: readonly Label[]
   /** For each node in topological order, the positions of its operands; then the positions of the roots. */
   readonly links: readonly number[]
   readonly results: readonly Pick<Node, 'shape' | 'dtype'>[]
@@ -36,6 +39,7 @@ export const stats = { plansCompiled: 0, kernelsCompiled: 0, runs: 0, millisecon
 
 const maxPlans = 512
 const plans = new Map<number, Plan[]>()
+let planCount = 0
 
 interface Structure {
   readonly order: readonly Node[]
@@ -49,24 +53,35 @@ function structureOf(roots: readonly Node[]): Structure {
   const position = new Map<Node, number>()
   const links: number[] = []
   let hash = order.length
+  const mix = (n: number): void => {
+    hash = (Math.imul(hash, 0x9e3779b1) ^ n) >>> 0
+  }
   const link = (to: number): void => {
     links.push(to)
-    hash = (Math.imul(hash, 0x9e3779b1) ^ to) >>> 0
+    mix(to)
   }
   order.forEach((node, i) => {
     position.set(node, i)
-    hash = (Math.imul(hash, 0x85ebca6b) ^ node.hash) >>> 0
+    mix(hashOf(node))
     for (const input of valueOperands(node)) link(position.get(resolve(input)) as number)
   })
   for (const root of roots) link(position.get(resolve(root)) as number)
   return { order, links, hash }
 }
 
+/** A number that nodes with one label share. What it leaves out, the comparison with the plan finds. */
+function hashOf({ op, shape, detail }: Node): number {
+  let hash = op.charCodeAt(0) * 8 + op.length
+  for (const size of shape) hash = Math.imul(hash, 31) + size
+  for (let i = 0; i < detail.length; i++) hash = Math.imul(hash, 31) + detail.charCodeAt(i)
+  return hash
+}
+
 function findPlan({ order, links, hash }: Structure, device: Device): Plan | undefined {
   return plans.get(hash)?.find(plan => {
     if (plan.device !== device || plan.labels.length !== order.length || plan.links.length !== links.length)
       return false
-    return order.every((node, i) => plan.labels[i] === node.label) && links.every((l, i) => plan.links[i] === l)
+    return order.every((node, i) => sameLabel(plan.labels[i], node)) && links.every((l, i) => plan.links[i] === l)
   })
 }
 
@@ -76,13 +91,21 @@ function makePlan(roots: readonly Node[], structure: Structure, device: Device):
   stats.plansCompiled++
   stats.kernelsCompiled += scheduled.kernels.length
   const results = roots.map(({ shape, dtype }) => ({ shape, dtype }))
-  const plan: Plan = { device, labels: structure.order.map(n => n.label), links: structure.links, results, executable }
-  if (plans.size >= maxPlans) {
-    // Maps keep the order of insertion: the first is the oldest.
-    const [oldest] = plans.keys()
-    plans.delete(oldest)
+  const plan: Plan = {
+    device,
+    labels: structure.order.map(({ op, detail, dtype, shape }) => ({ op, detail, dtype, shape })),
+    links: structure.links,
+    results,
+    executable,
   }
   plans.set(structure.hash, [...(plans.get(structure.hash) ?? []), plan])
+  planCount++
+  // Maps keep the order of insertion: the first are the oldest.
+  for (const [hash, oldest] of plans) {
+    if (planCount <= maxPlans) break
+    plans.delete(hash)
+    planCount -= oldest.length
+  }
   return plan
 }
 
@@ -139,7 +162,7 @@ function bind(device: Device, leaf: Node<'input'>): Buffer {
   const { storage } = leaf.attrs
   checkPresent(storage, leaf)
   if (!storage.buffer) {
-    if (!storage.host) throw new Error(`realize: ${leaf.label} has no values`)
+    if (!storage.host) throw new Error(`realize: ${labelOf(leaf)} has no values`)
     const uploaded = device.upload(storage.host, leaf.dtype)
     storage.buffer = uploaded
     storage.host = undefined

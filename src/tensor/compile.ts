@@ -1,6 +1,6 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { inputNode, type Node } from '../graph/node.js'
+import { inputNode, labelOf, type Node } from '../graph/node.js'
 import { getDevice } from '../runtime/device.js'
 import { freeStorage, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { demandFunction, Tensor } from './tensor.js'
@@ -95,7 +95,7 @@ export function compile<A extends unknown[], R>(
 
 function leafOf(t: Tensor): Node<'input'> {
   const { node } = t
-  if (node.op !== 'input') throw new Error(`compile: the argument ${node.label} was not computed`)
+  if (node.op !== 'input') throw new Error(`compile: the argument ${labelOf(node)} was not computed`)
   return node
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { type DType, dtypes, type TypedArray, toDType } from '../graph/dtype.js'
-import { type Attrs, type Node, type Primitive, resolve } from '../graph/node.js'
+import { type Attrs, labelOf, type Node, type Primitive, resolve } from '../graph/node.js'
 import { apply } from '../graph/primitives.js'
 import { formatShape, type Shape, sameShape, sizeOf } from '../graph/shape.js'
 import { freeStorage, readStorage, realize as realizeNodes } from '../runtime/realize.js'
@@ -62,7 +62,7 @@ export class Tensor {
   async data(): Promise<TypedArray> {
     await realizeNodes([this.node])
     const leaf = this.node
-    if (leaf.op !== 'input') throw new Error(`data: ${leaf.label} was not realized`)
+    if (leaf.op !== 'input') throw new Error(`data: ${labelOf(leaf)} was not realized`)
     return readStorage(leaf)
   }
 
