@@ -2,7 +2,8 @@
 
 import { isFloat } from '../graph/dtype.js'
 import type { Attrs, Node, Primitive } from '../graph/node.js'
-import { add } from '../tensor/elementwise.js'
+import { elementwisePrimitives } from '../graph/primitives.js'
+import { add, where } from '../tensor/elementwise.js'
 import { Tensor } from '../tensor/tensor.js'
 import { type Rule, rules } from './rules.js'
 
@@ -29,9 +30,45 @@ function path(outputs: readonly Node[], targets: ReadonlySet<Node>): Node[] {
   return [...leads].flatMap(([node, lead]) => (lead ? [node] : [])).sort((a, b) => b.id - a.id)
 }
 
-function pull<P extends Primitive>(node: Node, g: Tensor): readonly (Tensor | null)[] {
+function applyRule<P extends Primitive>(node: Node, g: Tensor): readonly (Tensor | null)[] {
   const rule = rules[node.op] as Rule<P>
   return rule({ g, y: new Tensor(node), attrs: node.attrs as Attrs[P], node }, ...node.inputs.map(n => new Tensor(n)))
+}
+
+const isZero = (node: Node): boolean => node.op === 'constant' && node.attrs.value === 0
+
+/** A cotangent of the form `where(c, g, 0)` or `where(c, 0, g)`: the condition, g, and how to give g's place to another. */
+interface Masked {
+  readonly condition: Node
+  readonly whenTrue: boolean
+  readonly g: Tensor
+}
+
+function masked({ node }: Tensor): Masked | undefined {
+  if (node.op !== 'where') return undefined
+  const [condition, taken, other] = node.inputs
+  if (isZero(other)) return { condition, whenTrue: true, g: new Tensor(taken) }
+  return isZero(taken) ? { condition, whenTrue: false, g: new Tensor(other) } : undefined
+}
+
+const mask = ({ condition, whenTrue }: Masked, g: Tensor): Tensor =>
+  whenTrue ? where(new Tensor(condition), g, 0) : where(new Tensor(condition), 0, g)
+
+/**
+ * The cotangents of a node's operands. A masked cotangent of an element-wise node is pulled back under its mask: what a
+ * branch not taken would contribute stays 0 even where its slope is infinite, and unlike a test for g = 0 this is the same
+ * function of g, so that it can be differentiated.
+ */
+function pull(node: Node, g: Tensor): readonly (Tensor | null)[] {
+  const under = elementwisePrimitives.has(node.op) ? masked(g) : undefined
+  return under ? pull(node, under.g).map(t => t && mask(under, t)) : applyRule(node, g)
+}
+
+/** The sum of two cotangents, under their mask if they share one. */
+function sumOf(a: Tensor, b: Tensor): Tensor {
+  const [x, y] = [masked(a), masked(b)]
+  const shared = x && y && x.condition === y.condition && x.whenTrue === y.whenTrue
+  return shared ? mask(x, sumOf(x.g, y.g)) : add(a, b)
 }
 
 /**
@@ -47,7 +84,7 @@ export function backward(
   const sums = new Map<Node, Tensor>()
   const accumulate = (node: Node, g: Tensor): void => {
     const sum = sums.get(node)
-    sums.set(node, sum ? add(sum, g) : g)
+    sums.set(node, sum ? sumOf(sum, g) : g)
   }
   const nodes = path(outputs, wanted)
   const onPath = new Set(nodes)

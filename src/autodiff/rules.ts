@@ -94,9 +94,9 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
     return [mul(g, slope), mul(g, where(zero, where(less(b, 0), y, 0), mul(y, log(where(zero, 1, a)))))]
   },
   // y = max(a, b): g to the larger, halved on ties
-  maximum: ({ g }, a, b) => [mul(g, preference(a, b)), mul(g, preference(b, a))],
+  maximum: ({ g }, a, b) => [where(less(a, b), 0, share(g, a, b)), where(less(b, a), 0, share(g, a, b))],
   // y = min(a, b): g to the smaller, halved on ties
-  minimum: ({ g }, a, b) => [mul(g, preference(b, a)), mul(g, preference(a, b))],
+  minimum: ({ g }, a, b) => [where(less(b, a), 0, share(g, a, b)), where(less(a, b), 0, share(g, a, b))],
   // y = a - b floor(a / b): g, -g floor(a / b)
   remainder: ({ g }, a, b) => [g, neg(mul(g, floor(div(a, b))))],
   and: none,
@@ -180,8 +180,8 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
   argsort: none,
 }
 
-/** 1 where a > b, ½ where they are equal, 0 elsewhere. */
-const preference = (a: Tensor, b: Tensor): Tensor => where(equal(a, b), 0.5, astype(less(b, a), a.dtype))
+/** g, halved where a and b are equal. */
+const share = (g: Tensor, a: Tensor, b: Tensor): Tensor => mul(g, where(equal(a, b), 0.5, full(a.shape, 1, a.dtype)))
 
 /** The cotangent of a convolution's images: g, spread by the stride, convolved with the kernel turned around. */
 function convInput(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups }: Attrs['conv']): Tensor {

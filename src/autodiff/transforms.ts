@@ -163,6 +163,7 @@ export function jvp<A extends unknown[], R>(f: Fn<A, R>, args: A, tangents: A): 
 
 /** The product of the Hessian of a scalar function at x with v: the gradient of <grad f, v>. */
 export function hvp<T, R extends Tensor>(f: (x: T) => R, x: T, v: T): T {
+  demandFunction('hvp', f)
   const directional = (at: T): Tensor => {
     const g = leaves(grad(f)(at))
     return matching('hvp', 'vector', v, x)

@@ -89,8 +89,6 @@ export interface Storage {
   buffer?: unknown
   /** Why the values are gone, as the end of a sentence. */
   gone?: string
-  /** Whether a tensor that stood for these values was assigned others. */
-  superseded?: boolean
 }
 
 /** Pulls the cotangent of a custom node back to its operands 1, 2, ...; floor 4 supplies it. */
@@ -109,6 +107,8 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
       readonly detail: string
       /** The leaf that holds this node's values, once computed. */
       realized?: Node<'input'>
+      /** Whether a tensor that stood for this node was assigned something else. */
+      superseded?: boolean
     }
   : never
 
@@ -134,7 +134,8 @@ export function makeNode<P extends Primitive>(
   dtype: DType,
 ): Node {
   const detail = unique.has(op) ? '' : attrsText(attrs)
-  const make = (): Node => ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
+  const make = (): Node =>
+    ({ id: nextId++, op, inputs, attrs, shape: Object.freeze(shape), dtype, detail }) as unknown as Node
   if (unique.has(op)) return make()
   // Shape and dtype follow from the operands and the attributes.
   let key: string = op + detail

@@ -46,6 +46,8 @@ const elementwise =
   (kind: Kind) =>
   (inputs: readonly Node[], _: unknown, op: string): Result =>
     alike(op, inputs, kind)
+/** The rules made by `rows`. */
+const pointwise = new Set<unknown>()
 const compare = (inputs: readonly Node[], _: unknown, op: string): Result => ({
   ...alike(op, inputs, 'any'),
   dtype: 'bool',
@@ -196,9 +198,19 @@ const rules: { [P in Primitive]: Rule<P> } = {
 /** Rows of element-wise primitives from the dtypes they accept. */
 function rows<P extends UnaryOp | BinaryOp>(accepted: { [K in P]?: Kind }): { [K in P]: Rule<K> } {
   const table = {} as { [K in P]: Rule<K> }
-  for (const op of Object.keys(accepted) as P[]) table[op] = elementwise(accepted[op] ?? 'any')
+  for (const op of Object.keys(accepted) as P[]) {
+    table[op] = elementwise(accepted[op] ?? 'any')
+    pointwise.add(table[op])
+  }
   return table
 }
+
+/** Primitives whose result has the operands' shape and takes each element from those at its own position. */
+export const elementwisePrimitives: ReadonlySet<Primitive> = new Set<Primitive>([
+  ...(Object.keys(rules) as Primitive[]).filter(op => pointwise.has(rules[op])),
+  'where',
+  'cast',
+])
 
 /** All primitives, for tests and tables that must cover each of them. */
 export const primitives = Object.keys(rules) as Primitive[]

@@ -8,17 +8,6 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(',')}]`
 
-/** Row-major strides in elements. */
-export function stridesOf(shape: Shape): number[] {
-  const strides = new Array<number>(shape.length)
-  let step = 1
-  for (let d = shape.length - 1; d >= 0; d--) {
-    strides[d] = step
-    step *= shape[d]
-  }
-  return strides
-}
-
 /** The common shape of operands under the array API's broadcasting rules. */
 export function broadcastShapes(op: string, ...shapes: Shape[]): number[] {
   const rank = Math.max(0, ...shapes.map(s => s.length))

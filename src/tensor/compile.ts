@@ -1,6 +1,7 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { inputNode, labelOf, type Node } from '../graph/node.js'
+import { isView } from '../compiler/lower.js'
+import { inputNode, labelOf, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
 import { getDevice } from '../runtime/device.js'
 import { freeStorage, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { demandFunction, Tensor } from './tensor.js'
@@ -17,14 +18,14 @@ interface Trace<R> {
   /** For each leaf of the plan: the number of the argument leaf, or the tensor that the function captured. */
   readonly sources: readonly (number | Node<'input'>)[]
   /** For each tensor of the result: a result of the plan, or an argument or captured tensor passed through. */
-  /** The captured tensors that were up to date when the function was traced. */
-  readonly current: readonly Node<'input'>[]
   readonly results: readonly (
     | { readonly output: number }
     | { readonly argument: number }
     | { readonly captured: Node }
   )[]
   readonly tree: R
+  /** What the function captured that was up to date when it was traced. */
+  readonly captured: readonly Node[]
 }
 
 /** A number for each function and each class among the arguments: what they do is known by their identity alone. */
@@ -38,17 +39,17 @@ function identity(thing: object): number {
 }
 
 /** Structure, classes, shapes and dtypes of arguments; numbers, strings and functions among them count as structure too. */
-function signature(args: readonly unknown[]): string {
-  return JSON.stringify(args, (_, value: unknown) => {
-    if (value instanceof Tensor) return `tensor ${value.dtype}[${value.shape}]`
-    if (typeof value === 'function') return `function ${identity(value)}`
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      const prototype: object | null = Object.getPrototypeOf(value)
-      return prototype === null || prototype === Object.prototype ? value : { ...value, class: identity(prototype) }
-    }
-    if (typeof value === 'object' || typeof value === 'boolean') return value
-    return Object.is(value, -0) ? 'number -0' : `${typeof value} ${String(value)}`
-  })
+function signature(value: unknown): string {
+  if (value instanceof Tensor) return `${value.dtype}[${value.shape}]`
+  if (typeof value === 'function') return `function ${identity(value)}`
+  if (Array.isArray(value) || ArrayBuffer.isView(value))
+    return `[${Array.from(value as ArrayLike<unknown>, signature)}]`
+  if (typeof value === 'object' && value !== null) {
+    const fields = Object.entries(value).map(([name, field]) => `${JSON.stringify(name)}:${signature(field)}`)
+    const prototype: object | null = Object.getPrototypeOf(value)
+    return `${prototype ? identity(prototype) : ''}{${fields}}`
+  }
+  return Object.is(value, -0) ? '-0' : `${typeof value} ${JSON.stringify(String(value))}`
 }
 
 /**
@@ -68,12 +69,12 @@ export function compile<A extends unknown[], R>(
     const key = signature(args)
     let trace = traces.get(key)
     if (!trace || (trace.plan && trace.plan.device !== device)) {
-      trace = makeTrace(f, args, device)
+      trace = await makeTrace(f, args, device)
       traces.set(key, trace)
     }
     const given = leaves(args)
     await realize(given.map(t => t.node))
-    if (trace.current.some(leaf => leaf.attrs.storage.superseded)) {
+    if (trace.captured.some(isSuperseded)) {
       throw new Error('compile: a tensor that the function captured has been assigned to since; pass it as an argument')
     }
     const bound = trace.sources.map(s => (typeof s === 'number' ? leafOf(given[s]) : s))
@@ -93,17 +94,20 @@ export function compile<A extends unknown[], R>(
   }
 }
 
+const isSuperseded = (node: Node): boolean => node.superseded === true || node.realized?.superseded === true
+
 function leafOf(t: Tensor): Node<'input'> {
   const { node } = t
   if (node.op !== 'input') throw new Error(`compile: the argument ${labelOf(node)} was not computed`)
   return node
 }
 
-function makeTrace<A extends unknown[], R>(
+async function makeTrace<A extends unknown[], R>(
   f: (...args: A) => R,
   args: A,
   device: Parameters<typeof planFor>[1],
-): Trace<R> {
+): Promise<Trace<R>> {
+  const firstId = upcomingId()
   const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))
   const tree = f(
     ...replaceLeaves(
@@ -113,6 +117,15 @@ function makeTrace<A extends unknown[], R>(
   )
   if (tree instanceof Promise)
     throw new Error('compile: the function returned a promise; it must build expressions without awaiting')
+  // What was built before the trace is computed once, not in every call; it must not be assigned to from now on.
+  const isOlder = (n: Node): boolean => n.id < firstId && !isView(n)
+  const built = topological(
+    leaves(tree).map(t => t.node),
+    n => (isOlder(n) ? [] : valueOperands(n)),
+  )
+  const older = built.filter(isOlder)
+  await realize(older.filter(n => n.op !== 'constant' && n.op !== 'iota'))
+
   const nodes = leaves(tree).map(t => t.node)
   const roots = [...new Set(nodes)].filter(n => n.op !== 'input')
   const number = new Map<Node, number>(placeholders.map((n, i) => [n, i]))
@@ -121,8 +134,8 @@ function makeTrace<A extends unknown[], R>(
     if (argument !== undefined) return { argument }
     return n.op === 'input' ? { captured: n } : { output: roots.indexOf(n) }
   })
-  if (roots.length === 0) return { plan: undefined, sources: [], current: [], results, tree }
+  const captured = older.filter(n => !isSuperseded(n))
+  if (roots.length === 0) return { plan: undefined, sources: [], captured, results, tree }
   const { plan, leaves: planLeaves } = planFor(roots, device)
-  const current = planLeaves.filter(n => !number.has(n) && !n.attrs.storage.superseded)
-  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), current, results, tree }
+  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), captured, results, tree }
 }

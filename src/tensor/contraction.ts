@@ -196,6 +196,8 @@ function windows(op: string, x: Tensor, window: Pair, options: PoolOptions, fill
   const [kh, kw] = pair(op, 'the window', window)
   const strides = pair(op, 'stride', options.stride ?? window)
   const widths = paddingWidths(op, options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], strides)
+  if (widths.some(([before, after], d) => Math.max(before, after) >= [kh, kw][d]))
+    throw new Error(`${op}: padding ${JSON.stringify(widths)} would make windows ${kh}x${kw} of padding alone`)
   const padded = padSpatial(x, widths, [0, 0], fill)
   const [n, h, w, c] = padded.shape
   const [oh, ow] = [Math.floor((h - kh) / strides[0]) + 1, Math.floor((w - kw) / strides[1]) + 1]

@@ -3,7 +3,7 @@
 import { type DType, dtypeOf, dtypes, type HostArray, promote, type TypedArray, toDType } from '../graph/dtype.js'
 import { inputNode } from '../graph/node.js'
 import { formatShape, normalizeAxis, type Shape, sizeOf } from '../graph/shape.js'
-import { add, astype, equal, mul } from './elementwise.js'
+import { add, astype, equal, mul, where } from './elementwise.js'
 import { broadcastTo, reshape } from './movement.js'
 import { build, checkDType, checkShape, demandTensors, describe, full, type NestedArray, Tensor } from './tensor.js'
 
@@ -113,7 +113,9 @@ export function arange(start: number, stop?: number, step = 1, dtype?: DType): T
 export function linspace(start: number, stop: number, num: number, dtype: DType = 'float32'): Tensor {
   if (!Number.isInteger(num) || num < 0) throw new Error(`linspace: num must be an integer >= 0, not ${num}`)
   if (!Number.isFinite(stop - start)) throw new Error(`linspace: start ${start} and stop ${stop} must be finite`)
-  return add(mul(astype(iota([num]), dtype), num > 1 ? (stop - start) / (num - 1) : 0), start)
+  const position = iota([num])
+  const values = add(mul(astype(position, dtype), num > 1 ? (stop - start) / (num - 1) : 0), start)
+  return num > 1 ? where(equal(position, num - 1), stop, values) : values
 }
 
 /** The identity matrix [n, m]. */

@@ -1,6 +1,6 @@
 /** Element-wise operations: broadcasting and promotion, then primitives. Names and semantics follow the array API. */
 
-import { type DType, dtypes, isFloat, promote } from '../graph/dtype.js'
+import { type DType, isFloat, promote } from '../graph/dtype.js'
 import type { BinaryOp, BitOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { broadcastShapes } from '../graph/shape.js'
 import { broadcastTo } from './movement.js'
@@ -196,6 +196,3 @@ export function gelu(x: Tensor, approximate: 'none' | 'tanh' = 'none'): Tensor {
       : erf(mul(x, Math.SQRT1_2))
   return mul(mul(x, 0.5), add(gate, 1))
 }
-
-/** Whether a dtype name is one of ours, for options that come from outside. */
-export const isDType = (name: string): name is DType => name in dtypes

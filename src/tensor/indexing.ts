@@ -4,7 +4,7 @@ import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, astype, mul, opposite } from './elementwise.js'
 import { moveaxis, permuteDims, reshape } from './movement.js'
-import { build, demandTensors, Tensor } from './tensor.js'
+import { build, demandOptions, demandTensors, Tensor } from './tensor.js'
 
 const integer = (op: string, index: Tensor): Tensor => {
   demandTensors(op, index)
@@ -19,7 +19,8 @@ const integer = (op: string, index: Tensor): Tensor => {
  *
  * @example take(embedding, ids) // [vocabulary, dim], [batch, time] -> [batch, time, dim]
  */
-export function take(x: Tensor, indices: Tensor, { axis = 0 }: { axis?: number } = {}): Tensor {
+export function take(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
+  const { axis = 0 } = demandOptions('take', options)
   demandTensors('take', x)
   if (!(indices instanceof Tensor))
     throw new Error('take: indices must be an int32 tensor; make one with tensor(..., { dtype: "int32" })')
@@ -35,7 +36,8 @@ export function take(x: Tensor, indices: Tensor, { axis = 0 }: { axis?: number }
 }
 
 /** Elements of x along an axis, chosen by indices of x's rank: result[i][j] = x[indices[i][j]][j] for axis 0. */
-export function takeAlongAxis(x: Tensor, indices: Tensor, { axis = -1 }: { axis?: number } = {}): Tensor {
+export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
+  const { axis = -1 } = demandOptions('takeAlongAxis', options)
   demandTensors('takeAlongAxis', x, indices)
   const d = normalizeAxis('takeAlongAxis', axis, x.ndim)
   const fits = indices.ndim === x.ndim && indices.shape.every((n, i) => i === d || n === x.shape[i])
@@ -71,10 +73,8 @@ export function scatterAdd(indices: Tensor, updates: Tensor, rows: number): Tens
 }
 
 /** The stable order that sorts x ascending along an axis, NaN last, as int32 positions. */
-export function argsort(
-  x: Tensor,
-  { axis = -1, descending = false }: { axis?: number; descending?: boolean } = {},
-): Tensor {
+export function argsort(x: Tensor, options: { axis?: number; descending?: boolean } = {}): Tensor {
+  const { axis = -1, descending = false } = demandOptions('argsort', options)
   demandTensors('argsort', x)
   const d = normalizeAxis('argsort', axis, x.ndim)
   const keys = moveaxis(descending ? opposite(x) : x, d, -1)

@@ -8,7 +8,7 @@ import * as neural from './neural.js'
 import * as reduction from './reduction.js'
 import { Tensor } from './tensor.js'
 
-const { align: _align, opposite: _opposite, isDType: _isDType, where: _where, ...elementwiseMethods } = elementwise
+const { align: _align, opposite: _opposite, where: _where, ...elementwiseMethods } = elementwise
 const { concat: _concat, stack: _stack, padInterior: _padInterior, ...movementMethods } = movement
 const { padSpatial: _padSpatial, ...contractionMethods } = contraction
 const { safeSqrt: _safeSqrt, ...reductionMethods } = reduction

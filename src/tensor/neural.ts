@@ -3,13 +3,14 @@
 import { normalizeAxis } from '../graph/shape.js'
 import { div, exp, isfinite, sub, where } from './elementwise.js'
 import { logsumexp, max, sum } from './reduction.js'
-import { build, demandTensors, type Tensor } from './tensor.js'
+import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 /** The value of x, through which no gradient flows. */
 export const stopGradient = (x: Tensor): Tensor => build('stopGradient', [x], {})
 
 /** exp(x) / Σ exp(x) along an axis, without overflow. */
-export function softmax(x: Tensor, { axis = -1 }: { axis?: number } = {}): Tensor {
+export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
+  const { axis = -1 } = demandOptions('softmax', options)
   demandTensors('softmax', x)
   normalizeAxis('softmax', axis, x.ndim)
   const top = max(x, { axis, keepdims: true })
@@ -18,7 +19,8 @@ export function softmax(x: Tensor, { axis = -1 }: { axis?: number } = {}): Tenso
 }
 
 /** log(softmax(x)), precise where the softmax is close to 0. */
-export function logSoftmax(x: Tensor, { axis = -1 }: { axis?: number } = {}): Tensor {
+export function logSoftmax(x: Tensor, options: { axis?: number } = {}): Tensor {
+  const { axis = -1 } = demandOptions('logSoftmax', options)
   demandTensors('logSoftmax', x)
   normalizeAxis('logSoftmax', axis, x.ndim)
   return sub(x, logsumexp(x, { axis, keepdims: true }))

@@ -8,7 +8,21 @@
 import { type DType, isFloat } from '../graph/dtype.js'
 import { type Shape, sizeOf } from '../graph/shape.js'
 import { iota, tensor } from './create.js'
-import { add, astype, bitcast, bitwiseRightShift, div, less, mul, remainder, sqrt, sub, where } from './elementwise.js'
+import {
+  add,
+  astype,
+  bitcast,
+  bitwiseRightShift,
+  div,
+  less,
+  minimum,
+  mul,
+  neg,
+  remainder,
+  sqrt,
+  sub,
+  where,
+} from './elementwise.js'
 import { argsort, take } from './indexing.js'
 import { at, broadcastTo, concat, reshape } from './movement.js'
 import { build, checkDType, checkShape, demandTensors, describe, full, Tensor } from './tensor.js'
@@ -44,8 +58,14 @@ export function split(k: Tensor, n = 2): Tensor {
 /** The key for step (or example, or layer) number `data`: a number, or an int32 or uint32 tensor of rank 0. */
 export function foldIn(k: Tensor, data: number | Tensor): Tensor {
   checkKey(k)
-  const given = data instanceof Tensor ? data.size === 1 && !isFloat(data.dtype) : Number.isInteger(data) && data >= 0
-  if (!given) throw new Error(`random.foldIn: expected an integer >= 0 or an int32 tensor [], got ${describe(data)}`)
+  const given =
+    data instanceof Tensor
+      ? data.size === 1 && !isFloat(data.dtype)
+      : Number.isInteger(data) && data >= 0 && data < 2 ** 32
+  if (!given)
+    throw new Error(
+      `random.foldIn: expected an integer from 0 to 2^32 - 1 or an int32 tensor [], got ${describe(data)}`,
+    )
   const counter = reshape(astype(data instanceof Tensor ? data : full([], data, 'uint32'), 'uint32'), [1])
   const one = full([1], 1, 'uint32')
   const words = ([0, 1] as const).map(word => build('threefry', [at(k, [0, 1]), at(k, [1, 2]), one, counter], { word }))
@@ -84,7 +104,21 @@ export function uniform(
 /** In float64 and rounded once, so that a device that fuses the multiply-add gives the same bits. */
 function scale(u: Tensor, low: number, high: number): Tensor {
   if (low === 0 && high === 1) return u
-  return astype(add(mul(astype(u, 'float64'), high - low), low), u.dtype)
+  const scaled = astype(add(mul(astype(u, 'float64'), high - low), low), u.dtype)
+  return low < high ? minimum(scaled, below(high, u.dtype)) : scaled
+}
+
+/** The largest value of the dtype under x, which rounding must not reach. */
+function below(x: number, dtype: DType): number {
+  const narrow = dtype === 'float32'
+  const value = narrow ? new Float32Array([x]) : new Float64Array([x])
+  if (value[0] < x) return value[0]
+  if (value[0] === 0) return narrow ? -(2 ** -149) : -(2 ** -1074)
+  // Neighbours differ by one in their bits, which count away from zero.
+  const step = x > 0 ? -1 : 1
+  if (narrow) new Int32Array(value.buffer)[0] += step
+  else new BigInt64Array(value.buffer)[0] += BigInt(step)
+  return value[0]
 }
 
 /** true with probability p. */
@@ -207,6 +241,8 @@ export function truncatedNormal(
   if (!(low < high)) throw new Error(`random.truncatedNormal: needs low < high, got ${low} and ${high}`)
   checkKey(k, shape)
   checkDType('random.truncatedNormal', dtype, true)
+  // Far out on the right the distribution function is 1 in float64; on the left it keeps its digits.
+  if (low > 0) return neg(truncatedNormal(k, shape, { low: -high, high: -low, dtype }))
   const [from, to] = [normalCdf(low), normalCdf(high)]
   return astype(normalQuantile(add(mul(openUniform(k, shape), to - from), from)), dtype)
 }

@@ -23,7 +23,7 @@ import {
   where,
 } from './elementwise.js'
 import { reshape } from './movement.js'
-import { build, demandTensors, type Tensor } from './tensor.js'
+import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
   /** The axes to reduce, negative ones from the end; all of them by default. */
@@ -35,6 +35,7 @@ export interface ReduceOptions {
 /** The options with axes checked in the name of the operation that the caller asked for. */
 function checked<O extends ReduceOptions>(op: string, x: Tensor, options: O): O & { axis: readonly number[] } {
   demandTensors(op, x)
+  demandOptions(op, options)
   return { ...options, axis: normalizeAxes(op, options.axis, x.ndim) }
 }
 
@@ -70,7 +71,9 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
 /** The mean squared distance from the mean, over n - correction. Named for `var`, which JavaScript keeps for itself. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
   const over = checked('variance', x, options)
-  const centred = sub(x, mean(x, { ...over, keepdims: true }))
+  const rough = sub(x, mean(x, { ...over, keepdims: true }))
+  // Centred again: the rounding of a large mean would else count as spread.
+  const centred = sub(rough, mean(rough, { ...over, keepdims: true }))
   return div(sum(mul(centred, centred), over), count(x, over.axis) - (options.correction ?? 0))
 }
 export const std = (x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor =>
@@ -107,7 +110,8 @@ export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => {
 }
 
 /** The position of the first largest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
-export function argmax(x: Tensor, { axis, keepdims }: { axis?: number; keepdims?: boolean } = {}): Tensor {
+export function argmax(x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor {
+  const { axis, keepdims } = demandOptions('argmax', options)
   demandTensors('argmax', x)
   if (axis === undefined) {
     const flat = argmax(reshape(x, [x.size]), { axis: 0 })

@@ -46,9 +46,9 @@ export class Tensor {
         `assign: ${value.dtype}${formatShape(value.shape)} cannot replace ${this.dtype}${formatShape(this.shape)}`,
       )
     }
-    const { node } = this
+    const before = [this.#node, this.node]
     this.#node = value.node
-    if (node.op === 'input' && node !== this.#node) node.attrs.storage.superseded = true
+    for (const node of before) if (node !== this.#node) node.superseded = true
     return this
   }
 
@@ -124,6 +124,13 @@ export function demandTensors(op: string, ...operands: readonly unknown[]): void
   for (const x of operands)
     if (!(x instanceof Tensor))
       throw new Error(`${op}: expected a tensor, got ${describe(x)}; make one with tensor(...)`)
+}
+
+/** Demands options where some libraries take a number, and gives them back: `sum(x, 0)` would else sum everything. */
+export function demandOptions<O extends object>(op: string, options: O): O {
+  if (typeof options !== 'object' || options === null || Array.isArray(options) || options instanceof Tensor)
+    throw new Error(`${op}: options are an object such as { axis: 0 }, not ${describe(options)}`)
+  return options
 }
 
 /** Demands a function where one is to be transformed. */

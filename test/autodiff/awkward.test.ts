@@ -66,6 +66,26 @@ describe('kinks', () => {
       0,
       [0, 0, 0],
     ],
+    ['where with log 0 in the dead branch', x => sp.where(sp.less(0, x), sp.log(x), 0), 0, [0, 0, 0]],
+    ['where with √0 in the dead branch', x => sp.where(sp.less(0, x), sp.sqrt(x), x), 0, [1, 0, 0]],
+    [
+      'where with 1/0 in the dead branch',
+      x => sp.where(sp.less(x, 1), sp.mul(x, x), sp.reciprocal(sp.sub(x, 0.5))),
+      0.5,
+      [1, 2, 0],
+    ],
+    ['where with 0^-1.5 in the dead branch', x => sp.where(sp.less(0, x), sp.pow(x, -1.5), 0), 0, [0, 0, 0]],
+    [
+      'where with x log x in the dead branch',
+      x => sp.where(sp.less(0, x), sp.mul(sp.mul(x, sp.log(x)), 3), x),
+      0,
+      [1, 0, 0],
+    ],
+    ['where in where', x => sp.where(sp.less(-1, x), sp.where(sp.less(0, x), sp.log(x), x), sp.sqrt(x)), 0, [1, 0, 0]],
+    ['clip of log 0', x => sp.clip(sp.log(x), -5, 5), 0, [0, 0, 0]],
+    ['maximum with log 0', x => sp.maximum(sp.log(x), -5), 0, [0, 0, 0]],
+    ['minimum with 1/0', x => sp.minimum(sp.reciprocal(x), 5), 0, [0, 0, 0]],
+    ['where with a live log', x => sp.where(sp.less(0, x), sp.log(x), 0), 2, [0.5, -0.25, 0.25]],
     ['where with a dead log', x => sp.where(sp.less(x, 1), sp.mul(x, x), sp.log(sp.sub(x, 1))), 0.5, [1, 2, 0]],
   ]
   for (const [name, f, x, expected] of rows) {

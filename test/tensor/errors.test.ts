@@ -505,3 +505,35 @@ describe('errors that come later', () => {
     })
   }
 })
+
+test('a number where options belong is an error, not ignored', () => {
+  const x = sp.tensor([
+    [1, 2],
+    [3, 4],
+  ])
+  const take = [
+    sp.sum,
+    sp.max,
+    sp.min,
+    sp.mean,
+    sp.variance,
+    sp.std,
+    sp.vectorNorm,
+    sp.l1Norm,
+    sp.logsumexp,
+    sp.any,
+    sp.all,
+  ]
+  const along = [sp.argmax, sp.argmin, sp.softmax, sp.logSoftmax, sp.sort, sp.argsort]
+  for (const operation of [...take, ...along]) {
+    const call = operation as (x: sp.Tensor, options: unknown) => unknown
+    for (const options of [0, [0], x, null]) expect(() => call(x, options)).toThrow(/options are an object such as/)
+  }
+})
+
+test('shapes cannot be written to', () => {
+  const shape = sp.ones([2, 3]).shape as number[]
+  expect(() => {
+    shape[0] = 5
+  }).toThrow(TypeError)
+})

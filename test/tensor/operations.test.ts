@@ -74,6 +74,7 @@ table('creation', [
   ['arange fractional', () => sp.arange(0, 1, 0.25), [0, 0.25, 0.5, 0.75], 'float32'],
   ['arange of nothing', () => sp.arange(3, 3), []],
   ['linspace', () => sp.linspace(0, 1, 5), [0, 0.25, 0.5, 0.75, 1], 'float32'],
+  ['linspace ends exactly where it says', () => sp.at(sp.linspace(-1.3, 2.9, 7, 'float64'), -1), 2.9],
   ['linspace of one', () => sp.linspace(3, 9, 1), [3]],
   ['linspace ends where it says', () => sp.at(sp.linspace(0, 0.7, 8, 'float64'), -1), 0.7],
   [

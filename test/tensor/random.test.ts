@@ -164,3 +164,30 @@ describe('keys', () => {
     expect(await numbers(random.foldIn(key, counter))).toEqual(await numbers(random.foldIn(key, 7)))
   })
 })
+
+test('a truncated normal stays inside far out on both sides', async () => {
+  for (const [low, high] of [
+    [8, 9],
+    [-9, -8],
+    [9, Number.POSITIVE_INFINITY],
+    [-1, 40],
+  ]) {
+    const data = [...(await random.truncatedNormal(random.key(4), [500], { low, high, dtype: 'float64' }).data())]
+    expect(Math.min(...data)).toBeGreaterThanOrEqual(low)
+    expect(Math.max(...data)).toBeLessThanOrEqual(high)
+    expect(new Set(data).size).toBeGreaterThan(450)
+  }
+})
+
+test('uniform never reaches its upper bound', async () => {
+  // Where the interval has few floats, rounding up would reach it half the time.
+  for (const [low, high] of [
+    [1, 1 + 2 ** -23],
+    [-1, 0],
+    [-(1 + 2 ** -23), -1],
+  ]) {
+    const data = [...(await random.uniform(random.key(4), [2000], { low, high }).data())]
+    expect(Math.max(...data)).toBeLessThan(high)
+    expect(Math.min(...data)).toBeGreaterThanOrEqual(low)
+  }
+})

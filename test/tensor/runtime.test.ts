@@ -218,6 +218,31 @@ describe('compile', () => {
     await expect(f(sp.ones([2]))).rejects.toThrow('captured has been assigned to since; pass it as an argument')
   })
 
+  test('a captured expression is computed once, and assigning to it later is an error', async () => {
+    const w = sp.mul(sp.tensor([1, 2]), 3)
+    const f = sp.compile((x: Tensor) => sp.mul(x, w))
+    expect(await (await f(sp.ones([2]))).array()).toEqual([3, 6])
+    expect(w.node.op).toBe('input')
+    w.assign(sp.add(w, 10))
+    await expect(f(sp.ones([2]))).rejects.toThrow('captured has been assigned to since')
+  })
+
+  test('fields of any name tell traces apart', async () => {
+    class Scale {
+      readonly class: number
+      constructor(by: number) {
+        this.class = by
+      }
+    }
+    const f = sp.compile((m: Scale | { toJSON: () => string; by: number }, x: Tensor) =>
+      sp.mul(x, 'by' in m ? m.by : m.class),
+    )
+    const x = sp.tensor([1])
+    const toJSON = (): string => 'same'
+    const scales = [new Scale(2), new Scale(7), { toJSON, by: 3 }, { toJSON, by: 4 }]
+    for (const [i, by] of [2, 7, 3, 4].entries()) expect(await (await f(scales[i], x)).item()).toBe(by)
+  })
+
   test('arguments of another class are another trace', async () => {
     class Max {
       readonly window = 2
