@@ -3,9 +3,9 @@
 import { valueAndGrad } from '../autodiff/transforms.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
-import { add, astype, equal, isfinite, less, logicalNot, mul } from '../tensor/elementwise.js'
+import { add, astype, equal, isfinite, less, logicalNot, mul, square } from '../tensor/elementwise.js'
 import { sum } from '../tensor/reduction.js'
-import { full, type Tensor } from '../tensor/tensor.js'
+import { full, Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { exampleSum } from './steps.js'
 
@@ -36,10 +36,7 @@ export function gradientReport(gradient: Features, n: number): GradientReport {
       exampleSum(gradient, g => astype(of(g), 'int32')),
     )
   const nonZero = present(g => logicalNot(equal(g, 0)))
-  const tiny = less(
-    exampleSum(gradient, g => mul(g, g)),
-    floor,
-  )
+  const tiny = less(exampleSum(gradient, square), floor)
   return {
     gradients: full([], n, 'int32'),
     zero: count(logicalNot(nonZero)),
@@ -68,12 +65,13 @@ export function inputGradient<M>(
 ): { gradient: Features; losses: Tensor } {
   const [n] = Object.values(features)[0].shape
   const summed = (x: Features): [Tensor, Tensor] => {
-    const losses = loss(model, { ...batch, ...x }, ctx)
-    const perExample = losses.ndim === 1 && losses.shape[0] === n
-    if (!perExample && losses.ndim !== 0)
-      throw new Error(
-        `${op}: the loss must return its mean or the losses of ${n} examples, not shape ${formatShape(losses.shape)}`,
-      )
+    const losses: unknown = loss(model, { ...batch, ...x }, ctx)
+    const isTensor = losses instanceof Tensor
+    const perExample = isTensor && losses.ndim === 1 && losses.shape[0] === n
+    if (!isTensor || (!perExample && losses.ndim !== 0)) {
+      const found = isTensor ? `shape ${formatShape(losses.shape)}` : `a ${typeof losses}, which is no tensor`
+      throw new Error(`${op}: the loss must return its mean or the losses of ${n} examples, not ${found}`)
+    }
     return [perExample ? sum(losses) : losses, losses]
   }
   const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(features)

@@ -22,6 +22,7 @@ import {
   pow,
   sign,
   sqrt,
+  square,
   sub,
   where,
 } from '../tensor/elementwise.js'
@@ -52,8 +53,6 @@ const exampleMax = (features: Features): Tensor =>
   Object.values(features)
     .map(x => max(rows(abs(x)), { axis: 1 }))
     .reduce(maximum)
-
-const square = (x: Tensor): Tensor => mul(x, x)
 
 /**
  * The direction v of each example that maximises <g, v> with ‖v‖ <= 1; zero where g is zero.

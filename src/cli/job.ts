@@ -3,11 +3,12 @@
  * weights and in the same order, then both attacked. What is said and written about it is main.ts's and report's concern.
  */
 
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { attackDataset } from '../adversarial/dataset.js'
 import { adversarialRegularization } from '../adversarial/regularization.js'
 import { batches, type Dataset, dataset } from '../data/dataset.js'
-import { type ImageSet, type Mnist, take } from '../data/mnist.js'
+import { firstImages, type ImageSet, type Mnist } from '../data/mnist.js'
 import type { Loss } from '../nn/context.js'
 import type { Sequential } from '../nn/sequential.js'
 import type { Device } from '../runtime/device.js'
@@ -17,7 +18,6 @@ import * as random from '../tensor/random.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { saveTree } from '../train/checkpoint.js'
-import { breathe } from '../train/interrupt.js'
 import { progress, type Screen } from '../train/progress.js'
 import { parameters } from './network.js'
 import type { CurvePoint, ModelResult, Run, Sample } from './report/types.js'
@@ -61,11 +61,11 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   const { device, note, signal } = surroundings
   const { train, test, epsilon, multiplier, norm, seed, out } = settings
   const begun = performance.now()
-  const testSet = columnsOf(take(data.test, test))
-  const trainSet = columnsOf(take(data.train, train))
+  const testSet = columnsOf(firstImages(data.test, test))
+  const trainSet = columnsOf(firstImages(data.train, train))
   const curves: CurvePoint[] = []
+  /** The files saved so far, for whoever stops the job. */
   const kept: string[] = []
-  /** The models saved so far, for whoever stops the job. */
   const check = (doing: string): void => {
     if (!signal?.aborted) return
     throw new Interrupted(
@@ -74,11 +74,14 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   }
 
   const trained = async (name: Name, objective: Loss<Sequential>): Promise<Trained> => {
-    const result = await trainModel(name, objective, trainSet, settings, surroundings)
+    const checkpoint = join(out, `${name}.checkpoint.safetensors`)
+    const result = await trainModel(name, objective, trainSet, settings, checkpoint, surroundings)
     curves.push(...result.curves)
+    if (signal?.aborted && result.steps > 0) kept.push(`${checkpoint} (for Trainer.load)`)
     check(`training ${name}`)
     const file = join(out, `${name}.safetensors`)
     await saveTree(file, result.model)
+    await rm(checkpoint, { force: true })
     kept.push(file)
     return result
   }
@@ -96,13 +99,9 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
     const shown = await progress(test, doing, surroundings.screen)
     const start = steps === 1 ? { stepSize: epsilon } : { randomStart: true, key: random.key(seed) }
     const options = { epsilon, norm, steps, ...start, clipMin: 0, clipMax: 1 }
-    const onBatch = (done: number): Promise<void> => {
-      shown.update(done)
-      return breathe()
-    }
     const { data: attacked, report } = await attackDataset(loss, model, testSet, options, {
       batchSize,
-      onBatch,
+      onBatch: shown.update,
       signal,
     })
     shown.stop()

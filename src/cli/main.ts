@@ -4,9 +4,10 @@
  * Ctrl-C.
  */
 
-import { existsSync } from 'node:fs'
-import { mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { writeWhole } from '../data/atomic.js'
 import { type Mnist, mnist } from '../data/mnist.js'
 import { type Device, setDevice } from '../runtime/device.js'
 import { Interrupted, runJob } from './job.js'
@@ -61,7 +62,7 @@ async function work(settings: Settings, data: Mnist, device: Device, signal: Abo
   const { run, curves, samples } = await runJob(settings, data, { device, signal, note: line => notes.push(line) })
   console.log(`\n${formatTable(resultColumns, resultRows(run))}\n`)
   for (const line of [explanation, ...caveats(run), ...notes]) console.log(`${line}\n`)
-  if (json !== undefined) await writeFile(json, `${JSON.stringify(resultsOf(run), null, 2)}\n`)
+  if (json !== undefined) await writeWhole(json, `${JSON.stringify(resultsOf(run), null, 2)}\n`)
   const files = await writeReport(out, run, curves, samples)
   for (const file of [...files, ...(json === undefined ? [] : [json])]) console.log(`wrote ${resolve(file)}`)
 }
@@ -88,17 +89,20 @@ async function checkWritable({ out, json }: Settings): Promise<void> {
       throw new Error(`${option}: cannot write ${path}: ${why}: choose another place`, { cause })
     }
   }
-  await attempt('--out', out, async () => {
-    await makeFolder(out)
-    const probe = join(out, `.probe-${process.pid}`)
-    await writeFile(probe, '')
-    await rm(probe)
-  })
+  await attempt('--out', out, () => probe(out))
   if (json !== undefined)
     await attempt('--json', json, async () => {
-      await makeFolder(dirname(json))
-      await (await open(json, 'a')).close()
+      if (existsSync(json) && !statSync(json).isFile()) throw new Error('it is there, and no file')
+      await probe(dirname(json))
     })
+}
+
+/** Makes a folder where it is missing, and a file in it, which it removes. */
+async function probe(folder: string): Promise<void> {
+  await makeFolder(folder)
+  const file = join(folder, `.probe-${process.pid}`)
+  await writeFile(file, '')
+  await rm(file)
 }
 
 /** Makes a folder and those above it; mkdir's own `recursive` never returns where the kernel refuses, as in /proc. */

@@ -17,17 +17,23 @@ export interface Trained {
   readonly model: Sequential
   readonly curves: readonly CurvePoint[]
   readonly secondsPerEpoch: number
+  /** The steps made; if any, they are in the checkpoint. */
+  readonly steps: number
 }
 
 /** The mean cross-entropy of a batch { image [n, 28, 28, 1], label int32 [n] }. */
 export const loss: Loss<Sequential> = (model, { image, label }, ctx) => crossEntropy(model.apply(image, ctx), label)
 
-/** Trains a new network by Adam. The seed alone decides on first weights and order, so that objectives can be compared. */
+/**
+ * Trains a new network by Adam, with a checkpoint after each epoch and where the signal ends it. The seed alone decides on
+ * first weights and order, so that objectives can be compared.
+ */
 export async function trainModel(
   name: string,
   objective: Loss<Sequential>,
   data: Dataset,
   { epochs, batchSize, seed }: Settings,
+  checkpoint: string,
   { screen, signal }: { readonly screen?: Screen; readonly signal?: AbortSignal },
 ): Promise<Trained> {
   const trainer = new Trainer({
@@ -43,6 +49,7 @@ export async function trainModel(
     const history = await trainer.fit(data, {
       epochs,
       batchSize,
+      checkpoint,
       signal,
       handleInterrupt: false,
       onStep: ({ epoch, step, stepsPerEpoch, means }) => {
@@ -52,7 +59,8 @@ export async function trainModel(
       },
     })
     const seconds = history.epochs.reduce((total, e) => total + e.seconds, 0)
-    return { model: trainer.model, curves: curve.points, secondsPerEpoch: seconds / Math.max(1, history.epochs.length) }
+    const secondsPerEpoch = seconds / Math.max(1, history.epochs.length)
+    return { model: trainer.model, curves: curve.points, secondsPerEpoch, steps: trainer.step }
   } finally {
     shown.stop()
   }

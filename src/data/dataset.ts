@@ -4,6 +4,8 @@
  */
 
 import { dtypes, type HostArray, type TypedArray } from '../graph/dtype.js'
+import { sizeOf } from '../graph/shape.js'
+import { checkHostArray } from './host.js'
 
 export type Columns = Readonly<Record<string, HostArray>>
 
@@ -25,22 +27,19 @@ export interface BatchOptions {
   readonly dropLast?: boolean
 }
 
-const rowSize = (column: HostArray): number => column.shape.slice(1).reduce((product, size) => product * size, 1)
+const rowSize = (column: HostArray): number => sizeOf(column.shape.slice(1))
 
 /**
  * A data set over `columns`, without copying them.
- * @throws Error when a column is a scalar, has data that does not fill its shape, or differs in its first dimension
+ * @throws Error when a column is no host array, a scalar, or differs in its first dimension
  */
 export function dataset(columns: Columns): Dataset {
   const named = Object.entries(columns)
   if (named.length === 0) throw new Error('dataset: no columns: pass at least one, as in dataset({ x, y })')
-  for (const [name, { shape, data }] of named) {
-    if (shape.length === 0)
+  for (const [name, column] of named) {
+    checkHostArray(`dataset: column '${name}'`, column)
+    if (column.shape.length === 0)
       throw new Error(`dataset: column '${name}' is a scalar: it needs a first dimension, the rows`)
-    const need = shape.reduce((product, size) => product * size, 1)
-    if (need !== data.length) {
-      throw new Error(`dataset: column '${name}' of shape [${shape}] needs ${need} values, but has ${data.length}`)
-    }
   }
   const size = named[0][1].shape[0]
   if (named.some(([, column]) => column.shape[0] !== size)) {

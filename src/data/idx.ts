@@ -4,6 +4,8 @@
  * Layout, big-endian: 0x00 0x00 type ndim, one uint32 a dimension, then the values in row-major order.
  */
 
+import { countOf } from './host.js'
+
 export type IdxType = 'ubyte' | 'byte' | 'short' | 'int' | 'float' | 'double'
 export type IdxData = Uint8Array | Int8Array | Int16Array | Int32Array | Float32Array | Float64Array
 
@@ -56,8 +58,7 @@ export function parseIdx(bytes: Uint8Array, name = 'idx data'): IdxArray {
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const shape = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i))
-  // A zero must win over a product that overflows to Infinity.
-  const count = shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1)
+  const count = countOf(shape)
   const [need, have] = [count * row.bytes, bytes.length - start]
   if (need !== have) {
     const why = have < need ? 'the file is truncated' : 'trailing bytes'

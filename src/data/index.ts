@@ -2,7 +2,7 @@
 
 export { type BatchOptions, batches, type Columns, type Dataset, dataset } from './dataset.js'
 export { type IdxArray, type IdxData, type IdxType, parseIdx, readIdx } from './idx.js'
-export { type ImageSet, type Mnist, mnist, take } from './mnist.js'
+export { firstImages, type ImageSet, type Mnist, mnist } from './mnist.js'
 export {
   decodeSafetensors,
   encodeSafetensors,

@@ -35,9 +35,9 @@ export async function mnist(options: { readonly folder?: string } = {}): Promise
 }
 
 /** The first `n` examples; shares memory with `set`. */
-export function take(set: ImageSet, n: number): ImageSet {
+export function firstImages(set: ImageSet, n: number): ImageSet {
   if (!Number.isInteger(n) || n < 0 || n > set.shape[0]) {
-    throw new Error(`take: ${n} examples of ${set.shape[0]}: ask for an integer from 0 to ${set.shape[0]}`)
+    throw new Error(`firstImages: ${n} examples of ${set.shape[0]}: ask for an integer from 0 to ${set.shape[0]}`)
   }
   return { images: set.images.subarray(0, n * pixels), shape: [n, 28, 28, 1], labels: set.labels.subarray(0, n) }
 }

@@ -6,6 +6,8 @@
  */
 
 import { type DType, dtypes, type HostArray } from '../graph/dtype.js'
+import { writeWhole } from './atomic.js'
+import { checkHostArray, countOf, isSizes } from './host.js'
 
 export interface Safetensors {
   readonly tensors: Record<string, HostArray>
@@ -49,25 +51,24 @@ const maxHeader = 100_000_000
 
 /**
  * The bytes of a safetensors file. They depend on the names and values only, not on the order of the keys.
- * @throws Error for a name that is reserved and for data that does not fill its shape
+ * @throws Error for a name that is reserved, and for a dtype, shape and data that do not fit
  */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, HostArray>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
+  for (const [name, array] of Object.entries(tensors)) {
+    if (name === '__metadata__') throw new Error("encodeSafetensors: '__metadata__' is reserved: rename that tensor")
+    checkHostArray(`encodeSafetensors: '${name}'`, array)
+  }
   // Widest dtype first keeps every tensor aligned to its own size.
   const entries = Object.entries(tensors).sort(
     ([a, x], [b, y]) => dtypes[y.dtype].bytes - dtypes[x.dtype].bytes || (a < b ? -1 : 1),
   )
   let end = 0
   const infos = entries.map(([name, { dtype, shape, data }]) => {
-    if (name === '__metadata__') throw new Error("encodeSafetensors: '__metadata__' is reserved: rename that tensor")
-    const count = countOf(shape)
-    if (count !== data.length) {
-      throw new Error(`encodeSafetensors: '${name}' of shape [${shape}] needs ${count} values, but has ${data.length}`)
-    }
     const begin = end
-    end += count * dtypes[dtype].bytes
+    end += data.length * dtypes[dtype].bytes
     return { name, begin, info: { dtype: written[dtype].code, shape, data_offsets: [begin, end] } }
   })
   const head = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : []
@@ -188,13 +189,6 @@ function parseInfo(name: string, info: unknown, fail: (what: string) => never): 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-const isSizes = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every(size => Number.isSafeInteger(size) && size >= 0)
-
-/** A zero must win over a product that overflows to Infinity. */
-const countOf = (shape: readonly number[]): number =>
-  shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1)
-
 /** The first key that an object of this (valid) JSON text has twice: JSON.parse would keep the last one, silently. */
 function duplicateKey(text: string): string | undefined {
   const open: Set<string>[] = []
@@ -251,20 +245,9 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const bytes = encodeSafetensors(tensors, metadata)
-  const [{ open, rename, rm }, { randomUUID }] = await Promise.all([import('node:fs/promises'), import('node:crypto')])
-  // In the same folder, since a rename is atomic only within one file system.
-  const temporary = `${path}.${randomUUID()}.tmp`
   try {
-    const file = await open(temporary, 'wx')
-    try {
-      await file.writeFile(bytes)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
+    await writeWhole(path, bytes)
   } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined)
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`safetensors: cannot write ${path}: ${why}: what stood there before is untouched`, { cause })
   }

@@ -5,7 +5,7 @@ import { zeros } from '../tensor/create.js'
 import { add } from '../tensor/elementwise.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { glorotUniform } from './initializers.js'
-import { type BiasOptions, checkLastAxis, checkSizes, type Layer } from './layer.js'
+import { type BiasOptions, checkKey, checkLastAxis, checkSizes, type Layer } from './layer.js'
 
 /**
  * Convolution of channels-last images: [n, h, w, inputs] -> [n, oh, ow, outputs].
@@ -23,8 +23,10 @@ export class Conv2d implements Layer {
     inputs: number,
     outputs: number,
     kernel: number | readonly [number, number],
-    { key, bias = true, initializer = glorotUniform, dtype = 'float32', ...options }: BiasOptions & ConvOptions,
+    layerOptions: BiasOptions & ConvOptions,
   ) {
+    checkKey('Conv2d', layerOptions)
+    const { key, bias = true, initializer = glorotUniform, dtype = 'float32', ...options } = layerOptions
     const [height, width] = typeof kernel === 'number' ? [kernel, kernel] : kernel
     const { groups = 1 } = options
     checkSizes('Conv2d', { inputs, outputs, 'kernel height': height, 'kernel width': width, groups })

@@ -7,7 +7,7 @@ import { expandDims } from '../tensor/movement.js'
 import { stopGradient } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { uniform } from './initializers.js'
-import { checkSizes, type Layer, type WeightOptions } from './layer.js'
+import { checkKey, checkSizes, type Layer, type WeightOptions } from './layer.js'
 
 export interface EmbeddingOptions extends WeightOptions {
   /** The id of padding: its vector is zero at first and has no gradient. */
@@ -20,11 +20,9 @@ export class Embedding implements Layer {
   readonly weight: Tensor
   readonly paddingIndex?: number
 
-  constructor(
-    vocabulary: number,
-    dim: number,
-    { key, paddingIndex, initializer = uniform(-0.05, 0.05), dtype = 'float32' }: EmbeddingOptions,
-  ) {
+  constructor(vocabulary: number, dim: number, options: EmbeddingOptions) {
+    checkKey('Embedding', options)
+    const { key, paddingIndex, initializer = uniform(-0.05, 0.05), dtype = 'float32' } = options
     checkSizes('Embedding', { vocabulary, dim })
     const weight = initializer(key, [vocabulary, dim], dtype)
     if (paddingIndex === undefined) this.weight = weight

@@ -1,7 +1,7 @@
 /** First values of weights: how they are distributed, by the papers' formulas. Which layer uses which is the layers' choice. */
 
 import type { DType } from '../graph/dtype.js'
-import type { Shape } from '../graph/shape.js'
+import { type Shape, sizeOf } from '../graph/shape.js'
 import { zeros as zeroTensor } from '../tensor/create.js'
 import { mul } from '../tensor/elementwise.js'
 import * as random from '../tensor/random.js'
@@ -16,7 +16,7 @@ export type Initializer = (key: Tensor, shape: Shape, dtype?: DType) => Tensor
  */
 export function fans(shape: Shape): { readonly fanIn: number; readonly fanOut: number } {
   if (shape.length < 2) return { fanIn: shape[0] ?? 1, fanOut: shape[0] ?? 1 }
-  const field = shape.slice(0, -2).reduce((n, size) => n * size, 1)
+  const field = sizeOf(shape.slice(0, -2))
   const [inputs, outputs] = shape.slice(-2)
   return { fanIn: field * inputs, fanOut: field * outputs }
 }

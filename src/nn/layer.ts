@@ -2,7 +2,7 @@
 
 import type { DType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { Tensor } from '../tensor/tensor.js'
 import type { Context } from './context.js'
 import type { Initializer } from './initializers.js'
 
@@ -21,6 +21,12 @@ export interface WeightOptions {
 export interface BiasOptions extends WeightOptions {
   /** Whether a bias, first zero, is added. */
   readonly bias?: boolean
+}
+
+/** Throws unless there are options with a random key: all weights are drawn from one. */
+export function checkKey(layer: string, options: WeightOptions): void {
+  if (!(options?.key instanceof Tensor))
+    throw new Error(`${layer}: its first weights need a random key: pass the options { key: random.key(0) }`)
 }
 
 /** Throws unless every size is an integer of at least 1. */

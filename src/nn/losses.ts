@@ -101,7 +101,8 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
 /**
  * log Σ_j exp(d_j) with d_j = z_j - z_y, in a form whose gradient at the label y is -Σ_{j≠y} p_j: never p_y - 1, which
  * rounds to 0 for a confident classifier. With m = max_j d_j >= d_y = 0 the label's own term exp(-m) is 1 + expm1(-m):
- * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0.
+ * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0. Where z_y = -inf, d is z
+ * instead, the own term is 0 and -z_y = inf is added.
  */
 function sparseCrossEntropy(logits: Tensor, labels: Tensor, smoothing: number): Tensor {
   const classes = logits.shape[logits.ndim - 1]
@@ -109,10 +110,12 @@ function sparseCrossEntropy(logits: Tensor, labels: Tensor, smoothing: number): 
   const isLabel = equal(iota(logits.shape, logits.ndim - 1), index)
   const inRange = logicalAnd(less(-1, index), less(index, classes))
   const atLabel = where(inRange, sum(where(isLabel, logits, 0), { axis: -1, keepdims: true }), Number.NaN)
-  const d = sub(logits, atLabel)
+  const lost = equal(atLabel, Number.NEGATIVE_INFINITY)
+  const d = sub(logits, where(lost, 0, atLabel))
   const m = stopGradient(max(d, { axis: -1, keepdims: true }))
   const others = sum(where(isLabel, 0, exp(sub(d, m))), { axis: -1, keepdims: true })
-  const loss = sum(add(m, log1p(add(expm1(neg(m)), others))), { axis: -1 })
+  const own = where(lost, -1, expm1(neg(m)))
+  const loss = sum(add(add(m, log1p(add(own, others))), where(lost, neg(atLabel), 0)), { axis: -1 })
   // The loss of class j is loss - d_j: a smoothed label subtracts the mean of d.
   return smoothing ? sub(loss, mul(mean(d, { axis: -1 }), smoothing)) : loss
 }

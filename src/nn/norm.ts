@@ -3,7 +3,7 @@
 import type { DType } from '../graph/dtype.js'
 import { formatShape, type Shape } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, mul, rsqrt, sub } from '../tensor/elementwise.js'
+import { add, mul, rsqrt, square, sub } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { stopGradient } from '../tensor/neural.js'
 import { mean } from '../tensor/reduction.js'
@@ -21,11 +21,24 @@ function checkEpsilon(layer: string, epsilon: number): void {
   if (!(epsilon >= 0)) throw new Error(`${layer}: epsilon must be a number >= 0, not ${epsilon}`)
 }
 
-/** The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. */
-function moments(x: Tensor, axis: readonly number[]): { centre: Tensor; spread: Tensor } {
-  const centre = mean(x, { axis, keepdims: true })
-  const centred = sub(x, centre)
-  return { centre, spread: mean(mul(centred, centred), { axis, keepdims: true }) }
+interface Moments {
+  readonly centre: Tensor
+  /** x - centre, more precise than their difference. */
+  readonly centred: Tensor
+  readonly spread: Tensor
+}
+
+/**
+ * The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. Centred twice: the first mean
+ * of large values is rounded by more than small differences between them.
+ */
+function moments(x: Tensor, axis: readonly number[]): Moments {
+  const over = { axis, keepdims: true }
+  const rough = mean(x, over)
+  const nearly = sub(x, rough)
+  const rest = mean(nearly, over)
+  const centred = sub(nearly, rest)
+  return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
 }
 
 /** Normalises each example over its last axes, of the shape given. Ba, Kiros and Hinton 2016, arXiv:1607.06450. */
@@ -50,11 +63,11 @@ export class LayerNorm implements Layer {
     const first = x.ndim - shape.length
     if (first < 0 || shape.some((n, d) => n !== x.shape[first + d]))
       throw new Error(`LayerNorm: was made for last axes ${formatShape(shape)}, got ${formatShape(x.shape)}`)
-    const { centre, spread } = moments(
+    const { centred, spread } = moments(
       x,
       shape.map((_, d) => first + d),
     )
-    return add(mul(mul(sub(x, centre), rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+    return add(mul(mul(centred, rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
   }
 }
 
@@ -93,19 +106,19 @@ export class BatchNorm implements Layer {
     const { state, momentum } = this
     const channels = this.weight.shape[0]
     checkLastAxis('BatchNorm', x, channels)
-    let [centre, spread] = [state.mean, state.variance]
+    let [centred, spread] = [sub(x, state.mean), state.variance]
     if (ctx.training) {
       const count = x.size / channels
       const batch = moments(
         x,
         x.shape.slice(0, -1).map((_, d) => d),
       )
-      centre = reshape(batch.centre, [channels])
+      centred = batch.centred
       spread = reshape(batch.spread, [channels])
       const blend = (old: Tensor, now: Tensor): Tensor => add(mul(old, momentum), mul(stopGradient(now), 1 - momentum))
-      ctx.update?.(state.mean, blend(state.mean, centre))
+      ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
       ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
     }
-    return add(mul(mul(sub(x, centre), rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+    return add(mul(mul(centred, rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
   }
 }

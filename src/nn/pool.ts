@@ -1,6 +1,6 @@
 /** Layers that shrink or flatten images and have nothing to learn. */
 
-import { formatShape } from '../graph/shape.js'
+import { formatShape, sizeOf } from '../graph/shape.js'
 import { avgPool2d, maxPool2d, type PoolOptions } from '../tensor/contraction.js'
 import { reshape } from '../tensor/movement.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -49,6 +49,6 @@ export class AvgPool2d implements Layer {
 export class Flatten implements Layer {
   apply(x: Tensor): Tensor {
     if (x.ndim === 0) throw new Error(`Flatten: needs a batch axis, got ${formatShape(x.shape)}`)
-    return reshape(x, [x.shape[0], x.shape.slice(1).reduce((n, size) => n * size, 1)])
+    return reshape(x, [x.shape[0], sizeOf(x.shape.slice(1))])
   }
 }

@@ -83,6 +83,7 @@ export function argsort(x: Tensor, options: { axis?: number; descending?: boolea
 
 /** x in ascending (or descending) order along an axis. */
 export function sort(x: Tensor, options: { axis?: number; descending?: boolean } = {}): Tensor {
+  demandOptions('sort', options)
   demandTensors('sort', x)
   normalizeAxis('sort', options.axis ?? -1, x.ndim)
   return takeAlongAxis(x, argsort(x, options), { axis: options.axis ?? -1 })

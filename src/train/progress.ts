@@ -11,8 +11,13 @@ export interface Progress {
   stop(): void
 }
 
-/** Where progress is shown: process.stderr, or anything else that takes text. */
-export type Screen = NodeJS.WritableStream & { readonly isTTY?: boolean }
+/** Where progress is shown: process.stderr, or anything else that takes text. Only a stream of Node can show a bar. */
+export interface Screen {
+  readonly isTTY?: boolean
+  write(text: string): unknown
+}
+
+const isStream = (screen: Screen): screen is Screen & NodeJS.WritableStream => 'pipe' in screen && 'on' in screen
 
 const shown = (fields: Fields): string =>
   Object.entries(fields)
@@ -25,10 +30,10 @@ const shown = (fields: Fields): string =>
  */
 export async function progress(total: number, label: string, stream: Screen = process.stderr): Promise<Progress> {
   if (!Number.isInteger(total) || total < 1) throw new Error(`progress: total ${total}: needs a positive integer`)
-  return stream.isTTY ? bar(total, label, stream) : lines(total, label, stream)
+  return stream.isTTY && isStream(stream) ? bar(total, label, stream) : lines(total, label, stream)
 }
 
-async function bar(total: number, label: string, stream: Screen): Promise<Progress> {
+async function bar(total: number, label: string, stream: NodeJS.WritableStream): Promise<Progress> {
   // Loaded only when it is shown, so that training needs no terminal.
   const { SingleBar } = await import('cli-progress')
   const format = '{label} {bar} {percentage}% | {value}/{total} | {eta_formatted} left | {fields}'

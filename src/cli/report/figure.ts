@@ -81,7 +81,12 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
     height: 230,
     mark: { type: 'line', strokeWidth: 2, point: sparse ? { size: 28, filled: true } : false },
     encoding: {
-      x: { field: 'step', type: 'quantitative', title: 'training step', axis: { tickCount: 6 } },
+      x: {
+        field: 'step',
+        type: 'quantitative',
+        title: 'training step',
+        axis: { tickCount: 6, format: ',d', tickMinStep: 1 },
+      },
       y: {
         field,
         type: 'quantitative',
@@ -109,7 +114,10 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
     background: 'transparent',
     padding: 6,
     spacing: 36,
-    hconcat: [chart('loss', 'training loss'), chart('accuracy', 'training accuracy', 1)],
+    hconcat: [
+      chart('loss', 'training loss (adversarial: with its added term)'),
+      chart('accuracy', 'training accuracy', 1),
+    ],
     config: {
       font: fonts,
       view: { stroke: null },

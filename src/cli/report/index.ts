@@ -1,7 +1,8 @@
 /** Writes the report of the main job into a folder: one page and its two figures as PNG. */
 
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { writeWhole } from '../../data/atomic.js'
 import { curvesSvg, figureSvg } from './figure.js'
 import { reportHtml } from './html.js'
 import { svgToPng } from './png.js'
@@ -12,7 +13,8 @@ export { formatTable } from './table.js'
 export type { CurvePoint, ModelResult, Run, Sample } from './types.js'
 
 /**
- * Writes report.html, figure.png and curves.png into `folder`, which is made where it is missing.
+ * Writes report.html, figure.png and curves.png into `folder`, which is made where it is missing. Each appears whole or not
+ * at all.
  * @returns their paths, in that order
  * @throws Error when a sample has the wrong size or the folder cannot be written
  */
@@ -31,7 +33,7 @@ export async function writeReport(
   ]
   try {
     await mkdir(folder, { recursive: true })
-    await Promise.all(files.map(([name, content]) => writeFile(join(folder, name), content)))
+    for (const [name, content] of files) await writeWhole(join(folder, name), content)
   } catch (cause) {
     throw new Error(`writeReport: cannot write into ${folder}: ${cause instanceof Error ? cause.message : cause}`, {
       cause,
