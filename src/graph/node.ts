@@ -135,7 +135,7 @@ export function makeNode<P extends Primitive>(
 ): Node {
   const detail = unique.has(op) ? '' : attrsText(attrs)
   const make = (): Node =>
-    ({ id: nextId++, op, inputs, attrs, shape: Object.freeze(shape), dtype, detail }) as unknown as Node
+    ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
   if (unique.has(op)) return make()
   // Shape and dtype follow from the operands and the attributes.
   let key: string = op + detail

@@ -294,4 +294,10 @@ test('bad options say what and the way out', () => {
   expect(() => fgsm(linear, w, { x: one.x }, { epsilon: 1 })).toThrow("names 'label', but the batch has 'x'")
   const targets: Loss<Tensor> = (m, { x }) => mse(matmul(x, m), f64([0, 0, 0]))
   expect(() => fgsm(targets, w, one, { epsilon: 1 })).toThrow('mse')
+  // @ts-expect-error a number is no tensor
+  const number: Loss<Tensor> = () => 3
+  for (const [name, attack] of Object.entries({ fgsm, pgd }))
+    expect(() => attack(number, w, one, { epsilon: 1 })).toThrow(
+      `${name}: the loss must return its mean or the losses of 1 examples, not a number, which is no tensor`,
+    )
 })

@@ -439,4 +439,9 @@ test('bad options say what and the way out', async () => {
   expect(() => perturbOnBatch(vector, ones([2]), batch)).toThrow(
     'the loss must return its mean or the losses of 2 examples',
   )
+  // @ts-expect-error a number is no tensor
+  const number: Loss<Tensor> = () => 3
+  expect(() => adversarialRegularization()(number)(ones([2]), batch, evaluation)).toThrow(
+    'adversarialRegularization: the loss must return its mean or the losses of 2 examples, not a number',
+  )
 })

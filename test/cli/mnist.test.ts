@@ -4,9 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { random } from 'saddlepoint'
 import { countParameters } from 'saddlepoint/nn'
+import { adam } from 'saddlepoint/optim'
+import { Trainer } from 'saddlepoint/train'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { network } from '../../src/cli/network.js'
 import { CommandLineEnd, parseSettings } from '../../src/cli/settings.js'
+import { loss } from '../../src/cli/training.js'
 import { readSafetensors } from '../../src/data/safetensors.js'
 
 /** The command as people run it; needs `npm run build`, as npm test does it. */
@@ -126,11 +129,24 @@ describe('a tiny run', () => {
     const out = join(folder, 'stopped')
     const { code, err } = await command(tiny(out, '--train', '960'), 'training base: 26%')
     expect(code).toBe(130)
-    expect(err).toContain('stopped while training base: no report; nothing was kept')
-    expect(await readdir(out)).not.toContain('report.html')
+    const checkpoint = join(out, 'base.checkpoint.safetensors')
+    expect(err).toContain(`stopped while training base: no report; kept ${checkpoint} (for Trainer.load)`)
+    expect(await readdir(out)).toEqual(['base.checkpoint.safetensors'])
+    const trainer = new Trainer({
+      model: network(random.key(1)),
+      loss,
+      optimizer: adam(),
+      metrics: { accuracy: loss },
+    })
+    await trainer.load(checkpoint)
+    expect(trainer.step).toBeGreaterThan(7)
+    expect(trainer.step).toBeLessThan(12)
     const later = await command(tiny(out, '--train', '960'), 'training adversarial: 26%')
     expect(later.code).toBe(130)
-    expect(later.err).toContain(`stopped while training adversarial: no report; kept ${join(out, 'base.safetensors')}`)
+    expect(later.err).toContain(
+      `stopped while training adversarial: no report; kept ${join(out, 'base.safetensors')}, ${join(out, 'adversarial.checkpoint.safetensors')} (`,
+    )
+    expect((await readdir(out)).sort()).toEqual(['adversarial.checkpoint.safetensors', 'base.safetensors'])
     expect((await stat(join(out, 'base.safetensors'))).size).toBeGreaterThan(4 * 93_322)
   })
 })
@@ -158,6 +174,7 @@ describe('the command line', () => {
       ['--seed', 'x'],
       ['--norm', 'l3'],
       ['--device', 'abacus'],
+      ['--device', 'webgpu'],
       ['--threads', '65'],
       ['--frobnicate'],
       ['extra'],
@@ -189,6 +206,7 @@ describe('the command line', () => {
       { args: ['--out', file], says: `--out: cannot write ${file}: ` },
       { args: ['--out', '/proc/nowhere'], says: '--out: cannot write /proc/nowhere: ' },
       { args: ['--json', folder], says: `--json: cannot write ${folder}: ` },
+      { args: ['--json', join(folder, 'r.json'), '--train', '60001'], says: '--train 60001' },
       { args: ['--train', '60001'], says: '--train 60001: there are 60000 such images' },
       { args: ['--data', folder], says: `${folder} holds none of train-` },
     ]
@@ -198,5 +216,8 @@ describe('the command line', () => {
       expect(err).toMatch(/^error: .+\n$/)
       expect(err).toContain(says)
     }
+    // No results, no file of them.
+    expect(await readdir(folder)).not.toContain('r.json')
+    expect(await readdir(join(folder, 'unused'))).toEqual([])
   })
 })

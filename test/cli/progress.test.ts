@@ -25,6 +25,15 @@ test('a pipe gets five plain lines', async () => {
   expect(text).toMatch(/^[\x20-\x7e\n]*$/)
 })
 
+test('anything that takes text will do, and gets lines', async () => {
+  const lines: string[] = []
+  for (const isTTY of [false, true]) {
+    const shown = await progress(2, 'job', { isTTY, write: text => lines.push(text) })
+    shown.update(2)
+  }
+  expect(lines).toEqual(Array(2).fill(['job: 0% (0/2)\n', 'job: 100% (2/2)\n']).flat())
+})
+
 test('a jump gives one line, and an early stop is said', async () => {
   expect((await written(false, 100, [10, 80, 81])).match(/\d+%/g)).toEqual(['0%', '80%', '81%'])
   expect(await written(false, 100, [80, 81])).toMatch(/81% \(81\/100\) {2}stopped\n$/)

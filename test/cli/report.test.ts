@@ -1,8 +1,9 @@
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import type * as fs from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PNG } from 'pngjs'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { curvesSvg, figureSvg } from '../../src/cli/report/figure.js'
 import { reportHtml } from '../../src/cli/report/html.js'
 import {
@@ -16,6 +17,24 @@ import {
   writeReport,
 } from '../../src/cli/report/index.js'
 import { svgToPng } from '../../src/cli/report/png.js'
+
+/** Whether the disk is full: a file takes a few bytes, however it is written. */
+let full = false
+vi.mock('node:fs/promises', async importOriginal => {
+  const real = await importOriginal<typeof fs>()
+  const fail = async (write: (part: string) => Promise<unknown>): Promise<never> => {
+    await write('<!')
+    throw new Error('ENOSPC: no space left on device, write')
+  }
+  const open: typeof fs.open = async (...args) => {
+    const handle = await real.open(...args)
+    if (full) handle.writeFile = () => fail(part => handle.write(part))
+    return handle
+  }
+  const writeFile: typeof fs.writeFile = (path, ...rest) =>
+    full ? fail(part => real.writeFile(path, part)) : real.writeFile(path, ...rest)
+  return { ...real, open, writeFile }
+})
 
 const model = { parameters: 93322, secondsPerEpoch: 41.26 }
 const run: Run = {
@@ -141,7 +160,15 @@ describe('figureSvg', () => {
 describe('curvesSvg', () => {
   test('draws a line for each model in each chart, in different dashes', async () => {
     const svg = await curvesSvg(curves)
-    for (const text of ['training loss', 'training accuracy', 'training step', 'base', 'adversarial', '100%'])
+    for (const text of [
+      'training loss',
+      '(adversarial: with the added term)',
+      'training accuracy',
+      'training step',
+      'base',
+      'adversarial',
+      '100%',
+    ])
       expect(svg).toContain(`>${text}<`)
     const lines = [
       ...svg.matchAll(
@@ -169,6 +196,9 @@ describe('curvesSvg', () => {
     expect(await curvesSvg(curves.filter(({ step }) => step % 100 === 0))).toContain('aria-roledescription="point"')
     expect(await curvesSvg(curves)).not.toContain('aria-roledescription="point"')
     expect(await curvesSvg([])).toContain('training loss')
+    const one = await curvesSvg(curves.filter(({ step }) => step === 19))
+    expect(one).toContain('>19<')
+    expect(one).not.toMatch(/>19\.0/)
   })
 })
 
@@ -254,5 +284,17 @@ describe('writeReport', () => {
     const path = join(await mkdtemp(join(tmpdir(), 'saddlepoint-report-')), 'file')
     await writeFile(path, '')
     await expect(writeReport(path, run, [], [])).rejects.toThrow(`writeReport: cannot write into ${path}`)
+  })
+  test('a full disk leaves the old report and no broken file', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-report-'))
+    await writeFile(join(folder, 'report.html'), 'old')
+    full = true
+    try {
+      await expect(writeReport(folder, run, [], [])).rejects.toThrow(`writeReport: cannot write into ${folder}: ENOSPC`)
+    } finally {
+      full = false
+    }
+    expect(await readdir(folder)).toEqual(['report.html'])
+    expect(await readFile(join(folder, 'report.html'), 'utf8')).toBe('old')
   })
 })

@@ -53,6 +53,15 @@ describe('dataset', () => {
     expect(() => dataset({ x: host('float32', [2, 2], [1, 2, 3]) })).toThrow(
       "'x' of shape [2,2] needs 4 values, but has 3",
     )
+    // @ts-expect-error a list of numbers
+    expect(() => dataset({ x, a: [1, 2] })).toThrow(
+      "dataset: column 'a' is no host array: it needs { dtype, shape, data }",
+    )
+    // @ts-expect-error nothing
+    expect(() => dataset({ a: undefined })).toThrow("dataset: column 'a' is no host array")
+    expect(() => dataset({ a: { ...x, dtype: 'int32' } })).toThrow(
+      "dataset: column 'a' is int32, so its data must be a Int32Array, not Float32Array",
+    )
   })
 
   test('rows and ranges outside are refused', () => {

@@ -207,6 +207,14 @@ describe('malformed files', () => {
       "'w' of shape [3] needs 3 values, but has 2",
     )
     expect(() => encodeSafetensors({ __metadata__: host('bool', [1], [1]) })).toThrow("'__metadata__' is reserved")
+    const refused = (change: object, message: string) =>
+      expect(() => encodeSafetensors({ w: { ...host('float32', [2], [1, 2]), ...change } })).toThrow(
+        `encodeSafetensors: 'w' ${message}`,
+      )
+    refused({ dtype: 'float16' }, "has dtype 'float16': known are bool, int32, uint32, float32, float64")
+    refused({ shape: [-2, -1] }, 'has shape [-2,-1]: sizes must be integers >= 0')
+    refused({ shape: [0.5, 4] }, 'has shape [0.5,4]: sizes must be integers >= 0')
+    refused({ dtype: 'int32' }, 'is int32, so its data must be a Int32Array, not Float32Array')
   })
 })
 

@@ -1,4 +1,17 @@
-import { grad, namedLeaves, ones, random, realize, relu, type Tensor, tensor, zeros } from 'saddlepoint'
+import {
+  grad,
+  mul,
+  namedLeaves,
+  ones,
+  random,
+  realize,
+  relu,
+  square,
+  sum,
+  type Tensor,
+  tensor,
+  zeros,
+} from 'saddlepoint'
 import {
   AvgPool2d,
   BatchNorm,
@@ -9,6 +22,7 @@ import {
   Embedding,
   Flatten,
   initializers,
+  isParameter,
   isTrainable,
   LayerNorm,
   Linear,
@@ -76,6 +90,14 @@ describe('linear and convolution', () => {
     expect(() => new Conv2d(1, 2.5, 3, { key })).toThrow('Conv2d: outputs must be a positive integer, not 2.5')
     expect(() => new Conv2d(3, 4, 3, { key, groups: 2 })).toThrow('3 inputs and 4 outputs do not divide into 2 groups')
     expect(() => new Conv2d(3, 4, 3, { key }).apply(ones([1, 5, 5, 2]))).toThrow('Conv2d: was made for 3')
+    // @ts-expect-error no options
+    expect(() => new Linear(2, 1)).toThrow(
+      'Linear: its first weights need a random key: pass the options { key: random.key(0) }',
+    )
+    // @ts-expect-error no key
+    expect(() => new Conv2d(1, 2, 3, {})).toThrow('Conv2d: its first weights need a random key')
+    // @ts-expect-error a number is no key
+    expect(() => new Embedding(4, 2, { key: 3 })).toThrow('Embedding: its first weights need a random key')
     expect(() => new MaxPool2d(0)).toThrow('MaxPool2d: window height')
     expect(() => new AvgPool2d([2, 0])).toThrow('AvgPool2d: window width')
     expect(() => new Flatten().apply(tensor(1))).toThrow('Flatten: needs a batch axis')
@@ -158,10 +180,54 @@ describe('normalisation', () => {
     ).toEqual(['state.mean', 'state.variance'])
   })
 
+  describe('values that are large beside their differences', () => {
+    const raw = Array.from({ length: 1000 }, (_, i) => 1e6 + Number(i % 100 >= 49))
+    const x = (dtype: 'float32' | 'float64') => tensor(raw, { dtype }).reshape([1000, 1])
+    const layers = {
+      LayerNorm: (t: Tensor) => new LayerNorm(1000, { dtype: t.dtype }).apply(t.reshape([1, 1000])),
+      BatchNorm: (t: Tensor) => new BatchNorm(1, { dtype: t.dtype }).apply(t, { training: true }),
+    }
+    test.each(['LayerNorm', 'BatchNorm'] as const)(
+      '%s is right in float32, with its derivatives to order 2',
+      async name => {
+        const y = await numbers(layers[name](x('float32')))
+        const deviation = Math.sqrt(0.51 * 0.49 + 1e-5)
+        expect(y[0]).toBeCloseTo(-0.51 / deviation, 4)
+        expect(y[99]).toBeCloseTo(0.49 / deviation, 4)
+        const weight = (t: Tensor) =>
+          tensor(
+            raw.map((_, i) => Math.sin(i)),
+            { dtype: t.dtype },
+          )
+        const f = (t: Tensor) => sum(mul(square(layers[name](t).reshape([1000])), weight(t)))
+        const slope = (t: Tensor) => sum(mul(grad(f)(t).reshape([1000]), weight(t)))
+        for (const derivative of [grad(f), grad(slope)]) {
+          const [single, double] = await Promise.all([
+            numbers(derivative(x('float32'))),
+            numbers(derivative(x('float64'))),
+          ])
+          const scale = Math.max(...double.map(Math.abs))
+          expect(scale).toBeGreaterThan(0.1)
+          single.forEach((v, i) => {
+            expect(Math.abs(v - double[i])).toBeLessThan(1e-4 * scale)
+          })
+        }
+      },
+    )
+  })
+
   test('wrong arguments are named', () => {
     expect(() => new BatchNorm(2, { momentum: 1 })).toThrow('BatchNorm: momentum must lie in [0, 1), not 1')
     expect(() => new BatchNorm(2).apply(ones([4, 3]))).toThrow('BatchNorm: was made for 2 on the last axis, got [4,3]')
   })
+})
+
+test('optimisers move floats outside a state', () => {
+  expect(isParameter(ones([1]), 'layers.0.weight')).toBe(true)
+  expect(isParameter(ones([1]), 'layers.0.state.mean')).toBe(false)
+  expect(isParameter(ones([1]), 'statement')).toBe(true)
+  expect(isParameter(ones([1], 'int32'), 'layers.0.weight')).toBe(false)
+  expect(countParameters({ a: ones([2, 3]), n: ones([4], 'int32'), state: ones([5]) })).toBe(6)
 })
 
 describe('dropout', () => {

@@ -136,6 +136,27 @@ describe('cross-entropy with classes', () => {
     expect(third).toBeCloseTo(Math.log1p(Math.exp(-1)))
   })
 
+  test('a label whose logit is -inf costs infinity, and the other examples nothing', async () => {
+    const z = f64([
+      [0, -Infinity, 1],
+      [0, 2, 1],
+      [-Infinity, 2, 1],
+    ])
+    const labels = ints([1, 1, 1])
+    const found = await numbers(crossEntropy(z, labels, { reduction: 'none' }))
+    const plain = (...others: number[]) => Math.log1p(sum(others.map(Math.exp)))
+    expect(found).toEqual([Infinity, expect.closeTo(plain(-2, -1), 12), expect.closeTo(plain(-1), 12)])
+    const smooth = await numbers(crossEntropy(z, labels, { reduction: 'none', labelSmoothing: 0.1 }))
+    expect(smooth[0]).toBe(Infinity)
+    const slope = await numbers(grad((z: Tensor) => crossEntropy(z, labels, { reduction: 'sum' }))(z))
+    const [a, b] = softmaxOf([0, 1])
+    const [c, d, e] = softmaxOf([0, 2, 1])
+    const [f, g] = softmaxOf([2, 1])
+    ;[a, -1, b, c, d - 1, e, 0, f - 1, g].forEach((p, i) => expect(slope[i]).toBeCloseTo(p, 12))
+    const nothing = await numbers(crossEntropy(f64([[-Infinity, -Infinity]]), ints([0])))
+    expect(nothing).toEqual([NaN])
+  })
+
   test('wrong shapes and options are named', () => {
     const z = tensor([[1, 2]])
     expect(() => crossEntropy(z, ints([0, 1]))).toThrow(

@@ -530,10 +530,3 @@ test('a number where options belong is an error, not ignored', () => {
     for (const options of [0, [0], x, null]) expect(() => call(x, options)).toThrow(/options are an object such as/)
   }
 })
-
-test('shapes cannot be written to', () => {
-  const shape = sp.ones([2, 3]).shape as number[]
-  expect(() => {
-    shape[0] = 5
-  }).toThrow(TypeError)
-})

@@ -32,7 +32,7 @@ import { adam, cosine, sgd } from 'saddlepoint/optim'
 import { type FitOptions, loadTree, saveTree, Trainer, type TrainerOptions } from 'saddlepoint/train'
 import { afterAll, describe, expect, test } from 'vitest'
 import { dataset } from '../../src/data/dataset.js'
-import { encodeSafetensors } from '../../src/data/safetensors.js'
+import { decodeSafetensors, encodeSafetensors } from '../../src/data/safetensors.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'saddlepoint-train-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -357,6 +357,28 @@ describe('checkpoints', () => {
     const one: HostArray = { dtype: 'float32', shape: [1], data: new Float32Array(1) }
     writeFileSync(foreign, encodeSafetensors({ one }, { run: 'x' }))
     await expect(t.load(foreign)).rejects.toThrow('foreign.safetensors was not written by the save of a Trainer')
+    const { tensors, metadata } = decodeSafetensors(readFileSync(path))
+    const run = JSON.parse(metadata.run)
+    const without = (key: string) => ({ ...run, [key]: undefined })
+    const running = { order: { rows: 150, batchSize: 16, shuffle: true, dropLast: false }, steps: 1, seen: 16, read: 0 }
+    for (const broken of [
+      ...['seed', 'steps', 'epochs', 'names'].map(without),
+      { ...run, seed: -1 },
+      { ...run, steps: '3' },
+      { ...run, epochs: [{ epoch: 1, seconds: 1 }] },
+      { ...run, running },
+    ]) {
+      writeFileSync(foreign, encodeSafetensors(tensors, { run: JSON.stringify(broken) }))
+      await expect(trainer().load(foreign)).rejects.toThrow('foreign.safetensors was not written by the save')
+      await expect(t.load(foreign)).rejects.toThrow('foreign.safetensors was not written by the save')
+    }
+    writeFileSync(foreign, encodeSafetensors(tensors, { run: metadata.run.slice(0, -1) }))
+    await expect(t.load(foreign)).rejects.toThrow('foreign.safetensors was not written by the save')
+    writeFileSync(
+      foreign,
+      encodeSafetensors(tensors, { run: JSON.stringify({ ...run, running: { ...running, sums: [], seconds: 0 } }) }),
+    )
+    await trainer().load(foreign)
     expect(await values(t.model)).toEqual(before)
     expect(readdirSync(folder).filter(f => f.endsWith('.tmp'))).toEqual([])
   })
@@ -447,6 +469,13 @@ describe('wrong arguments', () => {
     expect(() => trainer({ clipNorm: 0 })).toThrow('clipNorm must be a number > 0, not 0')
     expect(() => trainer({ seed: -1 })).toThrow('the seed must be an integer')
     expect(() => trainer({ metrics: { loss } })).toThrow("a metric cannot be called 'loss'")
+    const w = tensor([1, 2])
+    const tied = (model: object) => new Trainer({ model, loss: () => tensor(1), optimizer: adam() })
+    expect(() => tied({ a: w, deep: { b: w } })).toThrow(
+      "Trainer: 'a' and 'deep.b' are one tensor, whose gradients would be lost in part; give each a tensor of its own, or keep it at 'a' alone",
+    )
+    // What is not trained has no gradient to lose, and two tensors may hold the same.
+    tied({ a: w, b: tensor([1, 2]), state: { c: w }, d: tensor(1, { dtype: 'int32' }) })
     // @ts-expect-error no function
     expect(() => trainer({ loss: 3 })).toThrow('loss must be a function')
   })

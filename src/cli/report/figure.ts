@@ -76,7 +76,11 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
   // Base is drawn last: its dashes stay visible on a solid line that they coincide with.
   const values = models.toReversed().flatMap(model => thinned(points.filter(point => point.model === model)))
   const sparse = values.length <= 40 * models.length
-  const chart = (field: 'loss' | 'accuracy', title: string, domainMax?: number): Spec['hconcat'][number] => ({
+  const chart = (
+    field: 'loss' | 'accuracy',
+    title: string | string[],
+    domainMax?: number,
+  ): Spec['hconcat'][number] => ({
     width: 370,
     height: 230,
     mark: { type: 'line', strokeWidth: 2, point: sparse ? { size: 28, filled: true } : false },
@@ -115,7 +119,7 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
     padding: 6,
     spacing: 36,
     hconcat: [
-      chart('loss', 'training loss (adversarial: with its added term)'),
+      chart('loss', ['training loss', '(adversarial: with the added term)']),
       chart('accuracy', 'training accuracy', 1),
     ],
     config: {
