@@ -18,6 +18,7 @@ import * as random from '../tensor/random.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { saveTree } from '../train/checkpoint.js'
+import { breathe } from '../train/interrupt.js'
 import { progress, type Screen } from '../train/progress.js'
 import { parameters } from './network.js'
 import type { CurvePoint, ModelResult, Run, Sample } from './report/types.js'
@@ -99,9 +100,13 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
     const shown = await progress(test, doing, surroundings.screen)
     const start = steps === 1 ? { stepSize: epsilon } : { randomStart: true, key: random.key(seed) }
     const options = { epsilon, norm, steps, ...start, clipMin: 0, clipMax: 1 }
+    const onBatch = (done: number): Promise<void> => {
+      shown.update(done)
+      return breathe()
+    }
     const { data: attacked, report } = await attackDataset(loss, model, testSet, options, {
       batchSize,
-      onBatch: shown.update,
+      onBatch,
       signal,
     })
     shown.stop()

@@ -134,8 +134,7 @@ export function makeNode<P extends Primitive>(
   dtype: DType,
 ): Node {
   const detail = unique.has(op) ? '' : attrsText(attrs)
-  const make = (): Node =>
-    ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
+  const make = (): Node => ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
   if (unique.has(op)) return make()
   // Shape and dtype follow from the operands and the attributes.
   let key: string = op + detail

@@ -4,7 +4,7 @@
  */
 
 import { formatShape, sameShape } from '../graph/shape.js'
-import { isParameter } from '../nn/parameters.js'
+import { checkUntied, isParameter } from '../nn/parameters.js'
 import { zeros, zerosLike } from '../tensor/create.js'
 import { add, astype } from '../tensor/elementwise.js'
 import { full, type Tensor, type TensorLike } from '../tensor/tensor.js'
@@ -52,10 +52,13 @@ export function optimizer<K extends string>(
     Object.fromEntries(averages.map(key => [key, f(key)])) as Record<K, T>
 
   return {
-    init: params => ({
-      step: full([], 0, 'int32'),
-      moments: record(() => mapTree(params, (p, at) => (isParameter(p, at) ? zerosLike(p) : zeros([], p.dtype)))),
-    }),
+    init(params) {
+      checkUntied(name, params)
+      return {
+        step: full([], 0, 'int32'),
+        moments: record(() => mapTree(params, (p, at) => (isParameter(p, at) ? zerosLike(p) : zeros([], p.dtype)))),
+      }
+    },
 
     update(grads, state, params) {
       const named = namedLeaves(params)

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The Tensor: a handle on an expression. Nothing is computed until values are asked for with `data`, `array`, `item` or
  * `realize`. Operations are functions in the files beside this one; methods.ts offers them as methods too.

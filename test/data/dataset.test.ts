@@ -60,7 +60,7 @@ describe('dataset', () => {
     // @ts-expect-error nothing
     expect(() => dataset({ a: undefined })).toThrow("dataset: column 'a' is no host array")
     expect(() => dataset({ a: { ...x, dtype: 'int32' } })).toThrow(
-      "dataset: column 'a' is int32, so its data must be a Int32Array, not Float32Array",
+      "dataset: column 'a' is int32, so its data must be Int32Array, not Float32Array",
     )
   })
 

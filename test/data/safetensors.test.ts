@@ -214,7 +214,7 @@ describe('malformed files', () => {
     refused({ dtype: 'float16' }, "has dtype 'float16': known are bool, int32, uint32, float32, float64")
     refused({ shape: [-2, -1] }, 'has shape [-2,-1]: sizes must be integers >= 0')
     refused({ shape: [0.5, 4] }, 'has shape [0.5,4]: sizes must be integers >= 0')
-    refused({ dtype: 'int32' }, 'is int32, so its data must be a Int32Array, not Float32Array')
+    refused({ dtype: 'int32' }, 'is int32, so its data must be Int32Array, not Float32Array')
   })
 })
 

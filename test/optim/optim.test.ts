@@ -224,3 +224,8 @@ test('wrong options are named', () => {
     'adam: the gradient of p has shape [1], expected [2]',
   )
 })
+
+test('one tensor at two paths is an error that names both', () => {
+  const w = tensor([1])
+  expect(() => adam().init({ a: w, b: { c: w } })).toThrow(/adam: 'a' and 'b.c' are one tensor/)
+})

@@ -76,11 +76,7 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
   // Base is drawn last: its dashes stay visible on a solid line that they coincide with.
   const values = models.toReversed().flatMap(model => thinned(points.filter(point => point.model === model)))
   const sparse = values.length <= 40 * models.length
-  const chart = (
-    field: 'loss' | 'accuracy',
-    title: string | string[],
-    domainMax?: number,
-  ): Spec['hconcat'][number] => ({
+  const chart = (field: 'loss' | 'accuracy', note: string[], domainMax?: number): Spec['hconcat'][number] => ({
     width: 370,
     height: 230,
     mark: { type: 'line', strokeWidth: 2, point: sparse ? { size: 28, filled: true } : false },
@@ -94,9 +90,9 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
       y: {
         field,
         type: 'quantitative',
-        title,
+        title: `training ${field}`,
         scale: { zero: field === 'loss', domainMax },
-        axis: { tickCount: 6, format: field === 'accuracy' ? '.0%' : undefined },
+        axis: { title: [`training ${field}`, ...note], tickCount: 6, format: field === 'accuracy' ? '.0%' : undefined },
       },
       color: {
         field: 'model',
@@ -118,10 +114,7 @@ export async function curvesSvg(points: readonly CurvePoint[]): Promise<string> 
     background: 'transparent',
     padding: 6,
     spacing: 36,
-    hconcat: [
-      chart('loss', ['training loss', '(adversarial: with the added term)']),
-      chart('accuracy', 'training accuracy', 1),
-    ],
+    hconcat: [chart('loss', ['(adversarial: with the added term)']), chart('accuracy', [], 1)],
     config: {
       font: fonts,
       view: { stroke: null },
