@@ -1,6 +1,7 @@
 /**
  * Trees of tensors: nested arrays, plain objects and class instances whose leaves are tensors. Whatever is no tensor
- * (numbers, strings, functions) is structure and is carried along. Models, gradients and optimiser states are trees.
+ * (numbers, strings, functions) is structure and is carried along. Models, gradients and optimiser states are trees. The
+ * fields of a class must be public: a copy of an instance has no #private ones.
  */
 
 import { Tensor } from './tensor.js'
@@ -14,9 +15,21 @@ export interface NamedLeaf {
 const isBranch = (x: unknown): x is Record<string, unknown> =>
   typeof x === 'object' && x !== null && !(x instanceof Tensor) && !ArrayBuffer.isView(x)
 
+/** No honest path is longer. */
+const longestPath = 2000
+
+/** The fields of a branch with the paths to them. */
+function fields(branch: Record<string, unknown>, path: string): { key: string; at: string }[] {
+  if (branch instanceof Map || branch instanceof Set)
+    throw new Error(`tree: a ${branch.constructor.name} at '${path}' cannot be walked; use a plain object or an array`)
+  if (path.length > longestPath)
+    throw new Error(`tree: the path ${path.slice(0, 40)}... does not end; a tree cannot contain itself`)
+  return Object.keys(branch).map(key => ({ key, at: path ? `${path}.${key}` : key }))
+}
+
 function visit(tree: unknown, path: string, found: NamedLeaf[]): void {
   if (tree instanceof Tensor) found.push({ name: path, tensor: tree })
-  else if (isBranch(tree)) for (const key of Object.keys(tree)) visit(tree[key], path ? `${path}.${key}` : key, found)
+  else if (isBranch(tree)) for (const { key, at } of fields(tree, path)) visit(tree[key], at, found)
 }
 
 /** All tensors of a tree with their paths, in a fixed order. */
@@ -36,7 +49,7 @@ export function mapTree<T>(tree: T, f: (tensor: Tensor, name: string) => Tensor)
     const copy: Record<string, unknown> = Array.isArray(node)
       ? ([] as unknown as Record<string, unknown>)
       : Object.create(Object.getPrototypeOf(node))
-    for (const key of Object.keys(node)) copy[key] = walk(node[key], path ? `${path}.${key}` : key)
+    for (const { key, at } of fields(node, path)) copy[key] = walk(node[key], at)
     return copy
   }
   return walk(tree, '') as T

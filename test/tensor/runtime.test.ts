@@ -354,6 +354,13 @@ describe('trees', () => {
     expect(sp.leaves(sp.tensor(1)).length).toBe(1)
     expect(sp.leaves([new Float32Array(3), null, undefined, 5]).length).toBe(0)
   })
+  test('what cannot be walked is named', () => {
+    expect(() => sp.leaves({ a: { m: new Map([['w', sp.tensor(1)]]) } })).toThrow("a Map at 'a.m' cannot be walked")
+    const self: Record<string, unknown> = { w: sp.tensor(1) }
+    self.self = self
+    expect(() => sp.leaves(self)).toThrow('self.self.self')
+    expect(() => sp.mapTree(self, t => t)).toThrow('cannot contain itself')
+  })
   test('mapTree, zipTrees, replaceLeaves', async () => {
     const doubled = sp.zipTrees((x, y) => sp.add(x, y), tree, tree)
     expect(await doubled.a.c.item()).toBe(4)
