@@ -12,13 +12,13 @@ import { firstImages, type ImageSet, type Mnist } from '../data/mnist.js'
 import type { Loss } from '../nn/context.js'
 import type { Sequential } from '../nn/sequential.js'
 import type { Device } from '../runtime/device.js'
+import { turn } from '../runtime/turns.js'
 import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
 import * as random from '../tensor/random.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { saveTree } from '../train/checkpoint.js'
-import { breathe } from '../train/interrupt.js'
 import { progress, type Screen } from '../train/progress.js'
 import { parameters } from './network.js'
 import type { CurvePoint, ModelResult, Run, Sample } from './report/types.js'
@@ -102,7 +102,7 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
     const options = { epsilon, norm, steps, ...start, clipMin: 0, clipMax: 1 }
     const onBatch = (done: number): Promise<void> => {
       shown.update(done)
-      return breathe()
+      return turn()
     }
     const { data: attacked, report } = await attackDataset(loss, model, testSet, options, {
       batchSize,

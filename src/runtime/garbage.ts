@@ -4,6 +4,7 @@
  */
 
 import type { Device } from './device.js'
+import { turn } from './turns.js'
 
 const firstLimit = 256 * 2 ** 20
 const limits = new WeakMap<Device, number>()
@@ -18,19 +19,6 @@ async function collector(): Promise<(() => void) | undefined> {
   return vm.runInNewContext('gc') as () => void
 }
 
-/** When the event loop last had a turn, as far as this file knows. */
-let lastTurn = 0
-
-/**
- * Gives the event loop a turn if it had none for a tenth of a second: a program that only awaits computations would
- * otherwise never run finalizers, timers or the handler of Ctrl-C.
- */
-export async function takeTurn(): Promise<void> {
-  if (performance.now() - lastTurn < 100) return
-  await new Promise(resolve => setTimeout(resolve, 0))
-  lastTurn = performance.now()
-}
-
 let collect: Promise<(() => void) | undefined> | undefined
 
 /** Whether so much is in use that garbage should be looked for before more is allocated. */
@@ -43,7 +31,7 @@ export async function relievePressure(device: Device): Promise<void> {
   if (gc) {
     gc()
     // Finalizers run as tasks of their own.
-    await new Promise(resolve => setTimeout(resolve, 0))
+    await turn()
   }
   limits.set(device, Math.max(firstLimit, 2 * device.bytesInUse))
 }

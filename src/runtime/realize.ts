@@ -22,7 +22,8 @@ import {
 } from '../graph/node.js'
 import { sizeOf } from '../graph/shape.js'
 import { type Buffer, type Device, type Executable, getDevice } from './device.js'
-import { isUnderPressure, relievePressure, takeTurn } from './garbage.js'
+import { isUnderPressure, relievePressure } from './garbage.js'
+import { turnWhenDue } from './turns.js'
 
 /** A compiled graph: its structure, and the code that computes it on one device. */
 export interface Plan {
@@ -174,7 +175,7 @@ function bind(device: Device, leaf: Node<'input'>): Buffer {
 /** Runs a plan on the values of its leaves; the results are new leaves. */
 export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Promise<Node<'input'>[]> {
   const { device, executable, results } = plan
-  await takeTurn()
+  await turnWhenDue()
   if (isUnderPressure(device)) await relievePressure(device)
   for (const leaf of leaves) {
     const buffer = leaf.attrs.storage.buffer as Buffer | undefined

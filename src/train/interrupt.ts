@@ -26,10 +26,3 @@ export function interrupts(sigint: boolean, signal?: AbortSignal): Interrupt {
     },
   }
 }
-
-/** Lets waiting events, Ctrl-C among them, be seen: a promise alone does not leave the current task. */
-export const breathe = (): Promise<void> =>
-  new Promise(resolve => {
-    if (typeof setImmediate === 'function') setImmediate(resolve)
-    else setTimeout(resolve)
-  })

@@ -7,6 +7,7 @@ import { batches, type Dataset } from '../data/dataset.js'
 import type { HostArray } from '../graph/dtype.js'
 import type { Batch } from '../nn/context.js'
 import { checkUntied } from '../nn/parameters.js'
+import { turn } from '../runtime/turns.js'
 import { tensor } from '../tensor/create.js'
 import * as random from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
@@ -14,7 +15,7 @@ import { build } from '../tensor/tensor.js'
 import { leaves, mapTree } from '../tensor/tree.js'
 import { loadTree, saveTree } from './checkpoint.js'
 import { type EarlyStop, type EpochRecord, exhausted, type History, type Means } from './history.js'
-import { breathe, interrupts } from './interrupt.js'
+import { interrupts } from './interrupt.js'
 import { type Progress, type Screen, progress as showProgress } from './progress.js'
 import { type Order, orderSeed, parseRun, printRun, type Running, stepsOf } from './run.js'
 import { type Compiled, compileObjective, countOf, noSums, type Objective, type State } from './step.js'
@@ -242,7 +243,7 @@ export class Trainer<M> {
       running.seconds += (performance.now() - began) / 1000
       const means = running.read > 0 ? this.#means(running) : undefined
       await onStep({ epoch: this.epoch + 1, step: running.steps, stepsPerEpoch: stepsOf(order), means })
-      await breathe()
+      await turn()
       if (interrupted()) break
     }
     key.dispose()
