@@ -115,7 +115,8 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
 /** Primitives with an identity of their own: two of them are never the same node. */
 const unique: ReadonlySet<Primitive> = new Set<Primitive>(['input', 'variable', 'barrier', 'custom'])
 
-const interned = new Map<string, Node>()
+/** By primitive, attributes and any third operand, then by the first two operands. */
+const interned = new Map<string, Map<number, Node>>()
 const internLimit = 1 << 16
 let nextId = 0
 
@@ -133,18 +134,42 @@ export function makeNode<P extends Primitive>(
   shape: Shape,
   dtype: DType,
 ): Node {
-  const detail = unique.has(op) ? '' : attrsText(attrs)
-  const make = (): Node => ({ id: nextId++, op, inputs, attrs, shape, dtype, detail }) as unknown as Node
-  if (unique.has(op)) return make()
+  if (unique.has(op)) return newNode(op, inputs, attrs, shape, dtype, '')
+  const detail = attrsText(attrs)
   // Shape and dtype follow from the operands and the attributes.
-  let key: string = op + detail
-  for (const input of inputs) key += ' ' + input.id
-  const found = interned.get(key)
+  let kind: string = op + detail
+  for (let k = 2; k < inputs.length; k++) kind += ' ' + inputs[k].id
+  const table = tableFor(kind)
+  let key = 0
+  for (let k = 0; k < Math.min(2, inputs.length); k++) key = key * idRange + (inputs[k].id % idRange)
+  const found = table.get(key)
   if (found) return found
-  if (interned.size >= internLimit) interned.clear()
-  const node = make()
-  interned.set(key, node)
+  const node = newNode(op, inputs, attrs, shape, dtype, detail)
+  table.set(key, node)
   return node
+}
+
+/** Two ids of this range make one exact number; the table never holds nodes whose ids are that far apart. */
+const idRange = 2 ** 26
+
+function tableFor(kind: string): Map<number, Node> {
+  const found = interned.get(kind)
+  if (found) return found
+  const made = new Map<number, Node>()
+  interned.set(kind, made)
+  return made
+}
+
+function newNode<P extends Primitive>(
+  op: P,
+  inputs: readonly Node[],
+  attrs: Attrs[P],
+  shape: Shape,
+  dtype: DType,
+  detail: string,
+): Node {
+  if (nextId % internLimit === 0) interned.clear()
+  return { id: nextId++, op, inputs, attrs, shape, dtype, detail } as unknown as Node
 }
 
 function attrsText(attrs: object): string {
