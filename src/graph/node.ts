@@ -118,13 +118,17 @@ const unique: ReadonlySet<Primitive> = new Set<Primitive>(['input', 'variable', 
 /** By primitive, attributes and any third operand, then by the first two operands. */
 const interned = new Map<string, Map<number, Node>>()
 const internLimit = 1 << 16
+let internedCount = 0
 let nextId = 0
 
 /** The id that the next new node will have: nodes made later have ids at least as large. */
 export const upcomingId = (): number => nextId
 
 /** Drops the table of nodes that may be shared. Sharing is an economy, never a matter of meaning. */
-export const forgetInterned = (): void => interned.clear()
+export function forgetInterned(): void {
+  interned.clear()
+  internedCount = 0
+}
 
 /** The node for an operation whose operands have been checked: an existing one where there is one. */
 export function makeNode<P extends Primitive>(
@@ -168,7 +172,7 @@ function newNode<P extends Primitive>(
   dtype: DType,
   detail: string,
 ): Node {
-  if (nextId % internLimit === 0) interned.clear()
+  if (++internedCount > internLimit) forgetInterned()
   return { id: nextId++, op, inputs, attrs, shape, dtype, detail } as unknown as Node
 }
 
