@@ -3,7 +3,7 @@
 import { axisFactor, axisIndex, type Index, substitute, zero } from './affine.js'
 import { copyExprs } from './copy.js'
 import { ExprTable, walkExprs } from './expr.js'
-import type { LoopKernel } from './kernel.js'
+import { kernelExprs, type LoopKernel } from './kernel.js'
 
 export function collapse(kernel: LoopKernel): LoopKernel {
   const sizes = [...kernel.axes, ...(kernel.reduce?.axes ?? [])]
@@ -14,9 +14,8 @@ export function collapse(kernel: LoopKernel): LoopKernel {
     if (!contraction) return 'outer'
     return contraction.batch.includes(axis) ? 'batch' : contraction.rows.includes(axis) ? 'rows' : 'columns'
   }
-  const roots = [...kernel.outputs.map(o => o.value), ...(kernel.reduce ? [kernel.reduce.body] : [])]
   const indices: Index[] = []
-  walkExprs(roots, e => {
+  walkExprs(kernelExprs(kernel), e => {
     if (e.op === 'load' || e.op === 'position') indices.push(e.index)
     if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) indices.push(c.index)
   })

@@ -6,7 +6,7 @@
 import type { DType } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape } from '../graph/shape.js'
-import { type Expr, printExprs } from './expr.js'
+import { type Expr, printExprs, walkExprs } from './expr.js'
 
 /** A value that kernels read and write: a leaf, a result, or something in between that lives inside one run. */
 export interface BufferSpec {
@@ -45,6 +45,9 @@ export interface Contraction {
   readonly columns: readonly number[]
 }
 
+/** Whether a matrix product is worth tiles; a smaller one is computed by plain loops, which read its factors again and again. */
+export const isTiled = (rows: number, columns: number, inner: number): boolean => Math.min(rows, columns, inner) >= 4
+
 /** out[index[i], j] += updates[i, j] for i < count, j < width; out starts at 0; indices out of range are dropped. */
 export interface ScatterKernel {
   readonly kind: 'scatterAdd'
@@ -81,15 +84,17 @@ export interface Schedule {
   readonly results: readonly number[]
 }
 
-export const bufferReads = (
-  kernel: Kernel,
-  visit: (roots: readonly Expr[], add: (e: Expr) => void) => void,
-): Set<number> => {
+/** The expressions of a kernel: what it reduces, then its results. */
+export const kernelExprs = ({ reduce, outputs }: LoopKernel): Expr[] => [
+  ...(reduce ? [reduce.body] : []),
+  ...outputs.map(o => o.value),
+]
+
+export function bufferReads(kernel: Kernel): Set<number> {
   const reads = new Set<number>()
   if (kernel.kind === 'scatterAdd') return reads.add(kernel.index).add(kernel.updates)
   if (kernel.kind === 'argsort') return reads.add(kernel.input)
-  const roots = [...kernel.outputs.map(o => o.value), ...(kernel.reduce ? [kernel.reduce.body] : [])]
-  visit(roots, e => e.op === 'load' && reads.add(e.buffer))
+  walkExprs(kernelExprs(kernel), e => e.op === 'load' && reads.add(e.buffer))
   return reads
 }
 

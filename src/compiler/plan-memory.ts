@@ -1,7 +1,6 @@
 /** Where temporaries live: offsets into one arena, reused as soon as their last reader has run. */
 
 import { dtypes } from '../graph/dtype.js'
-import { walkExprs } from './expr.js'
 import { bufferReads, bufferWrites, type Schedule } from './kernel.js'
 
 export interface MemoryPlan {
@@ -27,7 +26,7 @@ export function planMemory(
   const last = new Map<number, number>()
   kernels.forEach((kernel, step) => {
     for (const b of bufferWrites(kernel)) if (!first.has(b)) first.set(b, step)
-    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel, walkExprs)]) last.set(b, step)
+    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) last.set(b, step)
   })
   for (const { buffer, kernel } of scratch) {
     first.set(buffer, kernel)

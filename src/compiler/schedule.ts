@@ -11,7 +11,7 @@ import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } fro
 import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
 import { type Expr, ExprTable, walkExprs } from './expr.js'
-import { type BufferSpec, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
+import { type BufferSpec, isTiled, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
 import { isHeavy, isView, Lowering } from './lower.js'
 
 /** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
@@ -54,7 +54,7 @@ function ownCost(node: Node): number {
   }
 }
 
-/** Why a node gets a buffer of its own. */
+/** The nodes that get a buffer of their own. */
 function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node> {
   const stored = new Set<Node>(order.filter(n => isHeavy(n)))
   for (const root of roots) if (root.op !== 'input') stored.add(root)
@@ -100,9 +100,7 @@ function reads(node: Node, operand: Node): number {
   // Products that are worth tiling evaluate each element of a factor once; others once for each row and column.
   const inner = sizeOf(node.inputs[1].shape) / node.shape[node.shape.length - 1]
   const rows = sizeOf(node.shape.slice(node.op === 'matmul' ? 1 : 0, -1))
-  return Math.min(rows, node.shape[node.shape.length - 1], inner) >= 4
-    ? sizeOf(operand.shape)
-    : sizeOf(node.shape) * inner
+  return isTiled(rows, node.shape[node.shape.length - 1], inner) ? sizeOf(operand.shape) : sizeOf(node.shape) * inner
 }
 
 /** The cost of an expression down to what is stored, and how many stored values it reads. */

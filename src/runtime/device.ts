@@ -2,6 +2,7 @@
 
 import type { Schedule } from '../compiler/kernel.js'
 import type { DType, TypedArray } from '../graph/dtype.js'
+import { environment } from './environment.js'
 
 /** Values on a device. */
 export interface Buffer {
@@ -61,12 +62,6 @@ async function open(name: string, options: DeviceOptions): Promise<Device> {
 }
 
 let current: Promise<Device> | undefined
-
-/** The environment variable of that name, where there is an environment. */
-function environment(name: string): string | undefined {
-  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
-  return process?.env?.[name] || undefined
-}
 
 /**
  * Chooses the device for everything computed from now on: 'wasm' (the default), 'reference' (float64 JavaScript), or a

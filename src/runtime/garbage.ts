@@ -4,6 +4,7 @@
  */
 
 import type { Device } from './device.js'
+import { isNode } from './environment.js'
 import { turn } from './turns.js'
 
 const firstLimit = 256 * 2 ** 20
@@ -11,9 +12,9 @@ const limits = new WeakMap<Device, number>()
 
 /** Node's collector, which is reachable without a command-line flag; undefined elsewhere. */
 async function collector(): Promise<(() => void) | undefined> {
-  const { gc, process } = globalThis as { gc?: () => void; process?: { versions?: { node?: string } } }
+  const { gc } = globalThis as { gc?: () => void }
   if (gc) return gc
-  if (!process?.versions?.node) return undefined
+  if (!isNode) return undefined
   const [v8, vm] = await Promise.all([import('node:v8'), import('node:vm')])
   v8.setFlagsFromString('--expose-gc')
   return vm.runInNewContext('gc') as () => void

@@ -7,6 +7,7 @@ import type { Schedule } from '../../../compiler/kernel.js'
 import { planMemory } from '../../../compiler/plan-memory.js'
 import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
+import { isNode } from '../../environment.js'
 import { argsort } from '../reference/functions.js'
 import { encodeModule, Func } from './assembler.js'
 import { guardBytes } from './elements.js'
@@ -171,13 +172,9 @@ const hasRelaxedSimd = (): boolean =>
 
 const relaxedFlag = '--experimental-wasm-relaxed-simd'
 
-/** Node's version, or undefined elsewhere. */
-const nodeVersion = (): string | undefined =>
-  (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node
-
 /** Turns relaxed SIMD on where Node has it behind a flag; returns the flags that workers need too. */
 async function enableRelaxedSimd(): Promise<string[]> {
-  if (hasRelaxedSimd() || !nodeVersion()) return []
+  if (hasRelaxedSimd() || !isNode) return []
   const v8 = await import('node:v8')
   v8.setFlagsFromString(relaxedFlag)
   return [relaxedFlag]
@@ -185,7 +182,7 @@ async function enableRelaxedSimd(): Promise<string[]> {
 
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
 async function defaultThreads(): Promise<number> {
-  if (!nodeVersion()) return 1
+  if (!isNode) return 1
   const os = await import('node:os')
   return Math.min(os.availableParallelism(), 16)
 }
@@ -193,7 +190,7 @@ async function defaultThreads(): Promise<number> {
 export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
-  if (threads !== undefined && threads > 1 && !nodeVersion())
+  if (threads !== undefined && threads > 1 && !isNode)
     throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
   const flags = await enableRelaxedSimd()
   const count = threads ?? (await defaultThreads())

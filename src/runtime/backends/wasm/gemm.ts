@@ -17,7 +17,8 @@ import {
 } from '../../../compiler/affine.js'
 import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, type Load } from '../../../compiler/expr.js'
-import type { Contraction, LoopKernel, Reduction } from '../../../compiler/kernel.js'
+import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
+import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import type { Target } from './loops.js'
 import { bytesOf } from './memory-access.js'
@@ -39,7 +40,6 @@ export interface Gemm {
   readonly left: Load | undefined
 }
 
-const product = (sizes: readonly number[]): number => sizes.reduce((n, s) => n * s, 1)
 const lanesOf = (type: 'float32' | 'float64'): number => (type === 'float32' ? 4 : 2)
 
 /** The loops of one kind, by axis number, with their sizes. */
@@ -53,12 +53,11 @@ export function asGemm(kernel: LoopKernel): Gemm | undefined {
   const contraction = reduce?.contraction
   if (!reduce || !contraction || (reduce.type !== 'float32' && reduce.type !== 'float64')) return undefined
   const [batch, rows, columns] = [contraction.batch, contraction.rows, contraction.columns].map(axes =>
-    product(sizesOf(kernel, axes)),
+    sizeOf(sizesOf(kernel, axes)),
   )
-  const inner = product(reduce.axes)
-  // Plain loops do better where there is no room for a tile; the last axis must be the columns' own.
-  if (rows < 4 || columns < 4 || inner < 4 || contraction.columns.length !== 1) return undefined
-  if (contraction.columns[0] !== kernel.axes.length - 1) return undefined
+  const inner = sizeOf(reduce.axes)
+  // The last axis must be the columns' own.
+  if (!isTiled(rows, columns, inner) || contraction.columns[0] !== kernel.axes.length - 1) return undefined
   const lanes = lanesOf(reduce.type)
   const vectors = columns >= 3 * lanes && columns % (3 * lanes) === 0 && columns % (2 * lanes) !== 0 ? 3 : 2
   const panel = vectors * lanes
@@ -213,7 +212,7 @@ export function emitGemm(
 /** Positions of the outermost inner loop in one block. */
 function outerBlock(g: Gemm): number {
   const [outer, ...rest] = g.reduce.axes
-  return Math.min(outer, Math.max(1, Math.floor(innerBlock / product(rest))))
+  return Math.min(outer, Math.max(1, Math.floor(innerBlock / sizeOf(rest))))
 }
 
 /** The innermost function: a tile of rows times one panel over one block of inner positions, in registers. */
@@ -246,7 +245,7 @@ class Micro {
     const lanes = lanesOf(g.type)
     const vectors = g.panel / lanes
     const [outer, ...rest] = g.reduce.axes
-    const perOuter = product(rest)
+    const perOuter = sizeOf(rest)
     const base = (buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
 
     // Right: base + ((batch * panels + panel) * inner + block * perOuter) * panel width.
@@ -349,7 +348,7 @@ class Micro {
   #leftStrides(): number[] {
     const { left, reduce, kernel, tile } = this.#g
     if (left) return reduce.axes.map((_, i) => axisFactor(left.index, kernel.axes.length + i) ?? 0)
-    return reduce.axes.map((_, i) => product(reduce.axes.slice(i + 1)) * tile)
+    return reduce.axes.map((_, i) => sizeOf(reduce.axes.slice(i + 1)) * tile)
   }
 
   #setRowPointer(pointer: Local, r: number, batch: Local, row: Local, block: Local): void {
@@ -382,7 +381,7 @@ class Micro {
         .op('i32.mul')
       f.get(at).i32(g.tile).op('i32.rem_u', 'i32.add')
       f.get(block)
-        .i32(product(g.reduce.axes.slice(1)) * g.tile)
+        .i32(sizeOf(g.reduce.axes.slice(1)) * g.tile)
         .op('i32.mul', 'i32.add')
     }
     f.i32(size).op('i32.mul', 'i32.add').set(pointer)
@@ -394,7 +393,7 @@ class Micro {
     const sizes = sizesOf(this.#g.kernel, axes)
     f.i32(0)
     axes.forEach((axis, i) => {
-      const below = product(sizes.slice(i + 1))
+      const below = sizeOf(sizes.slice(i + 1))
       f.get(flat)
       if (plus) f.i32(plus).op('i32.add')
       if (below > 1) f.i32(below).op('i32.div_u')
@@ -406,7 +405,7 @@ class Micro {
   /** Pushes the element offset of a row's first column in the result. */
   #pushOutputOffset(batch: Local, row: Local, r: number): void {
     const { kernel, contraction } = this.#g
-    const stride = (axis: number): number => product(kernel.axes.slice(axis + 1))
+    const stride = (axis: number): number => sizeOf(kernel.axes.slice(axis + 1))
     this.#pushStrided(contraction.rows, stride, row, r)
     this.#pushStrided(contraction.batch, stride, batch, 0)
     this.#f.op('i32.add')

@@ -5,9 +5,10 @@
  */
 
 import { axisFactor } from '../../../compiler/affine.js'
-import { type Expr, isOperation, walkExprs } from '../../../compiler/expr.js'
-import type { BufferSpec, LoopKernel } from '../../../compiler/kernel.js'
+import { isOperation, walkExprs } from '../../../compiler/expr.js'
+import { type BufferSpec, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
+import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import { Elements } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
@@ -31,22 +32,17 @@ export interface Layout {
   readonly mode: 'map' | 'columns' | 'rows'
 }
 
-const product = (sizes: readonly number[]): number => sizes.reduce((n, s) => n * s, 1)
-
-/** The expressions of a kernel. */
-const rootsOf = (k: LoopKernel): Expr[] => [...(k.reduce ? [k.reduce.body] : []), ...k.outputs.map(o => o.value)]
-
 export function layoutOf(kernel: LoopKernel): Layout {
   const n = kernel.axes.length
   const { reduce } = kernel
   const mode = !reduce ? 'map' : reducesRows(kernel) ? 'rows' : 'columns'
   const vector = mode === 'rows' ? n + (reduce as { axes: readonly number[] }).axes.length - 1 : n - 1
-  const total = product(kernel.axes) * product(reduce?.axes ?? [])
+  const total = sizeOf(kernel.axes) * sizeOf(reduce?.axes ?? [])
   // A single loop is its own range; otherwise as few leading loops as give enough positions to share out.
   const available = mode === 'rows' || n === 1 ? n : n - 1
   let lead = Math.min(1, available)
-  while (lead < available && product(kernel.axes.slice(0, lead)) < 64) lead++
-  const leadCount = product(kernel.axes.slice(0, lead))
+  while (lead < available && sizeOf(kernel.axes.slice(0, lead)) < 64) lead++
+  const leadCount = sizeOf(kernel.axes.slice(0, lead))
   return { lead, leadCount, inner: total / leadCount, vector, mode }
 }
 
@@ -93,7 +89,7 @@ class LoopEmitter {
     this.#target = target
     const loops = { count: kernel.axes.length + (kernel.reduce?.axes.length ?? 0), vector: layout.vector }
     const written = kernel.outputs.map(o => o.buffer)
-    this.#elements = new Elements(this.#f, rootsOf(kernel), loops, written, buffers, target.relaxed)
+    this.#elements = new Elements(this.#f, kernelExprs(kernel), loops, written, buffers, target.relaxed)
   }
 
   emit(): Func {
@@ -116,7 +112,7 @@ class LoopEmitter {
     const flat = lead === 1 ? this.#elements.axisLocals[0] : f.local('i32')
     f.get(0).set(flat)
     f.for(flat, { local: 1 }, 1, () => {
-      let stride = product(axes.slice(0, lead))
+      let stride = sizeOf(axes.slice(0, lead))
       for (let d = 0; lead > 1 && d < lead; d++) {
         stride /= axes[d]
         f.get(flat).i32(stride).op('i32.div_u')

@@ -6,7 +6,7 @@
 
 import { copyExprs } from '../../../compiler/copy.js'
 import { ExprTable, walkExprs } from '../../../compiler/expr.js'
-import type { BufferSpec, Kernel, LoopKernel, Schedule } from '../../../compiler/kernel.js'
+import { type BufferSpec, type Kernel, kernelExprs, type LoopKernel, type Schedule } from '../../../compiler/kernel.js'
 import { encodeModule, Func, type ValueType } from './assembler.js'
 import {
   asGemm,
@@ -117,7 +117,7 @@ class ProgramBuilder {
     const layout = layoutOf(kernel)
     const func = emitLoops(this.#name(kernel.name), kernel, layout, this.#buffers, this.#options)
     let work = 0
-    walkExprs([...kernel.outputs.map(o => o.value), ...(kernel.reduce ? [kernel.reduce.body] : [])], () => work++)
+    walkExprs(kernelExprs(kernel), () => work++)
     const flat = layout.mode !== 'rows' && kernel.axes.length === 1
     this.#push(func, layout.leadCount, this.#chunk(layout.leadCount, layout.inner * work, flat ? 64 : 1))
   }
