@@ -1,5 +1,7 @@
 /** Layers, initialisers and losses. Models are plain trees of tensors with a method `apply(x, ctx)`. */
 
+import '../tensor/methods.js'
+
 export { type Batch, type Context, evaluation, type Loss } from './context.js'
 export { Conv2d } from './conv.js'
 export { Dropout } from './dropout.js'

@@ -1,5 +1,7 @@
 /** Optimisers as pure functions of gradients, state and parameters; learning-rate schedules; gradient clipping. */
 
+import '../tensor/methods.js'
+
 export { type AdamOptions, adam, adamW } from './adam.js'
 export { clipByGlobalNorm, globalNorm } from './clip.js'
 export type { Optimizer, OptimizerState } from './optimizer.js'

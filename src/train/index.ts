@@ -1,5 +1,7 @@
 /** Training: a Trainer with metrics, checkpoints and exact resumption; trees of tensors in files; progress of long jobs. */
 
+import '../tensor/methods.js'
+
 export { loadTree, type Metadata, saveTree } from './checkpoint.js'
 export type { EarlyStop, EpochRecord, History, Means } from './history.js'
 export { type Fields, type Progress, progress, type Screen } from './progress.js'

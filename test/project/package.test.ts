@@ -22,6 +22,14 @@ test.each(entries)('%s can be imported by name', async entry => {
   expect(Number(stdout)).toBeGreaterThan(0)
 })
 
+test.each(entries.filter(e => !['.', './data'].includes(e)))('%s brings the methods of tensors along', async entry => {
+  // Each entry is imported before anything else; methods are on the prototype that all entries share.
+  const code = `await import('${entry.replace('.', 'saddlepoint')}')
+    const { Tensor } = await import('./dist/tensor/tensor.js')
+    console.log(typeof Tensor.prototype.relu)`
+  expect((await node(code)).stdout.trim()).toBe('function')
+})
+
 test('a program that computes on several threads ends by itself', async () => {
   const code = `import { tensor, setDevice } from 'saddlepoint'
     await setDevice('wasm', { threads: 2 })
