@@ -13,33 +13,29 @@ function checkWindow(layer: string, window: Window): void {
   checkSizes(layer, { 'window height': height, 'window width': width })
 }
 
-/** The largest value of each window: [n, h, w, c] -> [n, oh, ow, c]. Windows stand side by side unless a stride is given. */
-export class MaxPool2d implements Layer {
+/** A layer of windows; side by side unless a stride is given. */
+abstract class Pool2d implements Layer {
   readonly window: Window
   readonly options: PoolOptions
 
   constructor(window: Window, options: PoolOptions = {}) {
-    checkWindow('MaxPool2d', window)
+    checkWindow(new.target.name, window)
     this.window = window
     this.options = options
   }
 
+  abstract apply(x: Tensor): Tensor
+}
+
+/** The largest value of each window: [n, h, w, c] -> [n, oh, ow, c]. */
+export class MaxPool2d extends Pool2d {
   apply(x: Tensor): Tensor {
     return maxPool2d(x, this.window, this.options)
   }
 }
 
 /** The mean of each window: [n, h, w, c] -> [n, oh, ow, c]. */
-export class AvgPool2d implements Layer {
-  readonly window: Window
-  readonly options: PoolOptions
-
-  constructor(window: Window, options: PoolOptions = {}) {
-    checkWindow('AvgPool2d', window)
-    this.window = window
-    this.options = options
-  }
-
+export class AvgPool2d extends Pool2d {
   apply(x: Tensor): Tensor {
     return avgPool2d(x, this.window, this.options)
   }
