@@ -3,12 +3,20 @@ import { defineConfig } from 'vitest/config'
 
 const src = fileURLToPath(new URL('./src', import.meta.url))
 
-export default defineConfig({
+/** What `vitest run --mode ...` runs: everything, ten times the cases, the writing of documents, or the mutants. */
+const modes: Readonly<Record<string, { include: string[]; env: Record<string, string> }>> = {
+  test: { include: ['test/**/*.test.ts'], env: {} },
+  deep: { include: ['test/**/*.test.ts'], env: { RUNS: '10' } },
+  docs: { include: ['test/documents/*.test.ts'], env: { UPDATE_DOCS: '1' } },
+  mutate: { include: ['test/mutants/*.mutate.ts'], env: {} },
+}
+
+export default defineConfig(({ mode }) => ({
   resolve: {
     alias: [
       { find: /^saddlepoint$/, replacement: `${src}/index.ts` },
       { find: /^saddlepoint\/(.*)$/, replacement: `${src}/$1/index.ts` },
     ],
   },
-  test: { include: ['test/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000, pool: 'forks', maxWorkers: 2 },
-})
+  test: { ...modes[mode], testTimeout: 600_000, hookTimeout: 600_000, pool: 'forks', maxWorkers: 2 },
+}))
