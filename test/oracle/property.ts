@@ -37,6 +37,20 @@ export class Rng {
   pick<T>(list: readonly T[]): T {
     return list[this.int(0, list.length - 1)]
   }
+  /** 0 to n - 1 in random order. */
+  order(n: number): number[] {
+    const order = Array.from({ length: n }, (_, i) => i)
+    for (let i = n - 1; i > 0; i--) {
+      const j = this.int(0, i)
+      ;[order[i], order[j]] = [order[j], order[i]]
+    }
+    return order
+  }
+  /** Makes generators that all give the same numbers. */
+  replay(): () => Rng {
+    const seed = this.int(0, 2 ** 30)
+    return () => new Rng(seed)
+  }
   shape(rank: number, low = 1, high = 3): number[] {
     return Array.from({ length: rank }, () => this.int(low, high))
   }

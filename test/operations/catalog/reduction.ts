@@ -1,0 +1,3 @@
+import type { Catalog } from '../cases.js'
+
+export const reduction: Catalog = {}
