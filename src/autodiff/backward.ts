@@ -30,9 +30,14 @@ function path(outputs: readonly Node[], targets: ReadonlySet<Node>): Node[] {
   return [...leads].flatMap(([node, lead]) => (lead ? [node] : [])).sort((a, b) => b.id - a.id)
 }
 
-function applyRule<P extends Primitive>(node: Node, g: Tensor): readonly (Tensor | null)[] {
+/** The cotangents of a node's operands by its row of the table; `y` stands for the node's value. */
+export function applyRule<P extends Primitive>(
+  node: Node,
+  g: Tensor,
+  y = new Tensor(node),
+): readonly (Tensor | null)[] {
   const rule = rules[node.op] as Rule<P>
-  return rule({ g, y: new Tensor(node), attrs: node.attrs as Attrs[P], node }, ...node.inputs.map(n => new Tensor(n)))
+  return rule({ g, y, attrs: node.attrs as Attrs[P], node }, ...node.inputs.map(n => new Tensor(n)))
 }
 
 const isZero = (node: Node): boolean => node.op === 'constant' && node.attrs.value === 0

@@ -4,8 +4,8 @@ import { isFloat } from '../graph/dtype.js'
 import { makeNode, type Node, topological, upcomingId } from '../graph/node.js'
 import { sameShape } from '../graph/shape.js'
 import { build, demandFunction, demandTensors, describe, Tensor } from '../tensor/tensor.js'
-import { mapTree } from '../tensor/tree.js'
-import { backward } from './backward.js'
+import { leaves, mapTree } from '../tensor/tree.js'
+import { applyRule, backward } from './backward.js'
 
 /**
  * f with its derivative replaced: `pull(cotangent, value, ...args)` returns the cotangent of each argument, or null for
@@ -42,48 +42,70 @@ export function customVjp<A extends Tensor[]>(
   }
 }
 
+/** Which intermediate values a checkpoint keeps: none, those of matrix products and convolutions, or those chosen. */
+export type KeepPolicy = 'nothing' | 'contractions' | ((value: Pick<Node, 'op' | 'shape' | 'dtype'>) => boolean)
+
+const policies = {
+  nothing: (): boolean => false,
+  contractions: ({ op }: Pick<Node, 'op'>): boolean => op === 'matmul' || op === 'conv',
+}
+
 /**
  * f, whose intermediate values are computed again in the backward pass instead of kept: memory for time. The value and
- * all derivatives are those of f, closures included.
+ * all derivatives are those of f, closures included. `keep` names the values that are kept all the same.
+ *
+ * @example checkpoint(block, { keep: 'contractions' }) // recomputes what is cheap
  */
-export function checkpoint<A extends unknown[], R>(f: (...args: A) => R): (...args: A) => R {
+export function checkpoint<A extends unknown[], R>(
+  f: (...args: A) => R,
+  { keep = 'nothing' }: { readonly keep?: KeepPolicy } = {},
+): (...args: A) => R {
   demandFunction('checkpoint', f)
+  const policy = typeof keep === 'function' ? keep : policies[keep]
+  if (!policy) throw new Error(`checkpoint: keep is one of nothing, contractions, or a function, not ${describe(keep)}`)
   return (...args) => {
     const firstId = upcomingId()
     const result = f(...args)
-    return mapTree(result, value => (isFloat(value.dtype) ? recomputed(value, firstId) : value))
+    const isOlder = (node: Node): boolean => node.id < firstId
+    const values = leaves(result).filter(t => isFloat(t.dtype))
+    const inside = topological(
+      values.map(t => t.node),
+      n => (isOlder(n) ? [] : n.inputs),
+    )
+    const boundary = inside.filter(n => isOlder(n) && isFloat(n.dtype))
+    /** What the values are computed from, behind fences, and copies of everything in between. */
+    const copy = (operands: readonly Node[]): Map<Node, Node> => {
+      const copies = new Map(operands.map((n, i) => [boundary[i], build('barrier', [new Tensor(n)], {}).node]))
+      for (const n of inside) {
+        if (isOlder(n) || n.inputs.length === 0) continue
+        const copied = n.inputs.map(i => copies.get(i) ?? i)
+        const again = makeNode(n.op, copied, n.attrs, n.shape, n.dtype)
+        copies.set(n, isFloat(n.dtype) && policy(n) ? withDerivativeOf(n, again) : again)
+      }
+      return copies
+    }
+    // All results of one call share their copies.
+    const made = new Map<string, Map<Node, Node>>()
+    const recomputed = (value: Tensor): Tensor => {
+      const target = value.node
+      const rule = (g: Node, node: Node): (Node | null)[] => {
+        const operands = node.inputs.slice(1)
+        const key = operands.map(n => n.id).join()
+        const copies = made.get(key) ?? copy(operands)
+        made.set(key, copies)
+        const fences = boundary.map(n => copies.get(n)!)
+        return backward([copies.get(target)!], [new Tensor(g)], fences).map(t => t?.node ?? null)
+      }
+      return build('custom', [value, ...boundary.map(n => new Tensor(n))], { rule })
+    }
+    return mapTree(result, value => (isFloat(value.dtype) && !isOlder(value.node) ? recomputed(value) : value))
   }
 }
 
-/** `value` as a custom node whose rule differentiates a copy of everything made since `firstId`. */
-function recomputed(value: Tensor, firstId: number): Tensor {
-  const older = (node: Node): boolean => node.id < firstId
-  const target = value.node
-  const inside = topological([target], n => (older(n) ? [] : n.inputs))
-  const boundary = inside.filter(n => older(n) && isFloat(n.dtype))
-  const rule = (g: Node, node: Node): (Node | null)[] => {
-    const copies = new Map<Node, Node>()
-    const fences = node.inputs.slice(1).map((n, i) => {
-      const fence = build('barrier', [new Tensor(n)], {}).node
-      copies.set(boundary[i], fence)
-      return fence
-    })
-    for (const n of inside) {
-      if (copies.has(n) || older(n) || n.inputs.length === 0) continue
-      copies.set(
-        n,
-        makeNode(
-          n.op,
-          n.inputs.map(i => copies.get(i) ?? i),
-          n.attrs,
-          n.shape,
-          n.dtype,
-        ),
-      )
-    }
-    const copy = copies.get(target)
-    if (!copy) return boundary.map(() => null)
-    return backward([copy], [new Tensor(g)], fences).map(t => t?.node ?? null)
-  }
-  return build('custom', [value, ...boundary.map(n => new Tensor(n))], { rule })
-}
+/** The value of `kept` with the derivative of `again`, the same operation on recomputed operands. */
+const withDerivativeOf = (kept: Node, again: Node): Node =>
+  build(
+    'custom',
+    [kept, ...again.inputs].map(n => new Tensor(n)),
+    { rule: (g, node) => applyRule(again, new Tensor(g), new Tensor(node)).map(t => t?.node ?? null) },
+  ).node

@@ -1,5 +1,5 @@
 /**
- * Derivatives of functions of tensors, as functions: grad, vjp, jvp, hvp, jacobian, hessian. Arguments and results are
+ * Derivatives of functions of tensors, as functions: grad, vjp, jvp, hvp, jacobian, hessian, perExampleGrad. Arguments and results are
  * trees of tensors (tree.ts). All of them nest to any order, and a gradient flows to everything the function touches:
  * to closures and to arguments it was not taken with respect to.
  */
@@ -7,14 +7,15 @@
 import { isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape, sameShape } from '../graph/shape.js'
-import { arange, oneHot } from '../tensor/create.js'
+import { eye } from '../tensor/create.js'
 import { add, astype, mul } from '../tensor/elementwise.js'
-import { at, reshape, stack } from '../tensor/movement.js'
+import { expandDims, reshape } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
 import { build, demandFunction, describe, full, Tensor } from '../tensor/tensor.js'
 import { leaves, mapTree, namedLeaves, replaceLeaves } from '../tensor/tree.js'
 import { backward } from './backward.js'
 import { zeroCotangent } from './rules.js'
+import { vmap } from './vmap.js'
 
 /** A fresh variable for each float leaf of a tree: what a derivative is taken with respect to. */
 function variables<T>(op: string, tree: T): T {
@@ -180,10 +181,8 @@ export function jacobian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
     if (!(x instanceof Tensor)) throw new Error(`jacobian: needs a function of one tensor, got ${describe(x)}`)
     const [y, pull] = vjp(f, x)
     if (!(y instanceof Tensor)) throw new Error(`jacobian: the function must return one tensor, not ${describe(y)}`)
-    if (y.size === 0) return full([...y.shape, ...x.shape], 0, x.dtype)
-    const basis = oneHot(arange(y.size), y.size, y.dtype)
-    const rows = Array.from({ length: y.size }, (_, i) => pull(reshape(at(basis, i), y.shape))[0])
-    return reshape(stack(rows), [...y.shape, ...x.shape])
+    const basis = reshape(eye(y.size, y.size, y.dtype), [y.size, ...y.shape])
+    return reshape(vmap((u: Tensor) => pull(u)[0])(basis), [...y.shape, ...x.shape])
   }
 }
 
@@ -191,4 +190,21 @@ export function jacobian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
 export function hessian(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   demandFunction('hessian', f)
   return jacobian(grad(f))
+}
+
+/**
+ * The gradient of a batch's loss with respect to its first argument, for each example by itself: every example is given
+ * to the loss as a batch of one. What f does with statistics of a batch (batch norm in training) has no such meaning.
+ *
+ * @returns (model, ...batch) => the model's tree, with a leading axis of examples in every leaf.
+ * @example perExampleGrad((model, x, y) => crossEntropy(model.apply(x), y))(model, x, y)
+ */
+export function perExampleGrad<M, B extends unknown[]>(
+  f: (model: M, ...batch: B) => Tensor,
+): (model: M, ...batch: B) => M {
+  demandFunction('perExampleGrad', f)
+  return (model, ...batch) => {
+    const one = (m: M, ...example: B): M => grad(f)(m, ...(mapTree(example, t => expandDims(t, 0)) as B))
+    return vmap(one, { inAxes: [null, ...batch.map(() => 0)] })(model, ...batch)
+  }
 }

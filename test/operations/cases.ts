@@ -31,6 +31,9 @@ export const flat = (reason: string, ...makes: Make[]): Entry => ({ makes, flat:
 export const jumps = 'constant between its jumps'
 export const integral = 'the result is no float'
 
+export const isFloat = (t: Tensor): boolean => t.dtype.startsWith('float')
+export const listOf = (x: Tensor | readonly Tensor[]): readonly Tensor[] => (x instanceof sp.Tensor ? [x] : x)
+
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, s) => n * s, 1)
 export const filled = (shape: readonly number[], next: () => number): Tensor =>
   sp.tensor(Float64Array.from({ length: sizeOf(shape) }, next), { shape })

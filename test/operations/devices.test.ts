@@ -3,11 +3,8 @@
 import * as sp from 'saddlepoint'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Rng } from '../oracle/property.js'
-import type { Case, Tensor } from './cases.js'
+import { type Case, isFloat, listOf, type Tensor } from './cases.js'
 import { files } from './catalog.js'
-
-const isFloat = (t: Tensor): boolean => t.dtype.startsWith('float')
-const listOf = (x: Tensor | readonly Tensor[]): readonly Tensor[] => (x instanceof sp.Tensor ? [x] : x)
 
 /** The results of a case, and the gradients of orders 1 to 3 of their sum with respect to the first float argument. */
 function results({ f, args }: Case, dtype: sp.DType, order: number): Tensor[] {

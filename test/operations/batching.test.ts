@@ -1,0 +1,12 @@
+/** vmap of every operation: the table of batching rules. */
+
+import { describe, test } from 'vitest'
+import { Rng } from '../oracle/property.js'
+import { expectBatched } from './batched.js'
+import { files } from './catalog.js'
+
+describe.each(Object.entries(files))('%s', (_, catalog) => {
+  test.each(Object.entries(catalog))('%s', async (_, { makes, flat }) => {
+    for (const make of makes) await expectBatched(make(new Rng(11)), flat !== undefined)
+  })
+})
