@@ -2,7 +2,7 @@
 
 import './tensor/methods.js'
 
-export { checkpoint, customVjp } from './autodiff/custom.js'
+export { checkpoint, customVjp, type KeepPolicy } from './autodiff/custom.js'
 export {
   type GradOptions,
   grad,
@@ -11,26 +11,43 @@ export {
   jacobian,
   jvp,
   linearize,
+  perExampleGrad,
   valueAndGrad,
   vjp,
 } from './autodiff/transforms.js'
+export { type VmapOptions, vmap } from './autodiff/vmap.js'
 export type { DType, HostArray, TypedArray } from './graph/dtype.js'
 export type { Shape } from './graph/shape.js'
 export { type Device, type DeviceName, type DeviceOptions, getDevice, setDevice } from './runtime/device.js'
 export { stats } from './runtime/realize.js'
 export { type CompileOptions, compile } from './tensor/compile.js'
 export {
-  avgPool2d,
-  type ConvOptions,
-  conv2d,
   dot,
+  einsum,
   matmul,
-  maxPool2d,
   outer,
-  type Padding,
-  type PoolOptions,
   tensordot,
+  trace,
 } from './tensor/contraction.js'
+export {
+  avgPool1d,
+  avgPool2d,
+  type Conv1dOptions,
+  type ConvOptions,
+  type ConvTranspose1dOptions,
+  type ConvTransposeOptions,
+  conv1d,
+  conv2d,
+  convTranspose1d,
+  convTranspose2d,
+  depthwiseConv2d,
+  maxPool1d,
+  maxPool2d,
+  type Padding,
+  type Padding1d,
+  type Pool1dOptions,
+  type PoolOptions,
+} from './tensor/convolution.js'
 export {
   arange,
   eye,
@@ -46,9 +63,15 @@ export {
 } from './tensor/create.js'
 export {
   abs,
+  acos,
+  acosh,
   add,
+  asin,
+  asinh,
   astype,
   atan,
+  atan2,
+  atanh,
   bitcast,
   bitwiseAnd,
   bitwiseInvert,
@@ -71,6 +94,7 @@ export {
   gelu,
   greater,
   greaterEqual,
+  hypot,
   isfinite,
   isinf,
   isnan,
@@ -81,6 +105,7 @@ export {
   log1p,
   log2,
   log10,
+  logaddexp,
   logicalAnd,
   logicalNot,
   logicalOr,
@@ -111,28 +136,46 @@ export {
   trunc,
   where,
 } from './tensor/elementwise.js'
-export { argsort, scatterAdd, sort, take, takeAlongAxis } from './tensor/indexing.js'
+export { scatter, scatterAdd, segmentSum, take, takeAlongAxis } from './tensor/indexing.js'
 export {
-  at,
   broadcastTo,
   concat,
+  diagonal,
   expandDims,
   flatten,
   flip,
-  type Index,
   matrixTranspose,
   moveaxis,
+  type PadOptions,
   pad,
   permuteDims,
+  repeat,
   reshape,
-  slice,
+  roll,
   split,
   squeeze,
   stack,
+  tile,
   tril,
   triu,
+  unstack,
+  type WindowOptions,
+  windows,
 } from './tensor/movement.js'
-export { logSoftmax, softmax, stopGradient } from './tensor/neural.js'
+export {
+  type AttentionOptions,
+  cosineSimilarity,
+  dropout,
+  globalAvgPool2d,
+  globalMaxPool2d,
+  logSoftmax,
+  type ResizeOptions,
+  resize,
+  scaledDotProductAttention,
+  softmax,
+  stopGradient,
+} from './tensor/neural.js'
+export { argsort, type SortOptions, sort, type TopkOptions, topk } from './tensor/order.js'
 export * as random from './tensor/random.js'
 export { inspect, realize } from './tensor/realize.js'
 export {
@@ -140,16 +183,21 @@ export {
   any,
   argmax,
   argmin,
-  l1Norm,
+  type CumulativeOptions,
+  cumulativeSum,
   logsumexp,
   max,
   mean,
   min,
+  type NormOptions,
+  prod,
   type ReduceOptions,
   std,
   sum,
+  var,
   variance,
   vectorNorm,
 } from './tensor/reduction.js'
+export { addAt, at, type Index, setAt, slice } from './tensor/slicing.js'
 export { full, type NestedArray, Tensor, type TensorLike } from './tensor/tensor.js'
 export { leaves, mapTree, type NamedLeaf, namedLeaves, replaceLeaves, zipTrees } from './tensor/tree.js'

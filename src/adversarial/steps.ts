@@ -26,11 +26,12 @@ import {
   sub,
   where,
 } from '../tensor/elementwise.js'
-import { sort } from '../tensor/indexing.js'
-import { at, concat, pad, reshape } from '../tensor/movement.js'
+import { concat, pad, reshape } from '../tensor/movement.js'
 import { stopGradient } from '../tensor/neural.js'
+import { sort } from '../tensor/order.js'
 import { bernoulli, normal, split, uniform } from '../tensor/random.js'
 import { max, sum } from '../tensor/reduction.js'
+import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
 

@@ -5,7 +5,8 @@
  */
 
 import type { Attrs, Node, Primitive } from '../graph/node.js'
-import { conv2d, padSpatial } from '../tensor/contraction.js'
+import { conv2d, transposedConv } from '../tensor/convolution.js'
+import { eye } from '../tensor/create.js'
 import {
   add,
   astype,
@@ -27,8 +28,9 @@ import {
   where,
 } from '../tensor/elementwise.js'
 import { scatterAdd, take } from '../tensor/indexing.js'
-import { at, broadcastTo, flip, padInterior, permuteDims, reshape } from '../tensor/movement.js'
+import { broadcastTo, flip, permuteDims, reshape } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
+import { at, unslice } from '../tensor/slicing.js'
 import { build, full, Tensor } from '../tensor/tensor.js'
 
 export interface Context<P extends Primitive> {
@@ -124,6 +126,19 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
 
   // y = Σ x: g everywhere
   sum: ({ g }, x) => [broadcastTo(g, x.shape)],
+  // y = Π x: g times the product of the other elements; no quotient, so zeros are exact
+  prod: ({ g, attrs: { axes } }, x) => {
+    const order = [...x.shape.keys()].sort((a, b) => Number(axes.includes(a)) - Number(axes.includes(b)))
+    const n = x.size / g.size
+    const rows = reshape(permuteDims(x, order), [g.size, 1, n])
+    const others = build('prod', [where(eye(n, n, 'bool'), 1, rows)], { axes: [2] })
+    const moved = reshape(
+      others,
+      order.map(d => x.shape[d]),
+    )
+    const back = [...x.shape.keys()].map(d => order.indexOf(d))
+    return [mul(broadcastTo(g, x.shape), permuteDims(moved, back))]
+  },
   // y = max x: g shared equally by the elements that are the largest
   max: ({ g, y, attrs }, x) => {
     const top = astype(equal(x, broadcastTo(y, x.shape)), x.dtype)
@@ -139,17 +154,7 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
       attrs.axes.map((_, d) => attrs.axes.indexOf(d)),
     ),
   ],
-  slice: ({ g, attrs: { start, shape, step } }, x) => {
-    const extent = shape.map((n, d) => (n === 0 ? 0 : (n - 1) * step[d] + 1))
-    return [
-      padInterior(
-        g,
-        start,
-        x.shape.map((n, d) => n - start[d] - extent[d]),
-        step.map(s => s - 1),
-      ),
-    ]
-  },
+  slice: ({ g, attrs }, x) => [unslice(g, x.shape, attrs)],
   pad: ({ g, attrs: { before, interior } }, x) => {
     return [
       at(
@@ -169,7 +174,7 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
     build('matmul', [g, permuteDims(b, [0, 2, 1])], {}),
     build('matmul', [permuteDims(a, [0, 2, 1]), g], {}),
   ],
-  conv: ({ g, attrs }, x, w) => [convInput(g, x, w, attrs), convKernel(g, x, w, attrs)],
+  conv: ({ g, attrs }, x, w) => [transposedConv(g, w, attrs, x.shape.slice(1, 3)), convKernel(g, x, w, attrs)],
   // y = x[i]: g added at i
   gather: ({ g }, x, index) => [scatterAdd(index, g, x.shape[0]), null],
   // y = Σ u at i: g[i], 0 where i is out of range
@@ -182,21 +187,6 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
 
 /** g, halved where a and b are equal. */
 const share = (g: Tensor, a: Tensor, b: Tensor): Tensor => mul(g, where(equal(a, b), 0.5, full(a.shape, 1, a.dtype)))
-
-/** The cotangent of a convolution's images: g, spread by the stride, convolved with the kernel turned around. */
-function convInput(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups }: Attrs['conv']): Tensor {
-  const [kh, kw, c, o] = w.shape
-  // [kh, kw, c, groups, o/groups] -> [kh, kw, o/groups, groups, c], rows and columns reversed
-  const split = permuteDims(reshape(w, [kh, kw, c, groups, o / groups]), [0, 1, 4, 3, 2])
-  const turned = flip(reshape(split, [kh, kw, o / groups, groups * c]), [0, 1])
-  const padding = [0, 1].map((d): [number, number] => {
-    const window = (w.shape[d] - 1) * dilation[d]
-    const covered = (g.shape[1 + d] - 1) * strides[d] + 1
-    return [window, x.shape[1 + d] - covered]
-  })
-  const spread = padSpatial(g, padding, [strides[0] - 1, strides[1] - 1])
-  return conv2d(spread, turned, { dilation, groups })
-}
 
 /** The cotangent of a convolution's kernel: the images convolved with g, batch and channels exchanged. */
 function convKernel(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups }: Attrs['conv']): Tensor {

@@ -6,27 +6,84 @@
 import { jvp, vjp } from '../autodiff/transforms.js'
 import { isFloat } from '../graph/dtype.js'
 import { compile } from '../tensor/compile.js'
-import { add, mul } from '../tensor/elementwise.js'
+import { oneHot, tensor } from '../tensor/create.js'
+import { add, astype, div, equal, mul, sub, where } from '../tensor/elementwise.js'
+import { reshape } from '../tensor/movement.js'
 import { foldIn, key, normal } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
-import { leaves, mapTree, namedLeaves } from '../tensor/tree.js'
+import { leaves, mapTree, type NamedLeaf, namedLeaves } from '../tensor/tree.js'
+import { largest, positionOf } from './compare.js'
 
-type Mode = 'reverse' | 'forward'
+export type Mode = 'reverse' | 'forward'
 
 export interface CheckGradsOptions {
   /** Derivatives of orders 1 to `order` are checked; 2 by default. */
   order?: number
   /** 'reverse' checks vjp, 'forward' checks jvp; at each order both, by default. */
   modes?: readonly Mode[]
-  /** The error allowed, relative to the derivative or to 1 where it is smaller; 1e-6 by default. */
+  /** The error allowed, relative to the derivative or to 1 where it is smaller; by default 1e-6, with float32 3e-3. */
   tolerance?: number
-  /** Half the distance between the two points of a difference; 6e-6 (the cube root of the float64 epsilon) by default. */
+  /**
+   * Half the distance between the two points of a difference, for values of about 1 and above; 6e-6 by default, with
+   * float32 5e-3: the cube root of epsilon. An argument whose largest value is smaller is moved in proportion.
+   */
   step?: number
   /** Of the random directions and cotangents. */
   seed?: number
 }
+
+/** What `checkGrads` found: the worst element of the first derivative that is wrong. */
+export class GradientError extends Error {
+  override readonly name = 'GradientError'
+  /** The path of the tensor among the arguments, such as `0.layers.1.w`. */
+  readonly argument: string
+  /** The element's position; undefined where only a derivative along a random direction is off. */
+  readonly index: readonly number[] | undefined
+  /** Of derivatives 1 to `order`, in these modes, the last is wrong. */
+  readonly modes: readonly Mode[]
+  readonly order: number
+  /** By central differences. */
+  readonly expected: number
+  readonly got: number
+  /** Relative to `expected`, or to 1 where that is smaller. */
+  readonly error: number
+  readonly tolerance: number
+
+  constructor(found: Value & Pick<GradientError, 'argument' | 'modes' | 'tolerance'>) {
+    const { argument, index, modes, expected, got, tolerance } = found
+    const error = distance(found)
+    const where = index ? (index.length ? `[${index}]` : '') : ' along a random direction'
+    super(
+      `checkGrads: argument ${argument}${where}, order ${modes.length} (${modes.join(', then ')}): expected ${short(expected)} by central differences, got ${short(got)}, error ${error.toExponential(1)} (allowed ${tolerance})`,
+    )
+    this.argument = argument
+    this.index = index
+    this.modes = modes
+    this.order = modes.length
+    this.expected = expected
+    this.got = got
+    this.error = error
+    this.tolerance = tolerance
+  }
+}
+
+/** A derivative both ways: of one element, or along a direction. */
+type Value = Pick<GradientError, 'expected' | 'got'> & { readonly index?: readonly number[] }
+
+/** The digits that a difference may have right. */
+const short = (x: number): number => Number(x.toPrecision(10))
+
+/** NaN is infinitely far from anything. */
+const distance = ({ got, expected }: Value): number => {
+  const error = Math.abs(got - expected) / Math.max(1, Math.abs(expected))
+  return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error
+}
+
+const defaults = { float64: { tolerance: 1e-6, step: 6e-6 }, float32: { tolerance: 3e-3, step: 5e-3 } } as const
+/** How many elements are looked at to find the worst one. */
+const closeLooks = 256
 
 type Flat = (xs: Tensor[]) => Tensor[]
 
@@ -34,20 +91,28 @@ type Flat = (xs: Tensor[]) => Tensor[]
  * Checks the derivatives of f at the arguments, up to the given order, in random directions. Where f has kinks the
  * arguments must be away from them; what f returns besides float tensors is left alone.
  *
- * @param args tensors or trees of tensors in float64; other values are passed on to f as they are.
- * @throws if a derivative is wrong, naming argument, order and modes; or if an argument is float32, for differences of
- * float32 say nothing.
+ * @param args tensors or trees of tensors; other values are passed on to f as they are. Differences of float32 carry
+ * about three digits: prefer float64.
+ * @throws GradientError if a derivative is wrong, naming the argument, its worst element, order and modes.
  * @example await checkGrads(x => tanh(x).sum(), [tensor([0.5, -1], { dtype: 'float64' })], { order: 3 })
  */
 export async function checkGrads<A extends unknown[], R>(
   f: (...args: A) => R,
   args: A,
-  { order = 2, modes = ['reverse', 'forward'], tolerance = 1e-6, step = 6e-6, seed = 0 }: CheckGradsOptions = {},
+  options: CheckGradsOptions = {},
 ): Promise<void> {
+  const floats = namedLeaves(args).filter(l => isFloat(l.tensor.dtype))
+  if (floats.length === 0) throw new Error('checkGrads: the arguments have no float tensor to differentiate')
+  const xs = floats.map(l => l.tensor)
+  const flat: Flat = xs => flatCall(f, args, xs)
+  const coarse = [...xs, ...flat(xs)].some(t => t.dtype !== 'float64') ? 'float32' : 'float64'
+  const { order = 2, modes = ['reverse', 'forward'], seed = 0 } = options
+  const { tolerance = defaults[coarse].tolerance, step = defaults[coarse].step } = options
   if (!Number.isInteger(order) || order < 1) throw new Error(`checkGrads: order must be an integer >= 1, not ${order}`)
   if (!(step > 0) || !(tolerance > 0))
     throw new Error(`checkGrads: step and tolerance must be positive, not ${step} and ${tolerance}`)
-  const names = floatArguments(args)
+
+  const steps = await Promise.all(floats.map(leaf => stepFor(leaf, step)))
   let draws = 0
   const randomLike = async (ts: readonly Tensor[]): Promise<Tensor[]> => {
     const made = ts.map(t => normal(foldIn(key(seed), draws++), t.shape, t.dtype))
@@ -55,65 +120,77 @@ export async function checkGrads<A extends unknown[], R>(
     return made
   }
 
-  const check = async (f: Flat, xs: Tensor[], left: number, trail: readonly Mode[]): Promise<void> => {
+  const check = async (f: Flat, left: number, trail: readonly Mode[]): Promise<void> => {
     const ys = f(xs)
     if (ys.length === 0) throw new Error('checkGrads: the function returned no float tensor')
     const w = await randomLike(ys)
     const v = await randomLike(xs)
-    const values = compile((at: Tensor[]) => inner(w, f(at)))
-    const expected = await Promise.all(
-      xs.map(async (_, i) => {
-        const [above, below] = [step, -step].map(h => xs.map((x, k) => (k === i ? add(x, mul(v[i], h)) : x)))
-        await realize(above, below)
-        return ((await (await values(above)).item()) - (await (await values(below)).item())) / (2 * step)
-      }),
-    )
-    const derivatives: { readonly [M in Mode]: { readonly along: () => Tensor[]; readonly next: Flat } } = {
-      reverse: {
-        along: () => vjp(f, xs)[1](w)[0].map((g, i) => inner([g], [v[i]])),
-        next: at => vjp(f, at)[1](w)[0],
-      },
-      forward: {
-        along: () =>
-          xs.map((_, i) => {
-            const only = v.map((t, k) => (k === i ? t : full(t.shape, 0, t.dtype)))
-            return inner(w, jvp(f, [xs], [only])[1])
-          }),
-        next: at => jvp(f, [at], [v])[1],
-      },
+    const value = compile((at: Tensor[]) => inner(w, f(at)))
+    /** The difference of <w, f> when x_i moves along a direction, and that direction as rounding has left it. */
+    const difference = async (i: number, direction: Tensor): Promise<{ expected: number; along: Tensor }> => {
+      const h = mul(direction, steps[i])
+      const ends = [add(xs[i], h), sub(xs[i], h)]
+      await realize(ends)
+      const [above, below] = await Promise.all(ends.map(async x => (await value(xs.with(i, x))).item()))
+      const along = div(sub(ends[0], ends[1]), 2 * steps[i])
+      return { expected: (above - below) / (2 * steps[i]), along }
     }
+    const differences = await Promise.all(xs.map((_, i) => difference(i, v[i])))
+    const derivatives = derivativesOf(f, w, v)
     for (const mode of modes) {
-      const got = derivatives[mode].along()
-      await realize(got)
-      for (const [i, name] of names.entries()) {
-        const value = await got[i].item()
-        const error = Math.abs(value - expected[i]) / Math.max(1, Math.abs(expected[i]))
-        if (error <= tolerance) continue
-        throw new Error(
-          `checkGrads: ${name}, order ${trail.length + 1} (${[...trail, mode].join(', then ')}): expected ${expected[i]} by central differences, got ${value}; the error ${error.toExponential(1)} is above ${tolerance}`,
-        )
+      const along = compile(derivatives[mode].along)
+      const directions = differences.map(d => d.along)
+      const results = await along(xs, directions)
+      for (const [i, { name, tensor: x }] of floats.entries()) {
+        let worst: Value = { expected: differences[i].expected, got: await results[i].item() }
+        if (distance(worst) <= tolerance) continue
+        let most = tolerance
+        for (let k = 0; k < x.size; k += Math.ceil(x.size / closeLooks)) {
+          const unit = reshape(oneHot(tensor(k, { dtype: 'int32' }), x.size, x.dtype), x.shape)
+          const { expected, along: moved } = await difference(i, unit)
+          const got = await (await along(xs, directions.with(i, moved)))[i].item()
+          const element = { index: positionOf(k, x.shape), expected, got }
+          if (distance(element) <= most) continue
+          most = distance(element)
+          worst = element
+        }
+        throw new GradientError({ argument: name, modes: [...trail, mode], tolerance, ...worst })
       }
-      if (left > 1) await check(derivatives[mode].next, xs, left - 1, [...trail, mode])
+      if (left > 1) await check(derivatives[mode].next, left - 1, [...trail, mode])
     }
   }
-
-  const floats = leaves(args).filter(t => isFloat(t.dtype))
-  await check(xs => flatCall(f, args, xs), floats, order, [])
+  await check(flat, order, [])
 }
 
-/** The names of the leaves to differentiate, which must be float64. */
-function floatArguments(args: readonly unknown[]): string[] {
-  const floats = namedLeaves(args).filter(l => isFloat(l.tensor.dtype))
-  if (floats.length === 0) throw new Error('checkGrads: the arguments have no float64 tensor to differentiate')
-  return floats.map(({ name, tensor }) => {
-    if (tensor.dtype !== 'float64') {
-      throw new Error(
-        `checkGrads: argument ${name} is ${tensor.dtype}; differences need float64: tensor(..., { dtype: 'float64' })`,
-      )
-    }
-    return `argument ${name}`
-  })
+/** The step for a tensor. Measured on sin, log, powers and 1/x: it must shrink with small values, but not grow with large ones. */
+async function stepFor({ name, tensor }: NamedLeaf, step: number): Promise<number> {
+  const size = largest(await tensor.data())
+  if (step < size * (tensor.dtype === 'float64' ? 2 ** -48 : 2 ** -19))
+    throw new Error(`checkGrads: argument ${name} holds ${size}, beside which a step of ${step} is lost; set step`)
+  return step * (size === 0 ? 1 : Math.min(1, Math.max(Math.sqrt(step), size)))
 }
+
+interface Derivative {
+  /** <w, ∂f/∂xᵢ dᵢ> for each i. */
+  readonly along: (xs: Tensor[], d: Tensor[]) => Tensor[]
+  /** The derivative as a function, to be checked in its turn. */
+  readonly next: Flat
+}
+/** The derivative of f with the cotangent w, or along v. */
+const derivativesOf = (f: Flat, w: Tensor[], v: Tensor[]): { readonly [M in Mode]: Derivative } => ({
+  reverse: {
+    along: (xs, d) => vjp(f, xs)[1](w)[0].map((g, i) => inner([g], [d[i]])),
+    next: xs => vjp(f, xs)[1](w)[0],
+  },
+  forward: {
+    along: (xs, d) =>
+      xs.map((_, i) => {
+        const only = d.map((t, k) => (k === i ? t : full(t.shape, 0, t.dtype)))
+        return inner(w, jvp(f, [xs], [only])[1])
+      }),
+    next: xs => jvp(f, [xs], [v])[1],
+  },
+})
 
 /** f with its float leaves as a list, and the float leaves of its result. */
 function flatCall<A extends unknown[]>(f: (...args: A) => unknown, args: A, xs: readonly Tensor[]): Tensor[] {
@@ -122,6 +199,8 @@ function flatCall<A extends unknown[]>(f: (...args: A) => unknown, args: A, xs: 
   return leaves(f(...bound)).filter(t => isFloat(t.dtype))
 }
 
-/** Σ <aᵢ, bᵢ>. */
+/** Σ <aᵢ, bᵢ>, in float64 so that only the operands' own rounding remains; what meets a 0 in b does not count, be it NaN. */
 const inner = (as: readonly Tensor[], bs: readonly Tensor[]): Tensor =>
-  as.map((a, i) => sum(mul(a, bs[i]))).reduce((x, y) => add(x, y))
+  as
+    .map((a, i) => sum(where(equal(bs[i], 0), 0, mul(astype(a, 'float64'), astype(bs[i], 'float64')))))
+    .reduce((x, y) => add(x, y))

@@ -6,8 +6,8 @@ import { countParameters } from '../nn/parameters.js'
 import { Flatten, MaxPool2d } from '../nn/pool.js'
 import { Sequential } from '../nn/sequential.js'
 import { relu } from '../tensor/elementwise.js'
-import { at } from '../tensor/movement.js'
 import { split } from '../tensor/random.js'
+import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
 
 export const parameters = 93_322

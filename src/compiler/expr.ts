@@ -8,7 +8,9 @@ import type { BinaryOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { axesOf, type Condition, type Index, printIndex } from './affine.js'
 
 /** `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. */
-export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast' | 'fma'
+export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast' | 'fma' | FarOp
+/** Functions of numbers that a device's expansion does not reach; 0 stands for the others, and its result is not used. */
+export type FarOp = 'sinFar' | 'cosFar' | 'remainderFar'
 /** What a scalar may be; int64 exists only within a device's expansion of float64 functions. */
 export type ScalarType = DType | 'int64'
 

@@ -27,7 +27,7 @@ export interface LoopKernel {
 }
 
 export interface Reduction {
-  readonly op: 'sum' | 'max'
+  readonly op: 'sum' | 'prod' | 'max'
   readonly type: DType
   /** Sizes of the reduced loops: axes n, n+1, ... of the body. */
   readonly axes: readonly number[]

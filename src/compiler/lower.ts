@@ -25,6 +25,7 @@ import type { Expr, ExprTable, ScalarOp } from './expr.js'
 /** Nodes that are computed by a kernel of their own kind and never inlined. */
 export const isHeavy = (node: Node): boolean =>
   node.op === 'sum' ||
+  node.op === 'prod' ||
   node.op === 'max' ||
   node.op === 'matmul' ||
   node.op === 'conv' ||
@@ -132,6 +133,7 @@ export class Lowering {
       case 'stopGradient':
       case 'custom':
       case 'sum':
+      case 'prod':
       case 'max':
       case 'matmul':
       case 'conv':

@@ -95,7 +95,7 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
 
 /** The number of times that the kernel of a stored node evaluates elements of an operand. */
 function reads(node: Node, operand: Node): number {
-  if (node.op === 'sum' || node.op === 'max') return sizeOf(operand.shape)
+  if (node.op === 'sum' || node.op === 'prod' || node.op === 'max') return sizeOf(operand.shape)
   if (node.op !== 'matmul' && node.op !== 'conv') return sizeOf(node.shape)
   // Products that are worth tiling evaluate each element of a factor once; others once for each row and column.
   const inner = sizeOf(node.inputs[1].shape) / node.shape[node.shape.length - 1]
@@ -319,6 +319,7 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
   const product = (a: Expr, b: Expr): Expr => exprs.operation('mul', head.dtype, a, b)
   switch (head.op) {
     case 'sum':
+    case 'prod':
     case 'max': {
       const [x] = head.inputs
       const reduced = head.attrs.axes

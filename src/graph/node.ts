@@ -58,6 +58,7 @@ export type Attrs = { [P in UnaryOp | BinaryOp | CompareOp]: None } & {
   threefry: { word: 0 | 1 }
   /** Reductions keep the reduced axes with size 1. */
   sum: { axes: readonly number[] }
+  prod: { axes: readonly number[] }
   max: { axes: readonly number[] }
   reshape: { shape: Shape }
   /** Repeats axes of size 1. */

@@ -100,6 +100,7 @@ const rules: { [P in Primitive]: Rule<P> } = {
   },
 
   sum: reduction,
+  prod: reduction,
   max: (inputs, attrs, op) => {
     const empty = attrs.axes.some(d => inputs[0].shape[d] === 0)
     demand(!empty, () => `max: an axis of ${formatShape(inputs[0].shape)} is empty, and max has no identity`)

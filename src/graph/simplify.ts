@@ -94,6 +94,7 @@ export function simplify<P extends Primitive>(
       return isConstant(a) && isFloat(dtype)
         ? constant((a.attrs.value * sizeOf(a.shape)) / Math.max(1, sizeOf(shape)), shape, dtype)
         : undefined
+    case 'prod':
     case 'max':
       return sizeOf(shape) === sizeOf(a.shape) ? a : undefined
     case 'stopGradient':

@@ -1,10 +1,24 @@
 /** Random zeros in training. */
 
-import { mul, where } from '../tensor/elementwise.js'
-import * as random from '../tensor/random.js'
+import { dropout } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Context, evaluation } from './context.js'
 import type { Layer } from './layer.js'
+
+export function checkRate(layer: string, rate: number): void {
+  if (!(rate >= 0 && rate < 1)) throw new Error(`${layer}: the rate of dropout must lie in [0, 1), not ${rate}`)
+}
+
+/** What a layer drops in a pass: nothing but in training. */
+export function dropoutIn(
+  layer: string,
+  rate: number,
+  { training, key }: Context,
+): { readonly key: Tensor; readonly rate: number } | undefined {
+  if (!training || rate === 0) return undefined
+  if (!key) throw new Error(`${layer}: training needs a random key in the context: { training: true, key }`)
+  return { key, rate }
+}
 
 /**
  * In training, sets each element to 0 with probability `rate` and divides the others by 1 - rate; else the identity.
@@ -14,14 +28,12 @@ export class Dropout implements Layer {
   readonly rate: number
 
   constructor(rate: number) {
-    if (!(rate >= 0 && rate < 1)) throw new Error(`Dropout: the rate must lie in [0, 1), not ${rate}`)
+    checkRate('Dropout', rate)
     this.rate = rate
   }
 
   apply(x: Tensor, ctx: Context = evaluation): Tensor {
-    if (!ctx.training || this.rate === 0) return x
-    if (!ctx.key) throw new Error('Dropout: training needs a random key in the context: { training: true, key }')
-    const kept = random.bernoulli(ctx.key, x.shape, 1 - this.rate)
-    return where(kept, mul(x, 1 / (1 - this.rate)), 0)
+    const drop = dropoutIn('Dropout', this.rate, ctx)
+    return drop ? dropout(x, drop.key, drop.rate) : x
   }
 }

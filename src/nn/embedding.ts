@@ -4,13 +4,12 @@ import { iota } from '../tensor/create.js'
 import { equal, where } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { expandDims } from '../tensor/movement.js'
-import { stopGradient } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { uniform } from './initializers.js'
 import { checkKey, checkSizes, type Layer, type WeightOptions } from './layer.js'
 
 export interface EmbeddingOptions extends WeightOptions {
-  /** The id of padding: its vector is zero at first and has no gradient. */
+  /** The id of padding: it reads as zeros, whatever the table holds there, and its row has no gradient. */
   readonly paddingIndex?: number
 }
 
@@ -24,19 +23,17 @@ export class Embedding implements Layer {
     checkKey('Embedding', options)
     const { key, paddingIndex, initializer = uniform(-0.05, 0.05), dtype = 'float32' } = options
     checkSizes('Embedding', { vocabulary, dim })
-    const weight = initializer(key, [vocabulary, dim], dtype)
-    if (paddingIndex === undefined) this.weight = weight
-    else {
-      if (!Number.isInteger(paddingIndex) || paddingIndex < 0 || paddingIndex >= vocabulary)
-        throw new Error(`Embedding: paddingIndex must be an integer from 0 to ${vocabulary - 1}, not ${paddingIndex}`)
-      this.paddingIndex = paddingIndex
-      this.weight = where(equal(iota([vocabulary, 1]), paddingIndex), 0, weight)
-    }
+    this.weight = initializer(key, [vocabulary, dim], dtype)
+    if (paddingIndex === undefined) return
+    if (!Number.isInteger(paddingIndex) || paddingIndex < 0 || paddingIndex >= vocabulary)
+      throw new Error(`Embedding: paddingIndex must be an integer from 0 to ${vocabulary - 1}, not ${paddingIndex}`)
+    this.paddingIndex = paddingIndex
+    this.weight = where(equal(iota([vocabulary, 1]), paddingIndex), 0, this.weight)
   }
 
   apply(ids: Tensor): Tensor {
     const vectors = take(this.weight, ids)
     if (this.paddingIndex === undefined) return vectors
-    return where(expandDims(equal(ids, this.paddingIndex), -1), stopGradient(vectors), vectors)
+    return where(expandDims(equal(ids, this.paddingIndex), -1), 0, vectors)
   }
 }

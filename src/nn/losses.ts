@@ -3,100 +3,74 @@
  * to their mean, unless asked otherwise.
  */
 
-import { isFloat } from '../graph/dtype.js'
 import { formatShape, sameShape } from '../graph/shape.js'
-import { iota } from '../tensor/create.js'
 import {
   abs,
   add,
   astype,
+  clip,
   div,
   equal,
   exp,
   expm1,
   less,
+  lessEqual,
   log1p,
   logicalAnd,
+  logSigmoid,
   mul,
   neg,
-  softplus,
   square,
   sub,
   where,
 } from '../tensor/elementwise.js'
-import { expandDims } from '../tensor/movement.js'
-import { logSoftmax, stopGradient } from '../tensor/neural.js'
+import { take } from '../tensor/indexing.js'
+import { squeeze } from '../tensor/movement.js'
+import { cosineSimilarity, logSoftmax, stopGradient } from '../tensor/neural.js'
+import { sort } from '../tensor/order.js'
 import { argmax, max, mean, sum } from '../tensor/reduction.js'
-import type { Tensor } from '../tensor/tensor.js'
-
-export interface LossOptions {
-  /** A weight per example: 'mean' is then Σ w·loss / Σ w. Of the shape of the losses that 'none' gives. */
-  readonly weights?: Tensor
-  readonly reduction?: 'mean' | 'sum' | 'none'
-}
-
-function reduced(op: string, losses: Tensor, { weights, reduction = 'mean' }: LossOptions): Tensor {
-  if (weights && !sameShape(weights.shape, losses.shape)) {
-    throw new Error(
-      `${op}: weights ${formatShape(weights.shape)} do not fit losses ${formatShape(losses.shape)}; one weight per example`,
-    )
-  }
-  const weighted = weights ? mul(losses, astype(weights, losses.dtype)) : losses
-  switch (reduction) {
-    case 'none':
-      return weighted
-    case 'sum':
-      return sum(weighted)
-    case 'mean':
-      return weights ? div(sum(weighted), sum(astype(weights, losses.dtype))) : mean(weighted)
-    default:
-      throw new Error(`${op}: unknown reduction '${String(reduction)}'; one of mean, sum, none`)
-  }
-}
-
-function checkPair(op: string, x: Tensor, y: Tensor, names = 'predictions and targets'): void {
-  if (!isFloat(x.dtype)) throw new Error(`${op}: ${names.split(' ')[0]} must be floats, not ${x.dtype}`)
-  if (!sameShape(x.shape, y.shape))
-    throw new Error(`${op}: ${names} differ in shape: ${formatShape(x.shape)} and ${formatShape(y.shape)}`)
-}
-
-/** Whether labels are classes (true) or probabilities (false). */
-function areClasses(op: string, logits: Tensor, labels: Tensor): boolean {
-  if (!isFloat(logits.dtype) || logits.ndim === 0)
-    throw new Error(`${op}: logits must be floats [..., classes], got ${logits.dtype}${formatShape(logits.shape)}`)
-  const classes = labels.dtype === 'int32' || labels.dtype === 'uint32'
-  const expected = classes ? logits.shape.slice(0, -1) : logits.shape
-  if (labels.dtype === 'bool' || !sameShape(labels.shape, expected)) {
-    throw new Error(
-      `${op}: for logits ${formatShape(logits.shape)}, labels must be int32${formatShape(logits.shape.slice(0, -1))} (classes) or ` +
-        `float32${formatShape(logits.shape)} (probabilities), got ${labels.dtype}${formatShape(labels.shape)}`,
-    )
-  }
-  return classes
-}
+import { at } from '../tensor/slicing.js'
+import type { Tensor, TensorLike } from '../tensor/tensor.js'
+import { areClasses, checkPair, type LossOptions, labelled, perExample, reduced } from './loss.js'
 
 export interface CrossEntropyOptions extends LossOptions {
   /** Moves this share of the labels' probability to all classes alike. Szegedy et al. 2016, arXiv:1512.00567, section 7. */
   readonly labelSmoothing?: number
+  /** A weight per class [classes]; with classes as labels, 'mean' then divides by the sum of their weights, as torch does. */
+  readonly classWeights?: Tensor
 }
 
 /**
  * The cross-entropy of softmax(logits) with labels: classes, int32 [...], or probabilities, float [..., classes].
  *
- * @param logits [..., classes]
+ * @param logits [..., classes]; a class with logit -inf is impossible, and NaN follows from a logit of inf.
  * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
  * @throws if shapes or dtypes do not fit, or labelSmoothing is outside [0, 1].
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  const op = 'crossEntropy'
   const { labelSmoothing: smoothing = 0 } = options
-  if (!(smoothing >= 0 && smoothing <= 1))
-    throw new Error(`crossEntropy: labelSmoothing must lie in [0, 1], not ${smoothing}`)
+  if (!(smoothing >= 0 && smoothing <= 1)) throw new Error(`${op}: labelSmoothing must lie in [0, 1], not ${smoothing}`)
+  const sparse = areClasses(op, logits, labels)
   const classes = logits.shape[logits.ndim - 1]
-  if (areClasses('crossEntropy', logits, labels))
-    return reduced('crossEntropy', sparseCrossEntropy(logits, labels, smoothing), options)
+  const weights = options.classWeights && astype(options.classWeights, logits.dtype)
+  if (weights && !sameShape(weights.shape, [classes]))
+    throw new Error(`${op}: classWeights ${formatShape(weights.shape)} do not fit ${classes} classes`)
+  if (sparse) {
+    const mass = weights && take(weights, labels)
+    return reduced(op, sparseCrossEntropy(logits, labels, smoothing, weights, mass), options, mass)
+  }
   const target = smoothing ? add(mul(labels, 1 - smoothing), smoothing / classes) : labels
-  return reduced('crossEntropy', neg(sum(mul(target, logSoftmax(logits)), { axis: -1 })), options)
+  return reduced(
+    op,
+    neg(sum(expected(weights ? mul(target, weights) : target, logSoftmax(logits)), { axis: -1 })),
+    options,
+  )
 }
+
+/** p·log q, where 0·-inf counts as 0: what cannot happen, and does not, costs nothing. */
+const expected = (p: Tensor, logQ: Tensor): Tensor =>
+  where(logicalAnd(equal(p, 0), equal(logQ, Number.NEGATIVE_INFINITY)), 0, mul(p, logQ))
 
 /**
  * log Σ_j exp(d_j) with d_j = z_j - z_y, in a form whose gradient at the label y is -Σ_{j≠y} p_j: never p_y - 1, which
@@ -104,32 +78,45 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
  * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0. Where z_y = -inf, d is z
  * instead, the own term is 0 and -z_y = inf is added.
  */
-function sparseCrossEntropy(logits: Tensor, labels: Tensor, smoothing: number): Tensor {
-  const classes = logits.shape[logits.ndim - 1]
-  const index = expandDims(astype(labels, 'int32'), -1)
-  const isLabel = equal(iota(logits.shape, logits.ndim - 1), index)
-  const inRange = logicalAnd(less(-1, index), less(index, classes))
-  const atLabel = where(inRange, sum(where(isLabel, logits, 0), { axis: -1, keepdims: true }), Number.NaN)
+function sparseCrossEntropy(
+  logits: Tensor,
+  labels: Tensor,
+  smoothing: number,
+  weights?: Tensor,
+  labelWeight?: Tensor,
+): Tensor {
+  const { isLabel, atLabel } = labelled(logits, labels)
   const lost = equal(atLabel, Number.NEGATIVE_INFINITY)
   const d = sub(logits, where(lost, 0, atLabel))
   const m = stopGradient(max(d, { axis: -1, keepdims: true }))
   const others = sum(where(isLabel, 0, exp(sub(d, m))), { axis: -1, keepdims: true })
   const own = where(lost, -1, expm1(neg(m)))
   const loss = sum(add(add(m, log1p(add(own, others))), where(lost, neg(atLabel), 0)), { axis: -1 })
-  // The loss of class j is loss - d_j: a smoothed label subtracts the mean of d.
-  return smoothing ? sub(loss, mul(mean(d, { axis: -1 }), smoothing)) : loss
+  // The loss of class j is loss - d_j: a smoothed label adds the mean of w_j·(loss - d_j) over all classes.
+  if (!weights || !labelWeight) return smoothing ? sub(loss, mul(mean(d, { axis: -1 }), smoothing)) : loss
+  if (!smoothing) return mul(loss, labelWeight)
+  const share = add(mul(labelWeight, 1 - smoothing), mul(mean(weights), smoothing))
+  return sub(mul(loss, share), mul(mean(mul(d, weights), { axis: -1 }), smoothing))
 }
 
-/** The mean over all axes but the first: one loss per example. */
-const perExample = (losses: Tensor): Tensor =>
-  losses.ndim < 2 ? losses : mean(losses, { axis: losses.shape.slice(1).map((_, d) => d + 1) })
+export interface BinaryCrossEntropyOptions extends LossOptions {
+  /** The weight of the positive part, where targets are 1: a number, or a tensor that broadcasts with the logits. */
+  readonly posWeight?: TensorLike
+}
 
 /** The cross-entropy of sigmoid(logits) with targets in [0, 1] of the same shape, precise in both tails. */
-export function binaryCrossEntropy(logits: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
+export function binaryCrossEntropy(
+  logits: Tensor,
+  targets: Tensor,
+  { posWeight = 1, ...options }: BinaryCrossEntropyOptions = {},
+): Tensor {
   checkPair('binaryCrossEntropy', logits, targets, 'logits and targets')
   const t = astype(targets, logits.dtype)
-  const losses = add(mul(t, softplus(neg(logits))), mul(sub(1, t), softplus(logits)))
-  return reduced('binaryCrossEntropy', perExample(losses), options)
+  const logLikelihood = add(
+    expected(mul(t, posWeight), logSigmoid(logits)),
+    expected(sub(1, t), logSigmoid(neg(logits))),
+  )
+  return reduced('binaryCrossEntropy', perExample(neg(logLikelihood)), options)
 }
 
 /** The mean squared error. */
@@ -138,13 +125,13 @@ export function mse(predictions: Tensor, targets: Tensor, options: LossOptions =
   return reduced('mse', perExample(square(sub(predictions, targets))), options)
 }
 
-/** The mean absolute error; its gradient is 0 where the error is. */
+/** The mean absolute error; its gradients are 0 where the error is. */
 export function mae(predictions: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
   checkPair('mae', predictions, targets)
   return reduced('mae', perExample(abs(sub(predictions, targets))), options)
 }
 
-/** ½e² for errors |e| up to delta, delta·(|e| - ½delta) beyond. Huber 1964. */
+/** ½e² for errors |e| below delta, delta·(|e| - ½delta) from there on. Huber 1964. */
 export function huber(
   predictions: Tensor,
   targets: Tensor,
@@ -163,7 +150,94 @@ export function klDivergence(logits: Tensor, targetLogits: Tensor, options: Loss
   checkPair('klDivergence', logits, targetLogits, 'logits and targetLogits')
   if (logits.ndim === 0) throw new Error('klDivergence: logits must have a class axis, got a scalar')
   const target = logSoftmax(targetLogits)
-  return reduced('klDivergence', sum(mul(exp(target), sub(target, logSoftmax(logits))), { axis: -1 }), options)
+  const terms = mul(exp(target), sub(target, logSoftmax(logits)))
+  const impossible = equal(target, Number.NEGATIVE_INFINITY)
+  return reduced('klDivergence', sum(where(impossible, 0, terms), { axis: -1 }), options)
+}
+
+/** 1 - cos of the angle between predictions and targets [..., dim]: 0 where they point the same way, 2 at most. */
+export function cosineLoss(predictions: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
+  checkPair('cosineLoss', predictions, targets)
+  return reduced('cosineLoss', sub(1, cosineSimilarity(predictions, targets)), options)
+}
+
+/** max(x, 0); NaN stays, and the slope at 0 is 0. */
+const positive = (x: Tensor): Tensor => where(lessEqual(x, 0), 0, x)
+
+/** max(0, 1 - t·z) of logits z and targets t of the same shape: bool, or numbers -1 and 1. The slope at t·z = 1 is 0. */
+export function hinge(logits: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
+  checkPair('hinge', logits, targets, 'logits and targets')
+  const t = targets.dtype === 'bool' ? where(targets, 1, -1) : targets
+  return reduced('hinge', perExample(positive(sub(1, mul(astype(t, logits.dtype), logits)))), options)
+}
+
+/** max_{j≠y} z_j - z_y of each row of logits z with the class y: above 0 where the row is misclassified; NaN out of range. */
+function margin(op: string, logits: Tensor, labels: Tensor, classes = 2): Tensor {
+  areClasses(op, logits, labels, false)
+  const count = logits.shape[logits.ndim - 1]
+  if (count < classes)
+    throw new Error(`${op}: needs ${classes} classes or more, got ${count} in logits ${formatShape(logits.shape)}`)
+  const { isLabel, atLabel } = labelled(logits, labels)
+  const rival = max(where(isLabel, Number.NEGATIVE_INFINITY, logits), { axis: -1, keepdims: true })
+  return squeeze(sub(rival, atLabel), -1)
+}
+
+export interface MarginOptions extends LossOptions {
+  /** A margin below -kappa counts as -kappa, and its gradient is 0: an example is safe enough there. */
+  readonly kappa?: number
+}
+
+/**
+ * max(max_{j≠y} z_j - z_y, -kappa): what separates an example from the nearest wrong class, above 0 once it is
+ * misclassified. With a target as the label this is what a targeted attack minimises: f₆ of Carlini and Wagner 2017,
+ * arXiv:1608.04644.
+ *
+ * @param logits [..., classes], 2 classes or more
+ * @param labels int32 [...]
+ * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
+ */
+export function marginLoss(logits: Tensor, labels: Tensor, { kappa, ...options }: MarginOptions = {}): Tensor {
+  if (kappa !== undefined && !(kappa >= 0)) throw new Error(`marginLoss: kappa must be a number >= 0, not ${kappa}`)
+  const gap = margin('marginLoss', logits, labels)
+  return reduced('marginLoss', kappa === undefined ? gap : clip(gap, -kappa), options)
+}
+
+/**
+ * max(0, 1 + max_{j≠y} z_j - z_y). Crammer and Singer, JMLR 2001. The slope at the kink is 0.
+ *
+ * @param logits [..., classes], 2 classes or more
+ * @param labels int32 [...]
+ * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
+ */
+export const multiclassHinge = (logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor =>
+  reduced('multiclassHinge', positive(add(margin('multiclassHinge', logits, labels), 1)), options)
+
+export interface DlrOptions extends LossOptions {
+  /** Classes to be mistaken for, int32 [...]: the targeted form. */
+  readonly targets?: Tensor
+}
+
+/**
+ * The difference of logits ratio: -(z_y - max_{j≠y} z_j) / (z_π1 - z_π3), or with targets t
+ * -(z_y - z_t) / (z_π1 - ½(z_π3 + z_π4)), where π sorts the logits downwards. Neither a shift nor a factor of the logits
+ * changes it; where the divisor is 0 the loss is 0, with zero gradients. Croce and Hein 2020, arXiv:2003.01690, section 4.
+ *
+ * @param logits [..., classes], 3 classes or more, 4 with targets
+ * @param labels int32 [...]
+ * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
+ */
+export function dlrLoss(logits: Tensor, labels: Tensor, { targets, ...options }: DlrOptions = {}): Tensor {
+  let gap = margin('dlrLoss', logits, labels, targets ? 4 : 3)
+  const sorted = sort(logits, { descending: true })
+  let low = at(sorted, '...', 2)
+  if (targets) {
+    areClasses('dlrLoss', logits, targets, false)
+    const [label, target] = [labels, targets].map(y => squeeze(labelled(logits, y).atLabel, -1))
+    gap = sub(target, label)
+    low = mul(add(low, at(sorted, '...', 3)), 0.5)
+  }
+  const spread = sub(at(sorted, '...', 0), low)
+  return reduced('dlrLoss', div(gap, where(equal(spread, 0), Number.POSITIVE_INFINITY, spread)), options)
 }
 
 /** The share of examples whose largest logit is the label's, a float32 scalar; labels as for crossEntropy. */

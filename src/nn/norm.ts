@@ -1,9 +1,9 @@
-/** Layers that give their input mean 0 and variance 1, and then a learned scale and shift. */
+/** Layers that give their input mean 0 and variance 1 (or a mean square of 1), and then a learned scale and shift. */
 
 import type { DType } from '../graph/dtype.js'
-import { formatShape, type Shape } from '../graph/shape.js'
+import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, mul, rsqrt, square, sub } from '../tensor/elementwise.js'
+import { add, equal, mul, rsqrt, square, sub, where } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { stopGradient } from '../tensor/neural.js'
 import { mean } from '../tensor/reduction.js'
@@ -41,6 +41,12 @@ function moments(x: Tensor, axis: readonly number[]): Moments {
   return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
 }
 
+/** x / √(spread + epsilon), scaled. Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */
+function scaled(x: Tensor, spread: Tensor, { weight, epsilon }: Pick<RMSNorm, 'weight' | 'epsilon'>): Tensor {
+  const floor = epsilon ? add(spread, epsilon) : where(equal(spread, 0), Number.POSITIVE_INFINITY, spread)
+  return mul(mul(x, rsqrt(floor)), weight)
+}
+
 /** Normalises each example over its last axes, of the shape given. Ba, Kiros and Hinton 2016, arXiv:1607.06450. */
 export class LayerNorm implements Layer {
   /** The scale, of the shape given. */
@@ -67,7 +73,60 @@ export class LayerNorm implements Layer {
       x,
       shape.map((_, d) => first + d),
     )
-    return add(mul(mul(centred, rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+    return add(scaled(centred, spread, this), this.bias)
+  }
+}
+
+/** Divides by the root of the mean square of the last axis; neither mean nor shift. Zhang and Sennrich 2019, arXiv:1910.07467. */
+export class RMSNorm implements Layer {
+  /** The scale [dim]. */
+  readonly weight: Tensor
+  readonly epsilon: number
+
+  constructor(dim: number, { epsilon = 1e-6, dtype = 'float32' }: NormOptions = {}) {
+    checkSizes('RMSNorm', { dim })
+    checkEpsilon('RMSNorm', epsilon)
+    this.weight = ones([dim], dtype)
+    this.epsilon = epsilon
+  }
+
+  apply(x: Tensor): Tensor {
+    checkLastAxis('RMSNorm', x, this.weight.shape[0])
+    return scaled(x, mean(square(x), { axis: -1, keepdims: true }), this)
+  }
+}
+
+/**
+ * Normalises each example over all positions and a group of neighbouring channels: [n, ..., channels]. With one channel a
+ * group this is instance normalisation. Wu and He 2018, arXiv:1803.08494.
+ */
+export class GroupNorm implements Layer {
+  /** The scale [channels]. */
+  readonly weight: Tensor
+  /** The shift [channels]. */
+  readonly bias: Tensor
+  readonly groups: number
+  readonly epsilon: number
+
+  constructor(groups: number, channels: number, { epsilon = 1e-5, dtype = 'float32' }: NormOptions = {}) {
+    checkSizes('GroupNorm', { groups, channels })
+    checkEpsilon('GroupNorm', epsilon)
+    if (channels % groups) throw new Error(`GroupNorm: ${channels} channels do not divide into ${groups} groups`)
+    this.weight = ones([channels], dtype)
+    this.bias = zeros([channels], dtype)
+    this.groups = groups
+    this.epsilon = epsilon
+  }
+
+  apply(x: Tensor): Tensor {
+    const { groups } = this
+    const channels = this.weight.shape[0]
+    checkLastAxis('GroupNorm', x, channels)
+    if (x.ndim < 2) throw new Error(`GroupNorm: needs a batch axis, [n, ..., channels], got ${formatShape(x.shape)}`)
+    const grouped = reshape(x, [x.shape[0], sizeOf(x.shape.slice(1, -1)), groups, channels / groups])
+    const { centred, spread } = moments(grouped, [1, 3])
+    const weight = reshape(this.weight, [groups, channels / groups])
+    return add(reshape(scaled(centred, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
   }
 }
 
@@ -119,6 +178,6 @@ export class BatchNorm implements Layer {
       ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
       ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
     }
-    return add(mul(mul(centred, rsqrt(add(spread, this.epsilon))), this.weight), this.bias)
+    return add(scaled(centred, spread, this), this.bias)
   }
 }

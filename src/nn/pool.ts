@@ -1,8 +1,9 @@
-/** Layers that shrink or flatten images and have nothing to learn. */
+/** Layers that shrink, enlarge or flatten images and have nothing to learn. */
 
 import { formatShape, sizeOf } from '../graph/shape.js'
-import { avgPool2d, maxPool2d, type PoolOptions } from '../tensor/contraction.js'
+import { avgPool2d, maxPool2d, type PoolOptions } from '../tensor/convolution.js'
 import { reshape } from '../tensor/movement.js'
+import { globalAvgPool2d, globalMaxPool2d, type ResizeOptions, resize } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkSizes, type Layer } from './layer.js'
 
@@ -38,6 +39,36 @@ export class MaxPool2d extends Pool2d {
 export class AvgPool2d extends Pool2d {
   apply(x: Tensor): Tensor {
     return avgPool2d(x, this.window, this.options)
+  }
+}
+
+/** The mean of each channel: [n, h, w, c] -> [n, c]. */
+export class GlobalAvgPool2d implements Layer {
+  apply(x: Tensor): Tensor {
+    return globalAvgPool2d(x)
+  }
+}
+
+/** The largest value of each channel: [n, h, w, c] -> [n, c]. */
+export class GlobalMaxPool2d implements Layer {
+  apply(x: Tensor): Tensor {
+    return globalMaxPool2d(x)
+  }
+}
+
+/** Images enlarged by a whole factor: [n, h, w, c] -> [n, factor·h, factor·w, c]. */
+export class Upsample implements Layer {
+  readonly factor: number
+  readonly options: ResizeOptions
+
+  constructor(factor: number, options: ResizeOptions = {}) {
+    checkSizes('Upsample', { factor })
+    this.factor = factor
+    this.options = options
+  }
+
+  apply(x: Tensor): Tensor {
+    return resize(x, [x.shape[1] * this.factor, x.shape[2] * this.factor], this.options)
   }
 }
 

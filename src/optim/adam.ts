@@ -1,7 +1,6 @@
 /** Adam, and AdamW with its decoupled weight decay. */
 
-import { add, div, expm1, mul, neg, square, sub } from '../tensor/elementwise.js'
-import { safeSqrt } from '../tensor/reduction.js'
+import { add, div, expm1, mul, neg, safeSqrt, square, sub } from '../tensor/elementwise.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkShare, type Optimizer, optimizer } from './optimizer.js'
 import { checkRate, type Schedule } from './schedules.js'

@@ -1,8 +1,8 @@
 /** Bounds on the size of a gradient. */
 
 import { isParameter } from '../nn/parameters.js'
-import { add, astype, div, maximum, mul, square } from '../tensor/elementwise.js'
-import { safeSqrt, sum } from '../tensor/reduction.js'
+import { add, astype, div, maximum, mul, safeSqrt, square } from '../tensor/elementwise.js'
+import { sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { mapTree, namedLeaves } from '../tensor/tree.js'
 

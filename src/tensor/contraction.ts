@@ -1,10 +1,11 @@
-/** Products that sum over shared axes: matrix products and convolutions, batched and grouped. */
+/** Products that sum over shared axes. Convolutions are in convolution.ts. */
 
 import { promote } from '../graph/dtype.js'
 import { broadcastShapes, formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
-import { align, astype } from './elementwise.js'
-import { at, broadcastTo, expandDims, padInterior, permuteDims, reshape, squeeze } from './movement.js'
-import { build, demandTensors, describe, type Tensor } from './tensor.js'
+import { astype, mul } from './elementwise.js'
+import { broadcastTo, diagonal, expandDims, permuteDims, reshape, squeeze } from './movement.js'
+import { sum } from './reduction.js'
+import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 /**
  * The matrix product of the last two axes, broadcast over the others; a vector is a row on the left, a column on the right.
@@ -29,25 +30,36 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   // One matrix on the right serves all rows of all batches at once.
   const shared = b.ndim === 2 || sizeOf(b.shape.slice(0, -2)) === 1
   const left = shared
-    ? reshape(a, [1, a.size / Math.max(1, k) || 0, k])
+    ? reshape(a, [1, sizeOf(a.shape.slice(0, -1)), k])
     : reshape(broadcastTo(a, [...batch, m, k]), [sizeOf(batch), m, k])
   const right = shared ? reshape(b, [1, k, n]) : reshape(broadcastTo(b, [...batch, k, n]), [sizeOf(batch), k, n])
-  if (shared && k === 0) return matmulEmpty(a, b, [...batch, m, n])
   return reshape(build('matmul', [left, right], {}), [...batch, m, n])
 }
 
-const matmulEmpty = (a: Tensor, b: Tensor, shape: number[]): Tensor => {
-  const left = reshape(broadcastTo(a, [...shape.slice(0, -1), 0]), [
-    sizeOf(shape.slice(0, -2)),
-    shape[shape.length - 2],
-    0,
-  ])
-  const right = reshape(broadcastTo(b, [...shape.slice(0, -2), 0, shape[shape.length - 1]]), [
-    left.shape[0],
-    0,
-    shape[shape.length - 1],
-  ])
-  return reshape(build('matmul', [left, right], {}), shape)
+/** A tensor with a name for each axis. */
+interface Named {
+  readonly x: Tensor
+  readonly names: readonly string[]
+}
+
+/** The product of two tensors over the axes they share: those that are kept line up, the others are summed over. */
+function product(a: Named, b: Named, keep: (name: string) => boolean): Named {
+  const shared = a.names.filter(name => b.names.includes(name))
+  const [batch, inner] = [shared.filter(keep), shared.filter(name => !keep(name))]
+  const [rows, columns] = [a, b].map(({ names }) => names.filter(name => !shared.includes(name)))
+  const arranged = ({ x, names }: Named, ...groups: string[][]): Tensor => {
+    const axes = groups.map(group => group.map(name => names.indexOf(name)))
+    return reshape(
+      permuteDims(x, axes.flat()),
+      axes.map(group => sizeOf(group.map(d => x.shape[d]))),
+    )
+  }
+  const [left, right] = [arranged(a, batch, rows, inner), arranged(b, batch, inner, columns)]
+  const names = [...batch, ...rows, ...columns]
+  const size = (name: string): number =>
+    a.names.includes(name) ? a.x.shape[a.names.indexOf(name)] : b.x.shape[b.names.indexOf(name)]
+  // Without a sum the product is element-wise: [batch, rows, 1] times [batch, 1, columns].
+  return { x: reshape((inner.length ? matmul : mul)(left, right), names.map(size)), names }
 }
 
 /** Sums over the axes of a and b paired in `axes`, or over the last n of a and the first n of b. */
@@ -73,21 +85,18 @@ function contract(
     typeof axes === 'number'
       ? [a.shape.map((_, d) => d).slice(a.ndim - axes), b.shape.map((_, d) => d).slice(0, axes)]
       : [axes[0].map(d => normalizeAxis(op, d, a.ndim)), axes[1].map(d => normalizeAxis(op, d, b.ndim))]
-  if (left.length !== right.length || left.some((d, i) => a.shape[d] !== b.shape[right[i]])) {
+  const repeats = [left, right].some(axes => new Set(axes).size !== axes.length)
+  if (repeats || left.length !== right.length || left.some((d, i) => a.shape[d] !== b.shape[right[i]])) {
     throw new Error(
       `${op}: axes [${left}] of ${formatShape(a.shape)} do not pair with axes [${right}] of ${formatShape(b.shape)}`,
     )
   }
-  const freeA = a.shape.map((_, d) => d).filter(d => !left.includes(d))
-  const freeB = b.shape.map((_, d) => d).filter(d => !right.includes(d))
-  const inner = left.reduce((n, d) => n * a.shape[d], 1)
-  const rows = freeA.reduce((n, d) => n * a.shape[d], 1)
-  const columns = freeB.reduce((n, d) => n * b.shape[d], 1)
-  const product = matmul(
-    reshape(permuteDims(a, [...freeA, ...left]), [rows, inner]),
-    reshape(permuteDims(b, [...right, ...freeB]), [inner, columns]),
-  )
-  return reshape(product, [...freeA.map(d => a.shape[d]), ...freeB.map(d => b.shape[d])])
+  const names = (x: Tensor, mine: string): string[] => x.shape.map((_, d) => `${mine}${d}`)
+  const [namesA, namesB] = [names(a, 'a'), names(b, 'b')]
+  left.forEach((d, i) => {
+    namesA[d] = namesB[right[i]]
+  })
+  return product({ x: a, names: namesA }, { x: b, names: namesB }, () => false).x
 }
 
 /** All products of an element of a with one of b: [...a.shape, ...b.shape]. */
@@ -95,151 +104,89 @@ export const outer = (a: Tensor, b: Tensor): Tensor => contract('outer', a, b, 0
 
 export const dot = (a: Tensor, b: Tensor): Tensor => contract('dot', a, b, 1)
 
-type Pair = number | readonly [number, number]
-/** An option for both spatial axes: two integers >= 1. */
-function pair(op: string, name: string, value: Pair): [number, number] {
-  const both: [number, number] = Array.isArray(value) ? [value[0], value[1]] : [Number(value), Number(value)]
-  if (!both.every(n => Number.isInteger(n) && n >= 1))
-    throw new Error(`${op}: ${name} must be an integer >= 1 or a pair of them, not ${describe(value)}`)
-  return both
-}
-
-export type Padding = 'valid' | 'same' | number | readonly [readonly [number, number], readonly [number, number]]
-
-export interface ConvOptions {
-  /** Step between output positions, for both axes or [vertical, horizontal]. */
-  stride?: Pair
-  /** 'valid' (none), 'same' (output = input / stride, rounded up), a width, or [[top, bottom], [left, right]]; negative crops. */
-  padding?: Padding
-  /** Step between kernel elements in the input. */
-  dilation?: Pair
-  /** Step between input elements, zeros in between: a transposed convolution. */
-  inputDilation?: Pair
-  /** Channels are convolved in this many separate groups. */
-  groups?: number
+/** The sum of the diagonal of the last two axes, `offset` above the main one. */
+export function trace(x: Tensor, options: { offset?: number } = {}): Tensor {
+  const { offset } = demandOptions('trace', options)
+  demandTensors('trace', x)
+  if (x.ndim < 2) throw new Error(`trace: needs rank 2 or more, not ${formatShape(x.shape)}`)
+  return sum(diagonal(x, { offset }), { axis: -1 })
 }
 
 /**
- * The convolution (cross-correlation, as all libraries have it) of channels-last images.
+ * Products of tensors, summed over the indices that the output leaves out, in Einstein's notation: one letter an axis.
+ * A letter twice in one operand takes the diagonal; '...' stands for axes that broadcast; without '->' the output has
+ * '...' and the letters that occur once, in alphabetical order. Operands are multiplied from left to right.
  *
- * @param x images [n, height, width, groups * c]
- * @param w kernel [kernelHeight, kernelWidth, c, outputs]
- * @returns [n, outHeight, outWidth, outputs]
+ * @throws if the notation does not fit the tensors, or an index has two sizes.
+ * @example einsum('bij,bjk->bik', a, b)
  */
-export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
-  demandTensors('conv2d', x, w)
-  if (x.ndim !== 4 || w.ndim !== 4) {
-    throw new Error(
-      `conv2d: needs images [n,h,w,c] and a kernel [kh,kw,c,o], got ${formatShape(x.shape)} and ${formatShape(w.shape)}`,
-    )
-  }
-  const [images, kernel] = x.dtype === w.dtype ? [x, w] : [x, w].map(t => astype(t, promote(x.dtype, w.dtype)))
-  const strides = pair('conv2d', 'stride', options.stride ?? 1)
-  const dilation = pair('conv2d', 'dilation', options.dilation ?? 1)
-  const interior = pair('conv2d', 'inputDilation', options.inputDilation ?? 1).map(n => n - 1)
-  const [groups] = pair('conv2d', 'groups', options.groups ?? 1)
-  const window = [0, 1].map(d => (w.shape[d] - 1) * dilation[d] + 1)
-  const extent = [0, 1].map(d => x.shape[1 + d] + Math.max(0, x.shape[1 + d] - 1) * interior[d])
-  const widths = paddingWidths('conv2d', options.padding ?? 'valid', extent, window, strides)
-  const padded = padSpatial(images, widths, interior)
-  return build('conv', [padded, kernel], { strides, dilation, groups })
-}
+export function einsum(spec: string, ...tensors: Tensor[]): Tensor {
+  if (typeof spec !== 'string')
+    throw new Error(`einsum: the first argument is a text such as 'ij,jk->ik', not ${describe(spec)}`)
+  demandTensors('einsum', ...tensors)
+  const [inputs, output, ...more] = spec.replaceAll(' ', '').split('->')
+  const terms = inputs.split(',')
+  const wellFormed = [...terms, output ?? ''].every(term => /^[A-Za-z]*(\.\.\.)?[A-Za-z]*$/.test(term))
+  if (!wellFormed || more.length) throw new Error(`einsum: '${spec}' is not of the form 'ij,jk->ik'`)
+  if (terms.length !== tensors.length)
+    throw new Error(`einsum: '${spec}' has ${terms.length} operands, got ${tensors.length} tensors`)
 
-/** [before, after] per spatial axis. */
-function paddingWidths(
-  op: string,
-  padding: Padding,
-  extent: number[],
-  window: number[],
-  strides: number[],
-): [number, number][] {
-  const widths = [0, 1].map((d): [number, number] => {
-    if (padding === 'valid') return [0, 0]
-    if (typeof padding === 'number') return [padding, padding]
-    if (padding !== 'same') return [padding[d]?.[0], padding[d]?.[1]]
-    const total = Math.max(0, (Math.ceil(extent[d] / strides[d]) - 1) * strides[d] + window[d] - extent[d])
-    return [Math.floor(total / 2), Math.ceil(total / 2)]
+  const letters = terms.map(term => term.replace('...', '').length)
+  const operands = terms.map((term, i): Named => {
+    const x = tensors[i]
+    if (term.includes('...') ? x.ndim < letters[i] : x.ndim !== letters[i])
+      throw new Error(`einsum: '${term}' does not name the axes of operand ${i}, shape ${formatShape(x.shape)}`)
+    return { x, names: named(term, x.ndim - letters[i]) }
   })
-  if (!widths.flat().every(Number.isInteger) || widths.some(([a, b], d) => a + b + extent[d] < 0)) {
-    throw new Error(
-      `${op}: padding must be 'valid', 'same', an integer or [[top, bottom], [left, right]] that leaves some of the image, not ${Array.isArray(padding) ? JSON.stringify(padding) : describe(padding)}`,
-    )
-  }
-  return widths
-}
+  const sizes = new Map<string, number>()
+  for (const { x, names } of operands)
+    names.forEach((name, d) => {
+      const [size, other] = [x.shape[d], sizes.get(name)]
+      if (other === undefined || (isDot(name) && other === 1)) sizes.set(name, size)
+      else if (size !== other && !(isDot(name) && size === 1))
+        throw new Error(`einsum: index '${name}' of '${spec}' has sizes ${other} and ${size}`)
+    })
 
-/** Pads (or, where negative, crops) the two spatial axes of [n, h, w, c]. */
-export function padSpatial(
-  x: Tensor,
-  widths: readonly (readonly [number, number])[],
-  interior: readonly number[] = [0, 0],
-  value = 0,
-): Tensor {
-  const positive = (n: number): number => Math.max(0, n)
-  const before = [0, positive(widths[0][0]), positive(widths[1][0]), 0]
-  const after = [0, positive(widths[0][1]), positive(widths[1][1]), 0]
-  const y = padInterior(x, before, after, [0, ...interior, 0], value)
-  const crop = widths.map(([from, to], d) => [positive(-from), y.shape[1 + d] - positive(-to)])
-  return at(y, [], crop[0], crop[1], [])
-}
+  const all = operands.flatMap(({ names }) => names)
+  const dots = named('...', [...sizes.keys()].filter(isDot).length)
+  const once = [...sizes.keys()].filter(name => !isDot(name) && all.indexOf(name) === all.lastIndexOf(name)).sort()
+  const result = output === undefined ? [...dots, ...once] : named(output, dots.length)
+  result.forEach((name, d) => {
+    if (!sizes.has(name)) throw new Error(`einsum: output index '${name}' of '${spec}' is in no operand`)
+    if (result.indexOf(name) !== d) throw new Error(`einsum: output index '${name}' of '${spec}' repeats`)
+  })
 
-export interface PoolOptions {
-  /** Defaults to the window: windows side by side. */
-  stride?: Pair
-  padding?: Padding
-}
-
-/** Windows of [n, h, w, c] as [n, oh, ow, kh * kw, c]: strided slices side by side. */
-function windows(op: string, x: Tensor, window: Pair, options: PoolOptions, fill: number): Tensor {
-  demandTensors(op, x)
-  if (x.ndim !== 4) throw new Error(`${op}: needs images [n,h,w,c], got ${formatShape(x.shape)}`)
-  const [kh, kw] = pair(op, 'the window', window)
-  const strides = pair(op, 'stride', options.stride ?? window)
-  const widths = paddingWidths(op, options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], strides)
-  if (widths.some(([before, after], d) => Math.max(before, after) >= [kh, kw][d]))
-    throw new Error(`${op}: padding ${JSON.stringify(widths)} would make windows ${kh}x${kw} of padding alone`)
-  const padded = padSpatial(x, widths, [0, 0], fill)
-  const [n, h, w, c] = padded.shape
-  const [oh, ow] = [Math.floor((h - kh) / strides[0]) + 1, Math.floor((w - kw) / strides[1]) + 1]
-  if (oh < 1 || ow < 1)
-    throw new Error(`${op}: the window ${kh}x${kw} is larger than the image, shape ${formatShape(x.shape)}`)
-  if (strides[0] === kh && strides[1] === kw) {
-    // Windows side by side are a view.
-    const cropped = at(padded, [], [0, oh * kh], [0, ow * kw], [])
-    return reshape(permuteDims(reshape(cropped, [n, oh, kh, ow, kw, c]), [0, 1, 3, 2, 4, 5]), [n, oh, ow, kh * kw, c])
-  }
-  const rows = unfold(padded, 1, kh, strides[0], oh)
-  return reshape(permuteDims(unfold(rows, 3, kw, strides[1], ow), [0, 1, 3, 2, 4, 5]), [n, oh, ow, kh * kw, c])
-}
-
-/** Axis d as [positions, window]: repeat the axis, then shift each copy by one, all of it a view. */
-function unfold(x: Tensor, d: number, window: number, stride: number, positions: number): Tensor {
-  const size = x.shape[d]
-  const before = x.shape.slice(0, d)
-  const after = x.shape.slice(d + 1)
-  // Element (k, i) of the repeated axis sits at k * (size + 1) + i, so that row k of width size + 1 starts k later.
-  const repeats = window + 1
-  const repeated = reshape(
-    broadcastTo(reshape(x, [...before, 1, size, ...after]), [...before, repeats, size, ...after]),
-    [...before, repeats * size, ...after],
+  const needed = (name: string, others: readonly Named[]): boolean =>
+    result.includes(name) || others.some(({ names }) => names.includes(name))
+  const { x, names } = operands
+    .map(({ x, names }, i): Named => {
+      const stretched = names.flatMap((name, d) => (x.shape[d] === 1 && sizes.get(name) !== 1 ? [d] : []))
+      const each = distinct({ x: squeeze(x, stretched), names: names.filter((_, d) => !stretched.includes(d)) })
+      const summed = each.names.filter(name => !needed(name, operands.toSpliced(i, 1)))
+      return {
+        x: sum(each.x, { axis: summed.map(name => each.names.indexOf(name)) }),
+        names: each.names.filter(name => !summed.includes(name)),
+      }
+    })
+    .reduce((a, b, i) => product(a, b, name => needed(name, operands.slice(i + 1))))
+  return permuteDims(
+    x,
+    result.map(name => names.indexOf(name)),
   )
-  const all = x.shape.map(() => [] as number[])
-  const cut = at(repeated, ...all.map((r, i) => (i === d ? [0, window * (size + 1)] : r)))
-  const shifted = reshape(cut, [...before, window, size + 1, ...after])
-  const taken = at(
-    shifted,
-    ...shifted.shape.map((_, i) => (i === d + 1 ? [0, (positions - 1) * stride + 1, stride] : [])),
-  )
-  return permuteDims(taken, [...before.map((_, i) => i), d + 1, d, ...after.map((_, i) => d + 2 + i)])
 }
 
-/** The largest element of each window of [n, h, w, c]; a gradient is shared equally among ties. */
-export const maxPool2d = (x: Tensor, window: Pair, options: PoolOptions = {}): Tensor =>
-  squeeze(build('max', [windows('maxPool2d', x, window, options, Number.NEGATIVE_INFINITY)], { axes: [3] }), 3)
+/** The names of a term's axes: its letters, and for '...' names that count from the right: '.1', '.0'. */
+const named = (term: string, dots: number): string[] =>
+  (term.match(/\.\.\.|./g) ?? []).flatMap(name =>
+    name === '...' ? Array.from({ length: dots }, (_, i) => `.${dots - 1 - i}`) : [name],
+  )
+const isDot = (name: string): boolean => name.startsWith('.')
 
-/** The mean of each window of [n, h, w, c]; padding counts as zeros. */
-export function avgPool2d(x: Tensor, window: Pair, options: PoolOptions = {}): Tensor {
-  const view = windows('avgPool2d', x, window, options, 0)
-  const [total, n] = align('avgPool2d', [squeeze(build('sum', [view], { axes: [3] }), 3), view.shape[3]])
-  return build('div', [total, n], {})
+/** Each name once: the diagonal of axes that share one. */
+function distinct({ x, names }: Named): Named {
+  const axis2 = names.findIndex((name, d) => names.indexOf(name) < d)
+  if (axis2 < 0) return { x, names }
+  const axis1 = names.indexOf(names[axis2])
+  const others = names.filter((_, d) => d !== axis1 && d !== axis2)
+  return distinct({ x: diagonal(x, { axis1, axis2 }), names: [...others, names[axis2]] })
 }

@@ -1,10 +1,11 @@
-/** Indexing by tensors: gather and scatter-add (each the other's transpose), and what follows from sorting. */
+/** Indexing by tensors: gather and scatter-add (each the other's transpose). */
 
 import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
-import { add, astype, mul, opposite } from './elementwise.js'
-import { moveaxis, permuteDims, reshape } from './movement.js'
-import { build, demandOptions, demandTensors, Tensor } from './tensor.js'
+import { add, astype, lessEqual, mul, notEqual, sub, where } from './elementwise.js'
+import { expandTo, moveaxis, pad, permuteDims, reshape } from './movement.js'
+import { at } from './slicing.js'
+import { asTensor, build, demandOptions, demandTensors, describe, Tensor, type TensorLike } from './tensor.js'
 
 const integer = (op: string, index: Tensor): Tensor => {
   demandTensors(op, index)
@@ -56,35 +57,53 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
 }
 
 /** Zeros [rows, ...] with the updates [...indices.shape, ...] added at their indices; those out of range are dropped. */
-export function scatterAdd(indices: Tensor, updates: Tensor, rows: number): Tensor {
-  demandTensors('scatterAdd', indices, updates)
+export const scatterAdd = (indices: Tensor, updates: Tensor, rows: number): Tensor =>
+  addRows('scatterAdd', indices, updates, rows)
+
+/** The sums [numSegments, ...] of the rows of data that share an id; ids out of range are dropped. */
+export const segmentSum = (data: Tensor, segmentIds: Tensor, numSegments: number): Tensor =>
+  addRows('segmentSum', segmentIds, data, numSegments)
+
+function addRows(op: string, indices: Tensor, updates: Tensor, rows: number): Tensor {
+  demandTensors(op, indices, updates)
   const fits = indices.shape.every((n, d) => n === updates.shape[d])
   if (!fits)
-    throw new Error(
-      `scatterAdd: indices ${formatShape(indices.shape)} do not lead updates ${formatShape(updates.shape)}`,
-    )
-  if (!Number.isInteger(rows) || rows < 0) throw new Error(`scatterAdd: rows must be an integer >= 0, not ${rows}`)
+    throw new Error(`${op}: indices ${formatShape(indices.shape)} do not lead updates ${formatShape(updates.shape)}`)
+  if (!Number.isInteger(rows) || rows < 0) throw new Error(`${op}: rows must be an integer >= 0, not ${rows}`)
   const rest = updates.shape.slice(indices.ndim)
   return build(
     'scatterAdd',
-    [reshape(integer('scatterAdd', indices), [indices.size]), reshape(updates, [indices.size, ...rest])],
+    [reshape(integer(op, indices), [indices.size]), reshape(updates, [indices.size, ...rest])],
     { rows },
   )
 }
 
-/** The stable order that sorts x ascending along an axis, NaN last, as int32 positions. */
-export function argsort(x: Tensor, options: { axis?: number; descending?: boolean } = {}): Tensor {
-  const { axis = -1, descending = false } = demandOptions('argsort', options)
-  demandTensors('argsort', x)
-  const d = normalizeAxis('argsort', axis, x.ndim)
-  const keys = moveaxis(descending ? opposite(x) : x, d, -1)
-  return moveaxis(build('argsort', [keys], {}), -1, d)
-}
-
-/** x in ascending (or descending) order along an axis. */
-export function sort(x: Tensor, options: { axis?: number; descending?: boolean } = {}): Tensor {
-  demandOptions('sort', options)
-  demandTensors('sort', x)
-  normalizeAxis('sort', options.axis ?? -1, x.ndim)
-  return takeAlongAxis(x, argsort(x, options), { axis: options.axis ?? -1 })
+/**
+ * x with its rows at integer indices replaced by `updates`, the last of several for one row, or with all of them added.
+ * Updates broadcast to [...indices.shape, ...x.shape.slice(1)]; those at indices out of range are dropped.
+ *
+ * @throws if the indices are no integers or the updates do not fit.
+ */
+export function scatter(
+  x: Tensor,
+  indices: Tensor,
+  updates: TensorLike,
+  options: { mode?: 'set' | 'add' } = {},
+): Tensor {
+  const { mode = 'set' } = demandOptions('scatter', options)
+  if (mode !== 'set' && mode !== 'add') throw new Error(`scatter: mode must be 'set' or 'add', not ${describe(mode)}`)
+  demandTensors('scatter', x)
+  const index = integer('scatter', indices)
+  if (x.ndim === 0) throw new Error('scatter: needs rank 1 or more, not []')
+  const [rows, ...rest] = x.shape
+  const given = expandTo('scatter', asTensor('scatter', updates, x.dtype), [...index.shape, ...rest])
+  if (mode === 'add') return add(x, scatterAdd(index, given, rows))
+  // Equal indices stand side by side in a stable order: the last of each run is the last update of its row.
+  const flat = reshape(index, [index.size])
+  const order = build('argsort', [flat], {})
+  const target = take(flat, order)
+  const next = pad(at(target, [1]), [[0, Math.min(1, index.size)]], -1)
+  const winner = sub(scatterAdd(where(notEqual(target, next), target, -1), add(order, 1), rows), 1)
+  const hit = reshape(lessEqual(0, winner), [rows, ...rest.map(() => 1)])
+  return where(hit, take(reshape(given, [index.size, ...rest]), winner), x)
 }

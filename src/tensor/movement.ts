@@ -3,7 +3,8 @@
 import { broadcastShapes, formatShape, normalizeAxes, normalizeAxis, type Shape, sameShape } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, lessEqual, where } from './elementwise.js'
-import { build, checkShape, demandTensors, describe, type Tensor } from './tensor.js'
+import { at, range } from './slicing.js'
+import { build, checkShape, demandOptions, demandTensors, describe, full, type Tensor } from './tensor.js'
 
 /** The same elements in another shape; one size may be -1 and follows from the others. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -67,97 +68,17 @@ export function squeeze(x: Tensor, axis?: number | readonly number[]): Tensor {
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   demandTensors('broadcastTo', x)
   checkShape('broadcastTo', shape)
+  return expandTo('broadcastTo', x, shape)
+}
+
+/** `broadcastTo` in the name of another operation. */
+export function expandTo(op: string, x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x
   const rank = shape.length - x.ndim
-  if (rank < 0 || !sameShape(broadcastShapes('broadcastTo', x.shape, shape), shape)) {
-    throw new Error(`broadcastTo: ${formatShape(x.shape)} cannot be broadcast to ${formatShape(shape)}`)
+  if (rank < 0 || !sameShape(broadcastShapes(op, x.shape, shape), shape)) {
+    throw new Error(`${op}: ${formatShape(x.shape)} cannot be broadcast to ${formatShape(shape)}`)
   }
   return build('expand', [reshape(x, [...new Array<number>(rank).fill(1), ...x.shape])], { shape: [...shape] })
-}
-
-/**
- * One entry of an index: an integer takes one element and drops the axis, `[start, stop, step]` (each may be left out or
- * null) takes a range, null adds an axis of size 1, '...' stands for all axes not named.
- */
-export type Index = number | null | '...' | readonly (number | null)[]
-
-/**
- * Elements by position as the array API has it: negative positions count from the end, steps may be negative.
- *
- * @throws if a position is out of range, there are too many entries or a step is 0.
- * @example x.at(0, [1, null], '...', [null, null, -1]) // x[0, 1:, ..., ::-1]
- */
-export function at(x: Tensor, ...index: Index[]): Tensor {
-  demandTensors('at', x)
-  const named = index.filter(i => i !== null && i !== '...').length
-  const ellipses = index.filter(i => i === '...').length
-  if (ellipses > 1) throw new Error(`at: '...' may be used once, not ${ellipses} times`)
-  if (named > x.ndim)
-    throw new Error(`at: ${named} indices for a tensor of rank ${x.ndim}, shape ${formatShape(x.shape)}`)
-  const rest = new Array<Index>(x.ndim - named).fill([])
-  const entries = ellipses ? index.flatMap(i => (i === '...' ? rest : [i])) : [...index, ...rest]
-
-  const start: number[] = []
-  const step: number[] = []
-  const taken: number[] = []
-  const shape: number[] = []
-  const reversed: number[] = []
-  for (const entry of entries) {
-    if (entry === null) {
-      shape.push(1)
-      continue
-    }
-    const size = x.shape[start.length]
-    const axis = start.length
-    if (typeof entry === 'number') {
-      if (!Number.isInteger(entry) || entry < -size || entry >= size) {
-        throw new Error(
-          `at: index ${entry} is out of range for axis ${axis} of size ${size}, shape ${formatShape(x.shape)}`,
-        )
-      }
-      start.push(entry < 0 ? entry + size : entry)
-      step.push(1)
-      taken.push(1)
-      continue
-    }
-    if (typeof entry === 'string' || !Array.isArray(entry)) {
-      throw new Error(
-        `at: an index is an integer, a range [start, stop, step], null or '...', not ${describe(entry)}; for a tensor of indices there is take`,
-      )
-    }
-    const range = resolveRange(entry, size, axis)
-    if (range.step < 0 && range.count > 0) reversed.push(axis)
-    // A negative step is the same elements ascending, then flipped.
-    start.push(range.step > 0 ? range.start : range.start + (range.count - 1) * range.step)
-    step.push(Math.abs(range.step))
-    taken.push(range.count)
-    shape.push(range.count)
-  }
-  const positions = start.map((s, d) => (taken[d] === 0 ? 0 : s))
-  const sliced = build('slice', [x], { start: positions, shape: taken, step })
-  return reshape(reversed.length ? flip(sliced, reversed) : sliced, shape)
-}
-
-/** The same as `at`, by the name that the array API's readers look for. */
-export const slice = at
-
-function resolveRange(
-  entry: readonly (number | null)[],
-  size: number,
-  axis: number,
-): { start: number; step: number; count: number } {
-  const [from = null, to = null, by = null] = entry
-  const step = by ?? 1
-  if (entry.length > 3 || ![from ?? 0, to ?? 0, step].every(Number.isInteger) || step === 0) {
-    throw new Error(
-      `at: the range [${entry.map(String)}] on axis ${axis} must be integers [start, stop, step] with a step other than 0`,
-    )
-  }
-  const [low, high] = step > 0 ? [0, size] : [-1, size - 1]
-  const bound = (p: number): number => Math.min(high, Math.max(low, p < 0 ? p + size : p))
-  const start = from === null ? (step > 0 ? low : high) : bound(from)
-  const stop = to === null ? (step > 0 ? high : low) : bound(to)
-  return { start, step, count: Math.max(0, Math.ceil((stop - start) / step)) }
 }
 
 /** The order of elements reversed along the given axes, or all. */
@@ -166,9 +87,27 @@ export function flip(x: Tensor, axis?: number | readonly number[] | null): Tenso
   return build('flip', [x], { axes: normalizeAxes('flip', axis, x.ndim) })
 }
 
-/** Zeros (or `value`) around each axis: one `[before, after]` an axis. */
-export function pad(x: Tensor, widths: readonly (readonly [number, number])[], value = 0): Tensor {
+export interface PadOptions {
+  /** What stands outside: `value`, the elements mirrored at the edge (which itself is not repeated), or the edge itself. */
+  mode?: 'constant' | 'reflect' | 'edge'
+  /** For the mode 'constant'; zero by default. */
+  value?: number
+}
+
+/**
+ * x with more elements around: one `[before, after]` an axis.
+ *
+ * @param options the value to pad with, or how to find it.
+ * @throws if a width is not below the size of an axis to mirror, or an empty axis has no edge.
+ */
+export function pad(
+  x: Tensor,
+  widths: readonly (readonly [number, number])[],
+  options: number | PadOptions = 0,
+): Tensor {
   demandTensors('pad', x)
+  const { mode = 'constant', value = 0 } =
+    typeof options === 'number' ? { value: options } : demandOptions('pad', options)
   const pairs =
     Array.isArray(widths) && widths.length === x.ndim && widths.every(w => Array.isArray(w) && w.length === 2)
   if (!pairs || widths.flat().some(n => !Number.isInteger(n) || n < 0)) {
@@ -176,6 +115,7 @@ export function pad(x: Tensor, widths: readonly (readonly [number, number])[], v
       `pad: needs ${x.ndim} pairs of integers >= 0 for ${formatShape(x.shape)}, not ${JSON.stringify(widths)}`,
     )
   }
+  if (mode !== 'constant') return widths.reduce((y, width, d) => extend(y, d, width, mode), x)
   return padInterior(
     x,
     widths.map(w => w[0]),
@@ -183,6 +123,23 @@ export function pad(x: Tensor, widths: readonly (readonly [number, number])[], v
     x.shape.map(() => 0),
     value,
   )
+}
+
+/** One axis made longer by elements of its own. */
+function extend(x: Tensor, d: number, [before, after]: readonly [number, number], mode: 'reflect' | 'edge'): Tensor {
+  const size = x.shape[d]
+  if (mode !== 'reflect' && mode !== 'edge')
+    throw new Error(`pad: mode must be 'constant', 'reflect' or 'edge', not ${describe(mode)}`)
+  if (before === 0 && after === 0) return x
+  if (Math.max(before, after) > (mode === 'edge' ? size && Infinity : size - 1))
+    throw new Error(`pad: axis ${d} of size ${size} has no ${before} and ${after} elements for mode '${mode}'`)
+  const part = (from: number, width: number): Tensor => range(x, d, from, from + width)
+  const edge = (from: number, width: number): Tensor => repeat(part(from, 1), width, { axis: d })
+  const sides =
+    mode === 'edge'
+      ? [edge(0, before), edge(size - 1, after)]
+      : [flip(part(1, before), d), flip(part(size - 1 - after, after), d)]
+  return concat([sides[0], x, sides[1]], d)
 }
 
 /** `pad` with `interior` zeros between neighbouring elements as well. */
@@ -195,12 +152,7 @@ export function padInterior(
 ): Tensor {
   const padded = build('pad', [x], { before, after, interior })
   if (value === 0) return padded
-  const inside = build('pad', [build('constant', [], { value: 1, shape: x.shape, dtype: 'bool' })], {
-    before,
-    after,
-    interior,
-  })
-  return where(inside, padded, value)
+  return where(build('pad', [full(x.shape, true, 'bool')], { before, after, interior }), padded, value)
 }
 
 function demandList(op: string, tensors: unknown): void {
@@ -264,7 +216,152 @@ export function split(x: Tensor, sections: number | readonly number[], axis = 0)
       : [...sections, size]
   if (!ends.every((end, i) => Number.isInteger(end) && end >= (i ? ends[i - 1] : 0)))
     throw new Error(`split: positions ${formatShape(ends)} must be integers that ascend to the size ${size}`)
-  return ends.map((end, i) => at(x, ...x.shape.map((_, k): Index => (k === d ? [i ? ends[i - 1] : 0, end] : []))))
+  return ends.map((end, i) => range(x, d, i ? ends[i - 1] : 0, end))
+}
+
+/** The slices of x along an axis, without that axis. */
+export function unstack(x: Tensor, axis = 0): Tensor[] {
+  demandTensors('unstack', x)
+  const last = moveaxis(x, normalizeAxis('unstack', axis, x.ndim), 0)
+  return Array.from({ length: last.shape[0] }, (_, i) => at(last, i))
+}
+
+/** x repeated as a whole along each axis; the shorter of x.shape and `repetitions` gets leading ones. */
+export function tile(x: Tensor, repetitions: readonly number[]): Tensor {
+  demandTensors('tile', x)
+  checkShape('tile', repetitions)
+  const rank = Math.max(x.ndim, repetitions.length)
+  const lead = (list: Shape): number[] => [...new Array<number>(rank - list.length).fill(1), ...list]
+  const [sizes, times] = [lead(x.shape), lead(repetitions)]
+  const copies = broadcastTo(
+    reshape(
+      x,
+      sizes.flatMap(n => [1, n]),
+    ),
+    sizes.flatMap((n, d) => [times[d], n]),
+  )
+  return reshape(
+    copies,
+    sizes.map((n, d) => n * times[d]),
+  )
+}
+
+const tileAxis = (x: Tensor, d: number, times: number): Tensor =>
+  tile(
+    x,
+    x.shape.map((_, k) => (k === d ? times : 1)),
+  )
+
+/** Each element of x `repeats` times in a row along an axis, or of the flattened x. */
+export function repeat(x: Tensor, repeats: number, options: { axis?: number | null } = {}): Tensor {
+  const { axis = null } = demandOptions('repeat', options)
+  demandTensors('repeat', x)
+  if (!Number.isInteger(repeats) || repeats < 0)
+    throw new Error(`repeat: repeats must be an integer >= 0, not ${describe(repeats)}`)
+  if (axis === null) return repeat(flatten(x), repeats, { axis: 0 })
+  const d = normalizeAxis('repeat', axis, x.ndim)
+  const copied = [...x.shape.slice(0, d + 1), repeats, ...x.shape.slice(d + 1)]
+  return reshape(broadcastTo(expandDims(x, d + 1), copied), x.shape.with(d, x.shape[d] * repeats))
+}
+
+/** Elements moved by `shift` places along axes, one each, or along the flattened x; those pushed out come in at the start. */
+export function roll(
+  x: Tensor,
+  shift: number | readonly number[],
+  options: { axis?: number | readonly number[] | null } = {},
+): Tensor {
+  const { axis = null } = demandOptions('roll', options)
+  demandTensors('roll', x)
+  if (axis === null) return reshape(roll(flatten(x), shift, { axis: 0 }), x.shape)
+  const axes = [axis].flat().map(a => normalizeAxis('roll', a, x.ndim))
+  const shifts = perAxis('roll', 'shift', shift, axes.length, -Infinity)
+  return axes.reduce((y, d, i) => {
+    const size = x.shape[d]
+    if (size === 0) return y
+    const from = ((-shifts[i] % size) + size) % size
+    return range(tileAxis(y, d, 2), d, from, from + size)
+  }, x)
+}
+
+/** Elements (i, i + offset) of the last two axes, or of those given, as a new last axis. */
+export function diagonal(x: Tensor, options: { offset?: number; axis1?: number; axis2?: number } = {}): Tensor {
+  const { offset = 0, axis1 = -2, axis2 = -1 } = demandOptions('diagonal', options)
+  demandTensors('diagonal', x)
+  const [d1, d2] = [axis1, axis2].map(d => normalizeAxis('diagonal', d, x.ndim))
+  if (d1 === d2) throw new Error(`diagonal: axes ${axis1} and ${axis2} of ${formatShape(x.shape)} are the same`)
+  if (!Number.isInteger(offset)) throw new Error(`diagonal: offset must be an integer, not ${describe(offset)}`)
+  const others = x.shape.flatMap((_, d) => (d === d1 || d === d2 ? [] : [d]))
+  const [rows, columns] = [x.shape[d1], x.shape[d2]]
+  const length = Math.max(0, Math.min(rows + Math.min(offset, 0), columns - Math.max(offset, 0)))
+  const start = Math.max(offset, 0) + Math.max(-offset, 0) * columns
+  const flat = reshape(permuteDims(x, [...others, d1, d2]), [...others.map(d => x.shape[d]), rows * columns])
+  return at(flat, '...', [start, start + length * (columns + 1), columns + 1])
+}
+
+export interface WindowOptions {
+  /** The axes to slide along; all of them by default. */
+  axis?: number | readonly number[]
+  /** Step between windows. */
+  stride?: number | readonly number[]
+  /** Step between the elements of a window. */
+  dilation?: number | readonly number[]
+}
+
+/**
+ * Sliding windows as a view: each axis becomes the positions of the window, and its elements are new last axes, one for
+ * each of `axis` in their order. Sizes, strides and dilations are one number for all axes or one each.
+ *
+ * @throws if a window is larger than its axis.
+ * @example windows(x, 3, { axis: 1 }) // [n, t, c] -> [n, t - 2, c, 3]
+ */
+export function windows(x: Tensor, size: number | readonly number[], options: WindowOptions = {}): Tensor {
+  const { axis, stride = 1, dilation = 1 } = demandOptions('windows', options)
+  demandTensors('windows', x)
+  const axes = [axis ?? x.shape.map((_, d) => d)].flat().map(d => normalizeAxis('windows', d, x.ndim))
+  if (new Set(axes).size !== axes.length) throw new Error(`windows: axes ${formatShape(axes)} repeat`)
+  const [sizes, strides, dilations] = Object.entries({ size, stride, dilation }).map(([name, value]) =>
+    perAxis('windows', name, value, axes.length),
+  )
+  // The last axis first: those before it keep their places.
+  const order = x.shape.map((_, d) => axes.indexOf(d))
+  const y = order.reduceRight((y, i, d) => (i < 0 ? y : unfold(y, d, sizes[i], strides[i], dilations[i])), x)
+  const place = (d: number): number => d + order.slice(0, d).filter(i => i >= 0).length
+  return permuteDims(y, [...order.map((_, d) => place(d)), ...axes.map(d => place(d) + 1)])
+}
+
+/** Axis d as [positions, window]: repeat the axis, then shift each copy, all of it a view. */
+function unfold(x: Tensor, d: number, window: number, stride: number, dilation: number): Tensor {
+  const size = x.shape[d]
+  const positions = Math.floor((size - (window - 1) * dilation - 1) / stride) + 1
+  if (positions < 1)
+    throw new Error(
+      `windows: a window of ${window} elements, ${dilation} apart, is larger than axis ${d} of ${formatShape(x.shape)}`,
+    )
+  const [before, after] = [x.shape.slice(0, d), x.shape.slice(d + 1)]
+  if (stride === window && dilation === 1)
+    return reshape(range(x, d, 0, positions * window), [...before, positions, window, ...after])
+  // Element (k, i) of the repeated axis sits at k * (size + dilation) + i, so that row k of that width starts later.
+  const width = size + dilation
+  const copies = tileAxis(x, d, Math.ceil((window * width) / size))
+  const shifted = reshape(range(copies, d, 0, window * width), [...before, window, width, ...after])
+  return moveaxis(range(shifted, d + 1, 0, (positions - 1) * stride + 1, stride), d, d + 1)
+}
+
+/** An option for some axes: one integer for all of them, or a list with one each. */
+export function perAxis(
+  op: string,
+  name: string,
+  value: number | readonly number[],
+  axes: number,
+  least = 1,
+): readonly number[] {
+  const list = typeof value === 'number' ? new Array<number>(axes).fill(value) : value
+  if (!Array.isArray(list) || list.length !== axes || !list.every(n => Number.isInteger(n) && n >= least)) {
+    const bound = least > -Infinity ? ` >= ${least}` : ''
+    const given = Array.isArray(value) ? formatShape(value) : describe(value)
+    throw new Error(`${op}: ${name} must be an integer${bound} or a list of ${axes}, not ${given}`)
+  }
+  return list
 }
 
 /** Elements on and below the k-th diagonal of the last two axes; zeros above. */

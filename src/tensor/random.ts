@@ -23,8 +23,10 @@ import {
   sub,
   where,
 } from './elementwise.js'
-import { argsort, take } from './indexing.js'
-import { at, broadcastTo, concat, reshape } from './movement.js'
+import { take } from './indexing.js'
+import { broadcastTo, concat, reshape } from './movement.js'
+import { argsort } from './order.js'
+import { at } from './slicing.js'
 import { build, checkDType, checkShape, demandTensors, describe, full, Tensor } from './tensor.js'
 
 /** A key from a seed: an integer from 0 to 2^53 - 1. */

@@ -1,7 +1,7 @@
-/** Reductions over axes, from the primitives sum and max. */
+/** Reductions over axes, from the primitives sum, prod and max, and running sums. */
 
-import { isFloat } from '../graph/dtype.js'
-import { normalizeAxes, normalizeAxis } from '../graph/shape.js'
+import { type DType, isFloat } from '../graph/dtype.js'
+import { formatShape, normalizeAxes, normalizeAxis } from '../graph/shape.js'
 import { iota } from './create.js'
 import {
   abs,
@@ -12,17 +12,23 @@ import {
   exp,
   isfinite,
   isnan,
+  less,
+  lessEqual,
   log,
+  logicalAnd,
   logicalNot,
   logicalOr,
   mul,
   notEqual,
   opposite,
-  sqrt,
+  pow,
+  safeSqrt,
+  scaleFor,
+  square,
   sub,
   where,
 } from './elementwise.js'
-import { reshape } from './movement.js'
+import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
 import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
@@ -39,12 +45,8 @@ function checked<O extends ReduceOptions>(op: string, x: Tensor, options: O): O 
   return { ...options, axis: normalizeAxes(op, options.axis, x.ndim) }
 }
 
-/** One reduction primitive with the array API's options around it. */
-function reduce(op: 'sum' | 'max', x: Tensor, options: ReduceOptions): Tensor {
-  const { axis, keepdims } = checked(op, x, options)
-  const values = x.dtype === 'bool' ? astype(x, 'int32') : x
-  return drop(build(op, [values], { axes: axis }), axis, keepdims)
-}
+/** Reductions count booleans as 0 and 1. */
+const numeric = (x: Tensor): Tensor => (x.dtype === 'bool' ? astype(x, 'int32') : x)
 const drop = (x: Tensor, axes: readonly number[], keepdims = false): Tensor =>
   keepdims
     ? x
@@ -53,57 +55,128 @@ const drop = (x: Tensor, axes: readonly number[], keepdims = false): Tensor =>
         x.shape.filter((_, d) => !axes.includes(d)),
       )
 
-export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('sum', x, options)
-/** The largest element; a gradient is shared equally among ties. */
-export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce('max', x, options)
-export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const over = checked('min', x, options)
-  return opposite(max(opposite(x.dtype === 'bool' ? astype(x, 'int32') : x), over))
-}
-
 const count = (x: Tensor, axes: readonly number[]): number => axes.reduce((n, d) => n * x.shape[d], 1)
 
+function demandElements(op: string, x: Tensor, axes: readonly number[]): void {
+  if (count(x, axes) === 0)
+    throw new Error(`${op}: an axis of ${formatShape(x.shape)} is empty, and nothing has no ${op}`)
+}
+
+/** The sum of the elements; integers wrap, booleans count as int32. */
+export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const { axis, keepdims } = checked('sum', x, options)
+  return drop(build('sum', [numeric(x)], { axes: axis }), axis, keepdims)
+}
+/** The product of the elements; derivatives of any order are exact with any number of zeros. */
+export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const { axis, keepdims } = checked('prod', x, options)
+  const kept = x.shape.flatMap((_, d) => (axis.includes(d) ? [] : [d]))
+  const shape = kept.map(d => x.shape[d])
+  let factors = reshape(permuteDims(numeric(x), [...kept, ...axis]), [...shape, count(x, axis)])
+  // In eights, for the derivative of n factors costs n².
+  while (factors.shape[shape.length] > 8) factors = product(inBlocks(factors, 8, 1))
+  return reshape(product(factors), keepdims ? x.shape.map((n, d) => (axis.includes(d) ? 1 : n)) : shape)
+}
+const product = (x: Tensor): Tensor => drop(build('prod', [x], { axes: [x.ndim - 1] }), [x.ndim - 1])
+
+/** The largest element, NaN if there is one; a gradient is shared equally among ties. */
+export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const { axis, keepdims } = checked('max', x, options)
+  demandElements('max', x, axis)
+  return drop(build('max', [numeric(x)], { axes: axis }), axis, keepdims)
+}
+/** The smallest element, NaN if there is one; a gradient is shared equally among ties. */
+export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const over = checked('min', x, options)
+  demandElements('min', x, over.axis)
+  return opposite(max(opposite(numeric(x)), over))
+}
+
+/** The mean of the elements; integers become float32. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const over = checked('mean', x, options)
   return div(sum(isFloat(x.dtype) ? x : astype(x, 'float32'), over), count(x, over.axis))
 }
 
-/** The mean squared distance from the mean, over n - correction. Named for `var`, which JavaScript keeps for itself. */
+/** The mean squared distance from the mean, over n - correction; also exported as `var`. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
   const over = checked('variance', x, options)
   const rough = sub(x, mean(x, { ...over, keepdims: true }))
   // Centred again: the rounding of a large mean would else count as spread.
   const centred = sub(rough, mean(rough, { ...over, keepdims: true }))
-  return div(sum(mul(centred, centred), over), count(x, over.axis) - (options.correction ?? 0))
+  return div(sum(mul(centred, centred), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
 }
+export { variance as var }
+/** The square root of `variance`; where that is 0, so are all derivatives. */
 export const std = (x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor =>
   safeSqrt(variance(x, checked('std', x, options)))
 
-/** The square root of something >= 0 whose derivatives at 0 are 0 at every order, as a norm's subgradient. */
-export function safeSqrt(x: Tensor): Tensor {
-  const zero = equal(x, 0)
-  return where(zero, 0, sqrt(where(zero, 1, x)))
+export interface NormOptions extends ReduceOptions {
+  /** The norm's order p: any number above 0, or Infinity for the largest magnitude; 2 by default. */
+  ord?: number
 }
 
-/** (Σ x²)^½, with gradient 0 at 0. */
-export function vectorNorm(x: Tensor, options: ReduceOptions = {}): Tensor {
+/**
+ * (Σ |x|^p)^(1/p), also where the powers alone would overflow. Magnitudes have derivative 0 at 0, at every order, wherever
+ * they have none: so has the norm of zeros. Order Infinity shares its gradient equally among ties.
+ *
+ * @throws if the order is not above 0.
+ */
+export function vectorNorm(x: Tensor, options: NormOptions = {}): Tensor {
   const over = checked('vectorNorm', x, options)
-  return safeSqrt(sum(mul(x, x), over))
+  const { ord = 2 } = options
+  if (!(ord > 0)) throw new Error(`vectorNorm: ord must be a number above 0, not ${ord}`)
+  const values = isFloat(x.dtype) ? x : astype(x, 'float32')
+  const magnitude = abs(values)
+  if (ord === 1 || count(x, over.axis) === 0) return sum(magnitude, over)
+  if (ord === Infinity) return max(magnitude, over)
+  const kept = { ...over, keepdims: true }
+  const top = max(magnitude, kept)
+  return drop(
+    ord === 2 ? euclideanNorm(values, top, kept) : powerNorm(ord, values, top, kept),
+    over.axis,
+    over.keepdims,
+  )
 }
 
-/** log Σ exp(x) without overflow; -inf where all are -inf. */
+function euclideanNorm(x: Tensor, top: Tensor, over: ReduceOptions): Tensor {
+  const scale = scaleFor(top)
+  return div(safeSqrt(sum(square(mul(x, scale)), over)), scale)
+}
+function powerNorm(p: number, x: Tensor, top: Tensor, over: ReduceOptions): Tensor {
+  const scalable = logicalAnd(less(0, top), less(top, Infinity))
+  const scale = build('stopGradient', [where(scalable, top, 1)], {})
+  const total = sum(magnitudeToThe(p, div(x, scale)), over)
+  const zero = equal(total, 0)
+  return where(zero, 0, mul(pow(where(zero, 1, total), 1 / p), scale))
+}
+
+/** |x|^p, whose derivatives at 0 are 0 unless p is even: then it is smooth there. */
+function magnitudeToThe(p: number, x: Tensor): Tensor {
+  if (p % 2 === 0) return pow(x, p)
+  const zero = equal(x, 0)
+  return where(zero, 0, pow(abs(where(zero, 1, x)), p))
+}
+
+/**
+ * log Σ exp(x) without overflow; -inf where all are -inf, and for nothing. The gradient is 0 where the largest element is
+ * infinite.
+ */
 export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
   const over = checked('logsumexp', x, options)
-  const top = max(x, { ...over, keepdims: true })
-  const shift = build('stopGradient', [where(isfinite(top), top, 0)], {})
-  const total = log(sum(exp(sub(x, shift)), { ...over, keepdims: true }))
-  return drop(add(total, shift), over.axis, over.keepdims)
+  if (count(x, over.axis) === 0) return log(sum(x, over))
+  const top = build('stopGradient', [max(x, { ...over, keepdims: true })], {})
+  const finite = isfinite(top)
+  const total = sum(exp(where(finite, sub(x, top), 0)), { ...over, keepdims: true })
+  return drop(where(finite, add(log(total), top), top), over.axis, over.keepdims)
 }
 
+/** Whether any element is true; false for nothing. */
 export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => {
   const over = checked('any', x, options)
   return notEqual(sum(notEqual(x, 0), over), 0)
 }
+/** Whether all elements are true; true for nothing. */
 export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => {
   const over = checked('all', x, options)
   return logicalNot(any(equal(x, 0), over))
@@ -123,17 +196,67 @@ export function argmax(x: Tensor, options: { axis?: number; keepdims?: boolean }
       : flat
   }
   const d = normalizeAxis('argmax', axis, x.ndim)
-  const values = x.dtype === 'bool' ? astype(x, 'int32') : x
+  demandElements('argmax', x, [d])
+  const values = numeric(x)
   const isTop = logicalOr(equal(values, max(values, { axis: d, keepdims: true })), isnan(values))
   const fromEnd = sub(x.shape[d] - 1, iota(x.shape, d))
   return sub(x.shape[d] - 1, max(where(isTop, fromEnd, 0), { axis: d, keepdims }))
 }
+/** The position of the first smallest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
 export function argmin(x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor {
+  const { axis } = demandOptions('argmin', options)
   demandTensors('argmin', x)
+  demandElements('argmin', x, normalizeAxes('argmin', axis, x.ndim))
   return argmax(opposite(x), options)
 }
 
-export function l1Norm(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const over = checked('l1Norm', x, options)
-  return sum(abs(x), over)
+export interface CumulativeOptions {
+  /** The axis along which to add; may be left out where there is one. */
+  axis?: number
+  /** Start with a 0, which makes the axis longer by one. */
+  includeInitial?: boolean
+  /** Add in this dtype. */
+  dtype?: DType
 }
+
+/** The sums of the elements up to and including each position of an axis, an infinity or NaN reaching later ones only. */
+export function cumulativeSum(x: Tensor, options: CumulativeOptions = {}): Tensor {
+  const { axis, includeInitial = false, dtype } = demandOptions('cumulativeSum', options)
+  demandTensors('cumulativeSum', x)
+  if (axis === undefined && x.ndim > 1)
+    throw new Error(`cumulativeSum: ${formatShape(x.shape)} has ${x.ndim} axes; name one with { axis }`)
+  const d = normalizeAxis('cumulativeSum', axis ?? 0, x.ndim)
+  const sums = runningSum(moveaxis(dtype ? astype(x, dtype) : numeric(x), d, -1))
+  return moveaxis(includeInitial ? afterZero(sums) : sums, -1, d)
+}
+
+/** Elements that are added one by one; longer axes are split into blocks of as many. */
+const block = 32
+
+/** Sums along the last axis: within each block, then those of the blocks before it. */
+function runningSum(x: Tensor): Tensor {
+  const n = x.shape[x.ndim - 1]
+  if (n <= block) {
+    const upTo = lessEqual(iota([n, n], 1), iota([n, n], 0))
+    return sum(where(upTo, expandDims(x, -2), 0), { axis: -1 })
+  }
+  const blocks = inBlocks(x, block, 0)
+  const before = runningSum(sum(blocks, { axis: -1 }))
+  const exclusive = first(before.shape[x.ndim - 1], afterZero(before))
+  const sums = add(runningSum(blocks), expandDims(exclusive, -1))
+  return first(n, reshape(sums, [...x.shape.slice(0, -1), -1]))
+}
+
+/** The last axis as [blocks, size], filled up with a value. */
+function inBlocks(x: Tensor, size: number, value: number): Tensor {
+  const n = x.shape[x.ndim - 1]
+  const blocks = Math.ceil(n / size)
+  const widths = x.shape.map((_, d): [number, number] => [0, d === x.ndim - 1 ? blocks * size - n : 0])
+  return reshape(pad(x, widths, value), [...x.shape.slice(0, -1), blocks, size])
+}
+const first = (n: number, x: Tensor): Tensor => split(x, [n], -1)[0]
+const afterZero = (x: Tensor): Tensor =>
+  pad(
+    x,
+    x.shape.map((_, d) => [d === x.ndim - 1 ? 1 : 0, 0]),
+  )

@@ -363,17 +363,50 @@ describe('checkpoint', () => {
     await expectClose(sp.hvp(f, x, x), sp.hvp(g, x, x))
   })
 
+  const products = async (t: Tensor): Promise<number> =>
+    (await sp.inspect(t)).schedule.split('(contraction)').length - 1
+
   test('computes again what it does not keep', async () => {
-    const count = async (f: (x: Tensor) => Tensor): Promise<number> => {
-      const { code, schedule } = await sp.inspect(sp.grad(net(f))(x))
-      expect(code.length).toBeGreaterThan(0)
-      return schedule.split('(contraction)').length - 1
-    }
     // Forward: two products; backward: two, and with checkpoint the forward ones again (the second's result is not needed).
+    const count = (f: (x: Tensor) => Tensor): Promise<number> => products(sp.grad(net(f))(x))
     const plain = await count(layer)
     const saved = await count(sp.checkpoint(layer))
     expect(plain).toBe(4)
     expect(saved).toBeGreaterThan(plain)
+    expect(await count(sp.checkpoint(layer, { keep: 'contractions' }))).toBe(plain)
+    expect(await count(sp.checkpoint(layer, { keep: v => v.op === 'matmul' && v.shape.length === 3 }))).toBe(plain)
+    expect(await count(sp.checkpoint(layer, { keep: v => v.op === 'exp' }))).toBe(saved)
+  })
+
+  const policies: readonly sp.KeepPolicy[] = ['nothing', 'contractions', v => v.op === 'tanh', () => true]
+  test.each(policies)('has all derivatives whatever it keeps: %s', async keep => {
+    const [plain, saved] = [net(layer), net(sp.checkpoint(layer, { keep }))]
+    const v = normal(2, 3)
+    await expectClose(sp.grad(saved)(x), sp.grad(plain)(x))
+    await expectClose(sp.hvp(saved, x, v), sp.hvp(plain, x, v))
+    const third = (f: (x: Tensor) => Tensor): Tensor => sp.grad((y: Tensor) => sp.sum(sp.mul(sp.hvp(f, y, v), v)))(x)
+    await expectClose(third(saved), third(plain))
+    const pairs = normal(4, 2, 3)
+    await expectClose(sp.vmap(sp.grad(saved))(pairs), sp.vmap(sp.grad(plain))(pairs))
+  })
+
+  test('of several results computes again once', async () => {
+    const both = sp.checkpoint((x: Tensor) => {
+      const h = layer(layer(x))
+      return [sp.sin(h), sp.cos(h)]
+    })
+    const one = sp.checkpoint((x: Tensor) => sp.sin(layer(layer(x))))
+    const loss = (x: Tensor): Tensor =>
+      both(x)
+        .map(y => sp.sum(y))
+        .reduce((a, b) => sp.add(a, b))
+    const single = await products(sp.grad((x: Tensor) => sp.sum(one(x)))(x))
+    // Two cotangents pass back through each layer, by two products each at most.
+    expect(await products(sp.grad(loss)(x))).toBeLessThanOrEqual(single + 2)
+  })
+
+  test('demands a policy that it knows', () => {
+    expect(() => sp.checkpoint(layer, { keep: 'everything' as never })).toThrow(/nothing, contractions.*everything/)
   })
 })
 

@@ -1,7 +1,7 @@
 /** checkGrads: what it lets pass, what it catches, and what it says then. */
 
 import * as sp from 'saddlepoint'
-import { checkGrads } from 'saddlepoint/check'
+import { checkGrads, GradientError } from 'saddlepoint/check'
 import { describe, expect, test } from 'vitest'
 
 type Tensor = sp.Tensor
@@ -105,14 +105,96 @@ const wrongCosine = sp.customVjp(
   (g, _, x) => [sp.mul(g, sp.neg(sp.stopGradient(sp.sin(x))))],
 )
 
+describe('a report tells all', () => {
+  /** x² y, whose derivative is off by 1 at one element of y, in the order and mode named. */
+  const square = sp.customVjp(
+    (x: Tensor, y: Tensor) => sp.mul(sp.square(x), y),
+    (g, _, x, y) => [sp.mul(g, sp.mul(sp.mul(x, y), 2)), sp.mul(g, sp.add(sp.square(x), spike))],
+  )
+  const spike = t([
+    [0, 0, 0],
+    [0, 0, 1],
+  ])
+  const x = t([
+    [1, 2, 3],
+    [4, 5, 6],
+  ])
+  test('the argument, the worst element, order, modes, both values and the error', async () => {
+    const model = { w: x, parts: [x] }
+    const error = await checkGrads((m: typeof model) => sp.sum(square(m.w, m.parts[0])), [model], {
+      modes: ['forward'],
+    }).then(
+      () => undefined,
+      e => e,
+    )
+    expect(error).toBeInstanceOf(GradientError)
+    expect(error.message).toMatch(
+      /^checkGrads: argument 0\.parts\.0\[1,2\], order 1 \(forward\): expected \S+ by central differences, got \S+, error \S+ \(allowed 0\.000001\)$/,
+    )
+    const { name, argument, index, order, modes, expected, got, tolerance } = error
+    expect({ name, argument, index, order, modes, tolerance }).toEqual({
+      ...{ name: 'GradientError', argument: '0.parts.0', index: [1, 2], order: 1, modes: ['forward'], tolerance: 1e-6 },
+    })
+    // Both are multiples of the one cotangent: 36 and 37 times.
+    expect(got / expected).toBeCloseTo(37 / 36)
+    expect(error.error).toBeCloseTo(Math.abs(got - expected) / Math.max(1, Math.abs(expected)))
+  })
+  test('of one number, without an index; of an error that only many elements make, without one too', async () => {
+    const message = (xs: Tensor, wrong: number, tolerance: number): Promise<string> =>
+      checkGrads(
+        wrongSine((g, x) => sp.mul(g, sp.add(sp.cos(x), wrong))),
+        [xs],
+        { tolerance },
+      ).then(() => 'no error', String)
+    expect(await message(t(0.3), 1, 1e-6)).toContain('argument 0, order 1')
+    expect(await message(sp.full([200], Math.PI / 2, 'float64'), 0.01, 0.04)).toContain(
+      'argument 0 along a random direction, order 1',
+    )
+  })
+  test('of the element that is NaN', async () => {
+    const message = await checkGrads((x: Tensor) => sp.sqrt(sp.mul(x, x)), [t([1, 0, 2])]).then(
+      () => 'no error',
+      String,
+    )
+    expect(message).toContain('argument 0[1], order 1 (reverse): expected')
+    expect(message).toContain('got NaN, error Infinity')
+  })
+})
+
+describe('steps and tolerance', () => {
+  const functions = {
+    sin: sp.sin,
+    log: sp.log,
+    sqrt: sp.sqrt,
+    inverse: sp.reciprocal,
+    cube: (x: Tensor) => sp.pow(x, 3),
+  }
+  for (const [name, f] of Object.entries(functions)) {
+    test(`${name} of small and large values`, async () => {
+      for (const scale of [1e-2, 1, 100, 1e4]) await checkGrads(f, [t([0.7, 1.3].map(v => v * scale))])
+      for (const scale of [0.1, 1, 10]) await checkGrads(f, [sp.tensor([0.7, 1.3].map(v => v * scale))], { order: 3 })
+    })
+  }
+  test('float32 shows an error of a percent, by itself and among float64', async () => {
+    for (const x of [sp.tensor([0.3, -0.8]), t([0.3, -0.8])]) {
+      const wrong = checkGrads(
+        wrongSine((g, x) => sp.mul(g, sp.mul(sp.cos(x), 1.01))),
+        [x],
+      )
+      await expect(wrong).rejects.toThrow(x.dtype === 'float32' ? '(allowed 0.003)' : '(allowed 0.000001)')
+    }
+    await checkGrads((x: Tensor, y: Tensor) => sp.sin(sp.astype(sp.mul(x, y), 'float32')), [t([0.3, -0.8]), t([2, 1])])
+  })
+})
+
 describe('demands', () => {
   const rows: readonly [string, () => Promise<void>, readonly string[]][] = [
+    ['something to differentiate', () => checkGrads((n: number) => sp.tensor(n), [1]), ['no float tensor']],
     [
-      'float64',
-      () => checkGrads((m: { w: Tensor }) => m.w, [{ w: sp.ones([2]) }]),
-      ['0.w', 'float32', "dtype: 'float64'"],
+      'a step that arguments can be moved by',
+      () => checkGrads((m: { w: Tensor }) => m.w, [{ w: sp.tensor([1, 1e6]) }]),
+      ['0.w', '1000000', '0.005', 'set step'],
     ],
-    ['something to differentiate', () => checkGrads((n: number) => sp.tensor(n), [1]), ['no float64 tensor']],
     ['a float result', () => checkGrads((x: Tensor) => sp.argsort(x), [t([1, 2])]), ['no float tensor']],
     ['a positive order', () => checkGrads((x: Tensor) => x, [t(1)], { order: 0 }), ['order', '0']],
     ['a positive step', () => checkGrads((x: Tensor) => x, [t(1)], { step: 0 }), ['step']],

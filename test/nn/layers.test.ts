@@ -1,4 +1,6 @@
 import {
+  conv2d,
+  depthwiseConv2d,
   grad,
   mul,
   namedLeaves,
@@ -12,15 +14,21 @@ import {
   tensor,
   zeros,
 } from 'saddlepoint'
+import { checkGrads } from 'saddlepoint/check'
 import {
   AvgPool2d,
   BatchNorm,
   type Context,
+  Conv1d,
   Conv2d,
+  ConvTranspose2d,
   countParameters,
+  DepthwiseConv2d,
   Dropout,
   Embedding,
   Flatten,
+  GlobalAvgPool2d,
+  GlobalMaxPool2d,
   initializers,
   isParameter,
   isTrainable,
@@ -28,8 +36,11 @@ import {
   Linear,
   MaxPool2d,
   Sequential,
+  Upsample,
 } from 'saddlepoint/nn'
 import { describe, expect, test } from 'vitest'
+import { expectClose } from '../oracle/close.js'
+import { wave } from './wave.js'
 
 const key = random.key(7)
 const numbers = async (t: Tensor): Promise<number[]> => Array.from(await t.data())
@@ -82,7 +93,52 @@ describe('linear and convolution', () => {
     expect((await numbers(y)).slice(0, 4)).toEqual([2, 2, 2, 12])
   })
 
+  test('sequences, channels by themselves, transposed', async () => {
+    const x = wave(1, 2, 5, 4)
+    const line = new Conv1d(4, 6, 3, { key, dtype: float, groups: 2, stride: 2, padding: 'same' })
+    expect(line.weight.shape).toEqual([3, 2, 6])
+    const wide = conv2d(x.reshape([2, 1, 5, 4]), line.weight.reshape([1, 3, 2, 6]), {
+      groups: 2,
+      stride: [1, 2],
+      padding: 'same',
+    })
+    await expectClose(line.apply(x), wide.reshape([2, 3, 6]))
+
+    const images = x.reshape([1, 2, 5, 4])
+    const depth = new DepthwiseConv2d(4, 2, { key, dtype: float, multiplier: 3, stride: [1, 2] })
+    expect(depth.weight.shape).toEqual([2, 2, 1, 12])
+    const kernel = depth.weight.reshape([2, 2, 4, 3])
+    await expectClose(depth.apply(images), depthwiseConv2d(images, kernel, { stride: [1, 2] }))
+
+    const up = new ConvTranspose2d(4, 3, [2, 3], { key, dtype: float, stride: 2, bias: false })
+    const y = up.apply(images)
+    expect([up.weight.shape, y.shape]).toEqual([
+      [2, 3, 3, 4],
+      [1, 4, 11, 3],
+    ])
+    // Adjoint to the convolution of the same weight: <up(x), z> = <x, conv(z)>.
+    const z = wave(0.3, ...y.shape)
+    await expectClose(sum(mul(y, z)), await sum(mul(images, conv2d(z, up.weight, { stride: 2 }))).item())
+    for (const [layer, input] of [
+      [line, x],
+      [depth, images],
+      [up, images],
+    ] as const) {
+      await checkGrads(
+        (weight: Tensor, x: Tensor) => Object.assign(Object.create(layer), { weight }).apply(x),
+        [layer.weight, input],
+        { order: 2 },
+      )
+    }
+  })
+
   test('wrong sizes are named', () => {
+    expect(() => new Conv1d(4, 6, 0, { key })).toThrow('Conv1d: kernel must be a positive integer, not 0')
+    expect(() => new Conv1d(4, 6, 3, { key }).apply(ones([2, 5, 3]))).toThrow('Conv1d: was made for 4 on the last axis')
+    expect(() => new DepthwiseConv2d(4, 3, { key, multiplier: 0.5 }).apply(ones([1, 5, 5, 4]))).toThrow(
+      'DepthwiseConv2d: 4 inputs and 2 outputs do not divide into 4 groups',
+    )
+    expect(() => new ConvTranspose2d(4, 3, [1, 0], { key })).toThrow('ConvTranspose2d: kernel width must be')
     expect(() => new Linear(0, 3, { key })).toThrow('Linear: inputs must be a positive integer, not 0')
     expect(() => new Linear(2, 3, { key }).apply(ones([4, 3]))).toThrow(
       'Linear: was made for 2 on the last axis, got [4,3]',
@@ -94,6 +150,8 @@ describe('linear and convolution', () => {
     expect(() => new Linear(2, 1)).toThrow(
       'Linear: its first weights need a random key: pass the options { key: random.key(0) }',
     )
+    // @ts-expect-error no options
+    expect(() => new DepthwiseConv2d(1, 3)).toThrow('DepthwiseConv2d: its first weights need a random key')
     // @ts-expect-error no key
     expect(() => new Conv2d(1, 2, 3, {})).toThrow('Conv2d: its first weights need a random key')
     // @ts-expect-error a number is no key
@@ -109,6 +167,12 @@ test('pools', async () => {
   expect(await numbers(new MaxPool2d(2).apply(x))).toEqual([6, 8])
   expect(await numbers(new AvgPool2d(2).apply(x))).toEqual([3.5, 5.5])
   expect(await numbers(new MaxPool2d(2, { stride: 1 }).apply(x))).toEqual([6, 7, 8])
+  expect(await numbers(new GlobalMaxPool2d().apply(x))).toEqual([8])
+  expect(await numbers(new GlobalAvgPool2d().apply(x))).toEqual([4.5])
+  const twice = new Upsample(2, { method: 'nearest' }).apply(x)
+  expect(twice.shape).toEqual([1, 4, 8, 1])
+  expect((await numbers(twice)).slice(0, 16)).toEqual([1, 1, 2, 2, 3, 3, 4, 4, 1, 1, 2, 2, 3, 3, 4, 4])
+  expect(() => new Upsample(1.5)).toThrow('Upsample: factor must be a positive integer, not 1.5')
 })
 
 describe('embedding', () => {
@@ -123,9 +187,11 @@ describe('embedding', () => {
     expect(await numbers(y)).toEqual([...w.slice(0, 4), ...w.slice(6), ...w.slice(0, 2)])
     const g = grad((m: Embedding) => m.apply(ids).sum())(layer)
     expect(await numbers(g.weight)).toEqual([2, 2, 0, 0, 0, 0, 1, 1])
-    // A padding row that is not zero is read as it is.
+    // So it is when an optimiser or an attack has moved the row.
     layer.weight.assign(ones([4, 2]))
-    expect(await numbers(layer.apply(ids))).toEqual(Array(8).fill(1))
+    expect(await numbers(layer.apply(ids))).toEqual([1, 1, 0, 0, 1, 1, 1, 1])
+    const second = grad((m: Embedding) => grad((n: Embedding) => square(square(n.apply(ids))).sum())(m).weight.sum())
+    expect(await numbers(second(layer).weight)).toEqual([24, 24, 0, 0, 0, 0, 12, 12])
   })
   test('wrong sizes are named', () => {
     expect(() => new Embedding(4, 2, { key, paddingIndex: 4 })).toThrow(
@@ -257,7 +323,7 @@ describe('dropout', () => {
   })
   test('needs a key, and a rate below 1', () => {
     expect(() => drop.apply(ones([2]), { training: true })).toThrow('Dropout: training needs a random key')
-    expect(() => new Dropout(1)).toThrow('Dropout: the rate must lie in [0, 1), not 1')
+    expect(() => new Dropout(1)).toThrow('Dropout: the rate of dropout must lie in [0, 1), not 1')
   })
 })
 

@@ -1,6 +1,23 @@
 import { grad, hessian, leaves, type Tensor, tensor } from 'saddlepoint'
-import { accuracy, binaryCrossEntropy, crossEntropy, huber, klDivergence, mae, mse } from 'saddlepoint/nn'
+import {
+  accuracy,
+  binaryCrossEntropy,
+  type CrossEntropyOptions,
+  cosineLoss,
+  crossEntropy,
+  dlrLoss,
+  hinge,
+  huber,
+  klDivergence,
+  type LossOptions,
+  mae,
+  marginLoss,
+  mse,
+  multiclassHinge,
+} from 'saddlepoint/nn'
 import { describe, expect, test } from 'vitest'
+import { expectClose } from '../oracle/close.js'
+import { wave } from './wave.js'
 
 const f64 = (values: number[] | number[][]): Tensor => tensor(values, { dtype: 'float64' })
 const ints = (values: number[]): Tensor => tensor(values, { dtype: 'int32' })
@@ -157,8 +174,49 @@ describe('cross-entropy with classes', () => {
     expect(nothing).toEqual([NaN])
   })
 
+  // Numbers computed with torch.
+  const logits = wave(1.9, 3, 4).mul(2)
+  const classWeights = f64([0.5, 2, 0, 0.75])
+  const labels = ints([2, 0, 3])
+  test.each([
+    [{}, [0, 1.08130572155, 2.60839959668], 3.68970531823, 2.95176425458],
+    [{ labelSmoothing: 0.2 }, [0.433534417523, 1.34318818208, 2.4902270426], 4.26694964221, 3.41355971377],
+  ])('class weights, %j', async (options, each, total, average) => {
+    const loss = (more: CrossEntropyOptions): Tensor =>
+      crossEntropy(logits, labels, { classWeights, ...options, ...more })
+    await expectClose(loss({ reduction: 'none' }), each, 1e-10)
+    await expectClose(loss({ reduction: 'sum' }), total, 1e-10)
+    await expectClose(loss({}), average, 1e-10)
+    const weights = f64([3, 1, 2])
+    const weighed = (3 * each[0] + each[1] + 2 * each[2]) / (3 * 0 + 0.5 + 2 * 0.75)
+    await expectClose(loss({ weights }), weighed, 1e-10)
+  })
+  test('class weights with probabilities: the mean is over examples', async () => {
+    const target = wave(0.4, 3, 4).softmax()
+    const options = { classWeights, labelSmoothing: 0.2 }
+    const each = [2.06486572692, 2.66455291957, 2.06270305911]
+    await expectClose(crossEntropy(logits, target, { ...options, reduction: 'none' }), each, 1e-10)
+    await expectClose(crossEntropy(logits, target, options), 2.26404056853, 1e-10)
+    await expectClose(
+      binaryCrossEntropy(logits, target.greater(0.25).astype('int32'), { posWeight: classWeights, reduction: 'none' }),
+      [0.597973084271, 1.80584596291, 1.07516176778],
+      1e-10,
+    )
+  })
+  test('an impossible class that the labels do not name costs nothing', async () => {
+    const z = f64([[0, -Infinity, 1]])
+    const target = f64([[0.25, 0, 0.75]])
+    const plain = crossEntropy(f64([[0, 1]]), f64([[0.25, 0.75]]))
+    await expectClose(crossEntropy(z, target), plain)
+    await expectClose(klDivergence(f64([[0, 5, 1]]), z), klDivergence(f64([[0, 5, 1]]), f64([[0, -800, 1]])))
+    await expectClose(klDivergence(z, f64([[0, 5, 1]])), Infinity)
+  })
+
   test('wrong shapes and options are named', () => {
     const z = tensor([[1, 2]])
+    expect(() => crossEntropy(z, ints([0]), { classWeights: tensor([1, 2, 3]) })).toThrow(
+      'crossEntropy: classWeights [3] do not fit 2 classes',
+    )
     expect(() => crossEntropy(z, ints([0, 1]))).toThrow(
       'crossEntropy: for logits [1,2], labels must be int32[1] (classes) or float32[1,2] (probabilities), got int32[2]',
     )
@@ -166,6 +224,12 @@ describe('cross-entropy with classes', () => {
     expect(() => crossEntropy(ints([0]), ints([0]))).toThrow('logits must be floats')
     expect(() => crossEntropy(z, ints([0]), { labelSmoothing: 2 })).toThrow('[0, 1], not 2')
     expect(() => crossEntropy(z, ints([0]), { weights: tensor([1, 2]) })).toThrow('weights [2] do not fit losses [1]')
+    // @ts-expect-error an array is no tensor
+    expect(() => crossEntropy([[1, 2]], ints([0]))).toThrow('crossEntropy: expected a tensor, got an array of 1')
+    // @ts-expect-error a class is no tensor
+    expect(() => crossEntropy(z, 0)).toThrow('crossEntropy: expected a tensor, got number 0')
+    // @ts-expect-error an array is no tensor
+    expect(() => crossEntropy(z, ints([0]), { weights: [1] })).toThrow('crossEntropy: expected a tensor, got an array')
     // @ts-expect-error no such reduction
     expect(() => crossEntropy(z, ints([0]), { reduction: 'avg' })).toThrow("unknown reduction 'avg'")
   })
@@ -223,6 +287,43 @@ describe('other losses', () => {
     )
   })
 
+  test('cosine loss is 1 - cos of each row', async () => {
+    const a = f64([
+      [1, 0],
+      [3, 4],
+      [0, 0],
+    ])
+    const b = f64([
+      [2, 0],
+      [-3, -4],
+      [1, 1],
+    ])
+    await expectClose(cosineLoss(a, b, { reduction: 'none' }), [0, 2, 1])
+    await expectClose(cosineLoss(a, b, { weights: f64([1, 3, 0]) }), 1.5)
+  })
+
+  test('a batch without examples has the sum 0 and the mean NaN', async () => {
+    const [z, labels] = [f64([]).reshape([0, 4]), ints([])]
+    const losses = [
+      (o: LossOptions) => crossEntropy(z, labels, o),
+      (o: LossOptions) => crossEntropy(z, z, o),
+      (o: LossOptions) => crossEntropy(z, labels, { ...o, classWeights: f64([1, 2, 3, 4]) }),
+      (o: LossOptions) => dlrLoss(z, labels, o),
+      (o: LossOptions) => dlrLoss(z, labels, { ...o, targets: labels }),
+      ...[marginLoss, multiclassHinge].map(f => (o: LossOptions) => f(z, labels, o)),
+      ...[binaryCrossEntropy, mse, mae, huber, klDivergence, cosineLoss, hinge].map(
+        f => (o: LossOptions) => f(z, z, o),
+      ),
+      (o: LossOptions) => accuracy(z, labels, o),
+    ]
+    for (const loss of losses) {
+      expect(loss({ reduction: 'none' }).shape).toEqual([0])
+      expect(await loss({ reduction: 'sum' }).item()).toBe(0)
+      expect(await loss({}).item()).toBeNaN()
+      expect(await loss({ weights: f64([]) }).item()).toBeNaN()
+    }
+  })
+
   test('accuracy of classes and of probabilities', async () => {
     const z = tensor([
       [1, 2],
@@ -246,12 +347,15 @@ describe('other losses', () => {
   test('wrong arguments are named', () => {
     const [a, b] = [tensor([1, 2]), tensor([1])]
     expect(() => mse(a, b)).toThrow('mse: predictions and targets differ in shape: [2] and [1]')
+    // @ts-expect-error no targets
+    expect(() => mse(a)).toThrow('mse: expected a tensor, got undefined')
     expect(() => mae(a, b)).toThrow('mae:')
     expect(() => huber(a, b)).toThrow('huber:')
     expect(() => huber(a, a, { delta: 0 })).toThrow('huber: delta must be a number > 0, not 0')
     expect(() => binaryCrossEntropy(a, b)).toThrow('binaryCrossEntropy: logits and targets differ')
     expect(() => klDivergence(a, b)).toThrow('klDivergence: logits and targetLogits differ')
     expect(() => mse(ints([1]), b)).toThrow('mse: predictions must be floats, not int32')
+    expect(() => cosineLoss(a, b)).toThrow('cosineLoss: predictions and targets differ')
     expect(() => accuracy(tensor([[1, 2]]), ints([1, 2]))).toThrow('accuracy: for logits [1,2]')
   })
 })

@@ -16,13 +16,18 @@ export function readPart(path: string, name: string): string {
   return parts(path, name)[1]
 }
 
+/** Writes a part. */
+export function writePart(path: string, name: string, text: string): void {
+  const [before, , after] = parts(path, name)
+  writeFileSync(new URL(path, root), before + block(text) + after)
+}
+
 /** Writes a part, or demands that it reads as given. */
 export function expectPart(path: string, name: string, text: string): void {
-  const [before, part, after] = parts(path, name)
-  const wanted = `\n${text.trim()}\n`
-  if (!updating) expect(part, `${path} is out of date; npm run docs writes it anew`).toBe(wanted)
-  else if (part !== wanted) writeFileSync(new URL(path, root), before + wanted + after)
+  if (updating) writePart(path, name, text)
+  else expect(readPart(path, name), `${path} is out of date; npm run docs writes it anew`).toBe(block(text))
 }
+const block = (text: string): string => `\n${text.trim()}\n`
 
 function parts(path: string, name: string): [string, string, string] {
   const text = readFileSync(new URL(path, root), 'utf8')

@@ -110,7 +110,7 @@ function threefry(k0: number, k1: number, c0: number, c1: number): [number, numb
 }
 
 const reduction =
-  <P extends 'sum' | 'max'>(start: number, f: (a: number, b: number) => number): Meaning<P> =>
+  <P extends 'sum' | 'prod' | 'max'>(start: number, f: (a: number, b: number, dtype: DType) => number): Meaning<P> =>
   (node, x) => {
     const axes: readonly number[] = node.attrs.axes
     const out = new Array<number>(node.shape.reduce((n, s) => n * s, 1)).fill(start)
@@ -119,7 +119,7 @@ const reduction =
         node.shape,
         index.map((i, d) => (axes.includes(d) ? 0 : i)),
       )
-      out[to] = wrap(f(out[to], get(x, index)), node.dtype)
+      out[to] = wrap(f(out[to], get(x, index), node.dtype), node.dtype)
     }
     return out
   }
@@ -198,7 +198,8 @@ export const meanings: { readonly [P in Primitive]: Meaning<P> } = {
     k0.data.map((k, i) => threefry(k, k1.data[i], c0.data[i], c1.data[i])[attrs.word]),
 
   sum: reduction(0, (a, b) => a + b),
-  max: reduction(Number.NEGATIVE_INFINITY, Math.max),
+  prod: reduction(1, (a, b, dtype) => (dtype.startsWith('float') ? a * b : Math.imul(a, b))),
+  max: reduction(Number.NEGATIVE_INFINITY, (a, b) => Math.max(a, b)),
   reshape: same,
   expand: ({ shape }, x) =>
     each(shape, index =>

@@ -114,6 +114,8 @@ const operations: { readonly [name: string]: Operation } = {
   iota: ({ a, n }) => (a.ndim ? sp.add(a, float(sp.iota(a.shape, n(0, a.ndim)))) : a),
   sum: o => sp.sum(o.a, { axis: axes(o), keepdims: o.n(1, 2) === 1 }),
   sumAll: ({ a }) => sp.sum(a),
+  prod: o => sp.prod(o.a, { axis: axes(o), keepdims: o.n(1, 2) === 1 }),
+  prodOfIntegers: o => sp.mul(float(sp.prod([int, bits][o.n(1, 2)](o.a), { axis: axes(o) })), 2 ** -31),
   max: o => sp.max(o.a, { axis: axes(o), keepdims: o.n(1, 2) === 1 }),
   min: o => sp.min(o.a, { axis: axes(o), keepdims: o.n(1, 2) === 1 }),
   mean: o => sp.mean(o.a, { axis: axes(o), keepdims: true }),

@@ -2,7 +2,7 @@
 
 import type { Atom, Condition, Index } from '../../../compiler/affine.js'
 import { type Expr, isOperation, type Operation, walkExprs } from '../../../compiler/expr.js'
-import type { LoopKernel } from '../../../compiler/kernel.js'
+import type { LoopKernel, Reduction } from '../../../compiler/kernel.js'
 import { type DType, isFloat } from '../../../graph/dtype.js'
 
 const indexText = (index: Index): string => {
@@ -85,6 +85,10 @@ function operationText({ op, type, args }: Operation): string {
       return `${a} === ${b} ? 1 : 0`
     case 'select':
       return `${a} ? ${b} : ${c}`
+    case 'sinFar':
+    case 'cosFar':
+    case 'remainderFar':
+      throw new Error(`reference: ${op} is for the expansions of other devices`)
     case 'fma':
       return `${a} * ${b} + ${c}`
     case 'bitcast':
@@ -136,19 +140,28 @@ function statements(roots: readonly Expr[], skip: ReadonlySet<Expr>): { lines: s
   return { lines, seen }
 }
 
+/** What a reduction starts from. */
+function identity({ op, type }: Reduction): string {
+  if (op !== 'max') return op === 'sum' ? '0' : '1'
+  return isFloat(type) ? '-Infinity' : type === 'int32' ? '-2147483648' : '0'
+}
+
+function combined({ op, type, body }: Reduction): string {
+  const value = `e${body.id}`
+  if (op === 'max') return `Math.max(reduced, ${value})`
+  if (op === 'sum') return wrap(type, `reduced + ${value}`)
+  return isFloat(type) ? `reduced * ${value}` : wrap(type, `Math.imul(reduced, ${value})`)
+}
+
 /** The body of a function of the buffers b0, b1, ... and of the helpers in functions.ts. */
 export function printLoops(kernel: LoopKernel): string {
   const { axes, reduce, outputs } = kernel
   const open = (size: number, axis: number): string => `for (let i${axis} = 0; i${axis} < ${size}; i${axis}++) {`
   const lines: string[] = axes.map((size, axis) => open(size, axis))
   if (reduce) {
-    const start =
-      reduce.op === 'sum' ? '0' : isFloat(reduce.type) ? '-Infinity' : reduce.type === 'int32' ? '-2147483648' : '0'
-    lines.push(`let reduced = ${start}`, ...reduce.axes.map((size, i) => open(size, axes.length + i)))
+    lines.push(`let reduced = ${identity(reduce)}`, ...reduce.axes.map((size, i) => open(size, axes.length + i)))
     lines.push(...statements([reduce.body], new Set()).lines)
-    const value = `e${reduce.body.id}`
-    const product = `reduced + ${value}`
-    lines.push(`reduced = ${reduce.op === 'sum' ? wrap(reduce.type, product) : `Math.max(reduced, ${value})`}`)
+    lines.push(`reduced = ${combined(reduce)}`)
     lines.push(...reduce.axes.map(() => '}'))
   }
   lines.push(

@@ -37,6 +37,8 @@ const plain = {
   'i32.shl': [0x74],
   'i32.shr_s': [0x75],
   'i32.shr_u': [0x76],
+  'f32.demote_f64': [0xb6],
+  'f64.promote_f32': [0xbb],
 } as const
 
 /** SIMD instructions without immediates, by their number behind the prefix 0xfd. */
@@ -70,6 +72,7 @@ const simd = {
   'v128.or': 0x50,
   'v128.xor': 0x51,
   'v128.bitselect': 0x52,
+  'v128.any_true': 0x53,
   'f32x4.demote_f64x2_zero': 0x5e,
   'f64x2.promote_low_f32x4': 0x5f,
   'i8x16.narrow_i16x8_s': 0x65,
@@ -172,7 +175,9 @@ const lanes = {
   'i32x4.extract_lane': 0x1b,
   'i32x4.replace_lane': 0x1c,
   'f32x4.extract_lane': 0x1f,
+  'f32x4.replace_lane': 0x20,
   'f64x2.extract_lane': 0x21,
+  'f64x2.replace_lane': 0x22,
 } as const
 
 export type PlainOp = keyof typeof plain | keyof typeof simd
@@ -382,9 +387,16 @@ export class Func {
   }
 }
 
+/** A function that the host supplies as `env.<name>`. */
+export interface Import {
+  readonly name: string
+  readonly params: readonly ValueType[]
+  readonly results: readonly ValueType[]
+}
+
 export interface ModuleSpec {
-  /** Imported functions `env.<name>`, which come first in the index space. */
-  readonly imports: readonly { readonly name: string; readonly params: readonly ValueType[] }[]
+  /** They come first in the index space. */
+  readonly imports: readonly Import[]
   readonly functions: readonly Func[]
   /** Names of the functions that are exported. */
   readonly exports: readonly string[]
@@ -394,7 +406,7 @@ export interface ModuleSpec {
   readonly globals: number
 }
 
-/** The binary of a module. All functions return nothing. */
+/** The binary of a module. Its own functions return nothing. */
 export function encodeModule({
   imports,
   functions,
@@ -422,12 +434,19 @@ export function encodeModule({
     unsigned(encoded, n)
     return encoded
   }
-  const signatures = [...new Set([...imports, ...functions].map(f => f.params.join()))]
-  const signature = (params: readonly ValueType[]): number => signatures.indexOf(params.join())
-  const params = (s: string): ValueType[] => (s ? (s.split(',') as ValueType[]) : [])
+  const types = (list: readonly ValueType[]): number[] => [...number(list.length), ...list.map(t => typeCodes[t])]
+  const signatures = new Map<string, { index: number; bytes: number[] }>()
+  const signature = (params: readonly ValueType[], results: readonly ValueType[] = []): number => {
+    const key = `${params}:${results}`
+    const known = signatures.get(key) ?? { index: signatures.size, bytes: [0x60, ...types(params), ...types(results)] }
+    signatures.set(key, known)
+    return known.index
+  }
+  const imported = imports.map(f => [...text('env'), ...text(f.name), 0x00, ...number(signature(f.params, f.results))])
+  const declared = functions.map(f => number(signature(f.params)))
   section(
     1,
-    signatures.map(s => [0x60, ...number(params(s).length), ...params(s).map(t => typeCodes[t]), 0]),
+    [...signatures.values()].map(s => s.bytes),
   )
   const memoryImport = [
     ...text('env'),
@@ -437,14 +456,8 @@ export function encodeModule({
     ...number(mem.initial),
     ...number(mem.maximum),
   ]
-  section(2, [
-    memoryImport,
-    ...imports.map(f => [...text('env'), ...text(f.name), 0x00, ...number(signature(f.params))]),
-  ])
-  section(
-    3,
-    functions.map(f => number(signature(f.params))),
-  )
+  section(2, [memoryImport, ...imported])
+  section(3, declared)
   section(
     6,
     Array.from({ length: globals }, () => [0x7f, 0x01, 0x41, 0x00, 0x0b]),

@@ -11,6 +11,7 @@ import { isNode } from '../../environment.js'
 import { argsort } from '../reference/functions.js'
 import { encodeModule, Func } from './assembler.js'
 import { guardBytes } from './elements.js'
+import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, control, sortTypes } from './program.js'
 import { Threads } from './threads.js'
@@ -65,7 +66,7 @@ class WasmDevice implements Device {
     const { buffers, tableLength } = program
     const plan = planMemory({ buffers, kernels: schedule.kernels }, program.scratch, alignment, guardBytes)
     const module = new WebAssembly.Module(program.module)
-    const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort } })
+    const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort, ...farFunctions() } })
     const run = instance.exports.run as (thread: number, table: number) => void
     const id = this.#programs++
     this.#workers.post(id, module)

@@ -9,7 +9,7 @@ import { type Expr, isOperation, type Load, operandsOf, walkExprs } from '../../
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import type { Func, Local } from './assembler.js'
 import { bytesOf, loadElement, loadSplat, loadVector } from './memory-access.js'
-import { emitOperation, isWide, type Lanes, splatBytes } from './values.js'
+import { emitOperation, isWide, type Lanes, splatBytes, type Target } from './values.js'
 
 /** Bytes before and after every buffer that may be read (never written) beyond it. */
 export const guardBytes = 128
@@ -36,7 +36,7 @@ export class Elements {
   readonly #f: Func
   readonly #vector: number
   readonly #buffers: readonly BufferSpec[]
-  readonly #relaxed: boolean
+  readonly #target: Target
   readonly #bases = new Map<number, Local>()
   readonly #scopes: Scope[] = []
   /** All expressions, operands first, with the innermost loop each depends on. */
@@ -54,12 +54,12 @@ export class Elements {
     loops: { count: number; vector: number },
     outputs: readonly number[],
     buffers: readonly BufferSpec[],
-    relaxed: boolean,
+    target: Target,
   ) {
     this.#f = f
     this.#vector = loops.vector
     this.#buffers = buffers
-    this.#relaxed = relaxed
+    this.#target = target
     const used = new Set(outputs)
     let wide = false
     let operations = 0
@@ -135,7 +135,7 @@ export class Elements {
         e,
         e.args.map(a => this.value(a, u)),
         this.lanes,
-        this.#relaxed,
+        this.#target,
       )
       return
     }

@@ -20,8 +20,8 @@ import { type Expr, ExprTable, type Load } from '../../../compiler/expr.js'
 import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
-import type { Target } from './loops.js'
 import { bytesOf } from './memory-access.js'
+import type { Target } from './values.js'
 
 /** A kernel that is worth a matrix product. */
 export interface Gemm {

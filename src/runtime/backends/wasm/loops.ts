@@ -12,12 +12,7 @@ import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import { Elements } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
-import { classOf, isWide, splatBytes } from './values.js'
-
-export interface Target {
-  /** Whether relaxed SIMD, hence a fused multiply-add, is there. */
-  readonly relaxed: boolean
-}
+import { classOf, isWide, splatBytes, type Target } from './values.js'
 
 /** How a kernel's loops are laid out. */
 export interface Layout {
@@ -89,7 +84,7 @@ class LoopEmitter {
     this.#target = target
     const loops = { count: kernel.axes.length + (kernel.reduce?.axes.length ?? 0), vector: layout.vector }
     const written = kernel.outputs.map(o => o.buffer)
-    this.#elements = new Elements(this.#f, kernelExprs(kernel), loops, written, buffers, target.relaxed)
+    this.#elements = new Elements(this.#f, kernelExprs(kernel), loops, written, buffers, target)
   }
 
   emit(): Func {
@@ -256,7 +251,7 @@ class LoopEmitter {
   #identity(): Uint8Array {
     const { op, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
     const lowest = isFloat(type) ? Number.NEGATIVE_INFINITY : type === 'int32' ? -(2 ** 31) : 0
-    return splatBytes(op === 'sum' ? 0 : lowest, type)
+    return splatBytes({ sum: 0, prod: 1, max: lowest }[op], type)
   }
 
   /** accumulator = accumulator ∘ body, for each vector. */
@@ -284,9 +279,10 @@ class LoopEmitter {
   #combine(): void {
     const { op, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
     const cls = classOf(type)
-    if (cls === 'f32') this.#f.op(op === 'sum' ? 'f32x4.add' : 'f32x4.max')
-    else if (cls === 'f64') this.#f.op(op === 'sum' ? 'f64x2.add' : 'f64x2.max')
-    else this.#f.op(op === 'sum' ? 'i32x4.add' : cls === 'u32' ? 'i32x4.max_u' : 'i32x4.max_s')
+    const name = ({ sum: 'add', prod: 'mul', max: 'max' } as const)[op]
+    if (cls === 'f32') this.#f.op(`f32x4.${name}`)
+    else if (cls === 'f64') this.#f.op(`f64x2.${name}`)
+    else this.#f.op(name !== 'max' ? `i32x4.${name}` : cls === 'u32' ? 'i32x4.max_u' : 'i32x4.max_s')
   }
 
   #store(): void {

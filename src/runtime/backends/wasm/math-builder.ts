@@ -3,7 +3,7 @@
  * written once over it, for float32 with int32 and for float64 with int64. It knows no function; those are in math-*.ts.
  */
 
-import type { Expr, ExprTable } from '../../../compiler/expr.js'
+import type { Expr, ExprTable, FarOp } from '../../../compiler/expr.js'
 import { toDType } from '../../../graph/dtype.js'
 
 export type Float = 'float32' | 'float64'
@@ -54,7 +54,7 @@ export class Builder {
     return typeof x === 'number' ? this.c(x) : x
   }
   #floats(
-    op: 'add' | 'sub' | 'mul' | 'div' | 'fma' | 'abs' | 'neg' | 'floor' | 'trunc',
+    op: 'add' | 'sub' | 'mul' | 'div' | 'fma' | 'abs' | 'neg' | 'floor' | 'trunc' | FarOp,
     ...args: (Expr | number)[]
   ): Expr {
     return this.exprs.operation(op, this.type, ...args.map(a => this.#float(a)))
@@ -86,6 +86,11 @@ export class Builder {
   }
   floor(a: Expr): Expr {
     return this.#floats('floor', a)
+  }
+
+  /** A value where `near` holds, elsewhere (NaN included) what the host makes of the operands. */
+  reach(near: Expr, value: Expr, op: FarOp, x: Expr, ...others: Expr[]): Expr {
+    return this.select(near, value, this.#floats(op, this.select(near, 0, x), ...others))
   }
 
   less(a: Expr | number, b: Expr | number): Expr {

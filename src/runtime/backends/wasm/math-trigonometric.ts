@@ -51,14 +51,12 @@ function reduceAngle(m: Builder, x: Expr): { i: Expr; high: Expr; low: Expr } {
 
 /**
  * sin(x + quarter pi / 2): sine or cosine of the reduced angle, by the parity of its quadrant. Within 1 and 1.5 ULP for
- * |x| < 2^20 and 2^50, also next to multiples of pi / 2 (float64: 0.9 for |x| < 100); beyond, where neighbouring numbers
- * are at least 1/8 apart, NaN: a reduction of such numbers takes more bits of pi than fit here, and a wrong value would
- * not show.
+ * |x| < 2^20 and 2^50, also next to multiples of pi / 2 (float64: 0.9 for |x| < 100). A reduction of larger numbers takes
+ * more bits of pi than fit here; the host has them.
  */
 function sine(m: Builder, x: Expr, quarter: 0 | 1): Expr {
   const size = m.abs(x)
-  const inRange = m.select(m.less(size, m.pick({ float32: 2 ** 20, float64: 2 ** 50 })), x, Number.NaN)
-  const { i, high, low } = reduceAngle(m, inRange)
+  const { i, high, low } = reduceAngle(m, x)
   const z = m.mul(high, high)
   const angle = m.add(high, m.fma(m.mul(high, z), m.polynomial(z, sinCoefficients), low))
   const sin = quarter === 0 ? m.select(m.less(size, 2 ** -m.bits), x, angle) : angle
@@ -70,7 +68,9 @@ function sine(m: Builder, x: Expr, quarter: 0 | 1): Expr {
   const width = m.pick({ float32: 32, float64: 64 })
   const odd = m.less(m.ofBits(m.int('or', m.int('shiftLeft', n, width - 1), m.oneBits)), 0)
   const sign = m.int('and', m.int('shiftLeft', n, width - 2), m.signBit)
-  return m.ofBits(m.int('xor', m.bitsOf(m.select(odd, cos, sin)), sign))
+  const value = m.ofBits(m.int('xor', m.bitsOf(m.select(odd, cos, sin)), sign))
+  const near = m.less(size, m.pick({ float32: 2 ** 20, float64: 2 ** 50 }))
+  return m.reach(near, value, quarter === 0 ? 'sinFar' : 'cosFar', x)
 }
 
 export const sin = (m: Builder, x: Expr): Expr => sine(m, x, 0)

@@ -26,15 +26,13 @@ function reduceBy(m: Builder, r: Expr, y: Expr, yHead: Expr): Expr {
   return m.sub(m.sub(r, p), m.fma(qTail, yTail, cross))
 }
 
-/** x - floor(x / y) y, exact while |x / y| < 2^48 (float32) or 2^104 (float64); 0 or NaN beyond. A zero is +0 or -0. */
+/** x - floor(x / y) y, exact here while |x / y| < 2^48 (float32) or 2^104 (float64), else by the host. A zero is +0 or -0. */
 function remainder(m: Builder, x: Expr, y: Expr): Expr {
   const yHead = m.head(y)
   const twice = reduceBy(m, reduceBy(m, x, y, yHead), y, yHead)
-  const size = m.abs(y)
-  const r = m.select(m.less(m.abs(twice), size), twice, m.mul(twice, 0))
-  const kept = m.select(m.both(m.equal(size, Infinity), m.less(m.abs(x), Infinity)), x, r)
-  const wrong = m.either(m.both(m.less(kept, 0), m.less(0, y)), m.both(m.less(0, kept), m.less(y, 0)))
-  return m.select(wrong, m.add(kept, y), kept)
+  const r = m.reach(m.less(m.abs(twice), m.abs(y)), twice, 'remainderFar', x, y)
+  const wrong = m.either(m.both(m.less(r, 0), m.less(0, y)), m.both(m.less(0, r), m.less(y, 0)))
+  return m.select(wrong, m.add(r, y), r)
 }
 
 /** The operations that are expanded where their type is float32 or float64. */

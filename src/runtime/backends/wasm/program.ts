@@ -5,9 +5,10 @@
  */
 
 import { copyExprs } from '../../../compiler/copy.js'
-import { ExprTable, walkExprs } from '../../../compiler/expr.js'
+import { ExprTable, type FarOp, walkExprs } from '../../../compiler/expr.js'
 import { type BufferSpec, type Kernel, kernelExprs, type LoopKernel, type Schedule } from '../../../compiler/kernel.js'
-import { encodeModule, Func, type ValueType } from './assembler.js'
+import { encodeModule, Func, type Import } from './assembler.js'
+import { farImports, isFarOp } from './far.js'
 import {
   asGemm,
   emitGemm,
@@ -19,9 +20,10 @@ import {
   packRight,
   rowBlock,
 } from './gemm.js'
-import { emitLoops, layoutOf, type Target } from './loops.js'
+import { emitLoops, layoutOf } from './loops.js'
 import { expandOperation } from './math.js'
 import { emitScatter } from './scatter.js'
+import type { Target } from './values.js'
 
 /** Offsets in the block through which the threads of a device wait for each other. */
 export const control = { barrierCount: 0, barrierPhase: 64, bytes: 128 } as const
@@ -45,46 +47,55 @@ export interface Program {
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
 
-export interface ProgramOptions extends Target {
+export interface ProgramOptions extends Pick<Target, 'relaxed'> {
   readonly threads: number
   readonly memory: { readonly initial: number; readonly maximum: number; readonly shared: boolean }
   /** Address of the control block. */
   readonly control: number
 }
 
-/** Functions that the host supplies: sorting is done there, by one thread. */
-const imports: readonly { name: string; params: readonly ValueType[] }[] = [
-  { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'] },
-]
+/** Sorting is done by the host, on one thread. */
+const sorting: Import = { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'], results: [] }
 
 /** Code numbers of dtypes for the host's sort. */
 export const sortTypes = ['float32', 'float64', 'int32', 'uint32', 'bool'] as const
 
 export function buildProgram(schedule: Schedule, options: ProgramOptions): Program {
-  const builder = new ProgramBuilder(schedule, options)
-  schedule.kernels.forEach((kernel, i) => builder.add(kernel, i))
+  const kernels = schedule.kernels.map(k => (k.kind === 'loop' ? expandKernel(k) : k))
+  const builder = new ProgramBuilder(schedule, options, farOps(kernels))
+  kernels.forEach((kernel, i) => builder.add(kernel, i))
   return builder.finish()
+}
+
+/** The functions that the host computes for these kernels. */
+function farOps(kernels: readonly Kernel[]): readonly FarOp[] {
+  const found = new Set<FarOp>()
+  for (const k of kernels) if (k.kind === 'loop') walkExprs(kernelExprs(k), e => isFarOp(e.op) && found.add(e.op))
+  return [...found]
 }
 
 class ProgramBuilder {
   readonly #options: ProgramOptions
+  readonly #imports: readonly Import[]
+  readonly #target: Target
   readonly #buffers: BufferSpec[]
   readonly #functions: Func[] = []
   readonly #steps: Step[] = []
   readonly #scratch: { buffer: number; kernel: number }[] = []
 
-  constructor(schedule: Schedule, options: ProgramOptions) {
+  constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
     this.#options = options
+    this.#imports = [sorting, ...far.map(op => farImports[op])]
+    this.#target = { relaxed: options.relaxed, far: new Map(far.map((op, i) => [op, i + 1])) }
     this.#buffers = [...schedule.buffers]
   }
 
   add(kernel: Kernel, index: number): void {
     switch (kernel.kind) {
       case 'loop': {
-        const expanded = expandKernel(kernel)
-        const gemm = asGemm(expanded)
+        const gemm = asGemm(kernel)
         if (gemm) this.#addGemm(gemm, index)
-        else this.#addLoops(expanded)
+        else this.#addLoops(kernel)
         return
       }
       case 'scatterAdd': {
@@ -115,7 +126,7 @@ class ProgramBuilder {
 
   #addLoops(kernel: LoopKernel): void {
     const layout = layoutOf(kernel)
-    const func = emitLoops(this.#name(kernel.name), kernel, layout, this.#buffers, this.#options)
+    const func = emitLoops(this.#name(kernel.name), kernel, layout, this.#buffers, this.#target)
     let work = 0
     walkExprs(kernelExprs(kernel), () => work++)
     const flat = layout.mode !== 'rows' && kernel.axes.length === 1
@@ -150,8 +161,8 @@ class ProgramBuilder {
       outputs.find(o => o.value.op === 'reduced') ?? outputs.find(o => this.#buffers[o.buffer].dtype === gemm.type)
     const raw = inPlace?.buffer ?? this.#addScratch(gemm.type, gemm.batch * gemm.rows * gemm.columns, index)
     const name = this.#name(gemm.kernel.name)
-    const indexOf = (f: Func): number => imports.length + this.#functions.push(f) - 1
-    const func = emitGemm(name, gemm, { right, left, raw }, this.#options, indexOf)
+    const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
+    const func = emitGemm(name, gemm, { right, left, raw }, this.#target, indexOf)
     const count = gemm.batch * gemm.rows
     const even = Math.ceil(count / (this.#options.threads * 4) / gemm.tile) * gemm.tile
     const chunk = Math.min(
@@ -168,7 +179,8 @@ class ProgramBuilder {
   finish(): Program {
     const run = this.#run()
     const functions = [...this.#functions, run]
-    const module = encodeModule({ imports, functions, exports: ['run'], memory: this.#options.memory, globals: 1 })
+    const { memory } = this.#options
+    const module = encodeModule({ imports: this.#imports, functions, exports: ['run'], memory, globals: 1 })
     return {
       module,
       functions,
@@ -181,7 +193,7 @@ class ProgramBuilder {
   /** run(thread, table): all steps in order. */
   #run(): Func {
     const f = new Func('run', ['i32', 'i32'])
-    const position = new Map(this.#functions.map((func, i) => [func, imports.length + i]))
+    const position = new Map(this.#functions.map((func, i) => [func, this.#imports.length + i]))
     const at = (step: Step): number => position.get(step.func) as number
     f.get(1).globalSet(0)
     const { threads } = this.#options

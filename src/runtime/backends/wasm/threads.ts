@@ -3,6 +3,8 @@
  * workers wait; a program's module is posted to them before its first job.
  */
 
+import { farFunctions } from './far.js'
+
 /** What Node's worker_threads offers of a worker. */
 interface NodeWorker {
   postMessage(message: unknown): void
@@ -15,7 +17,7 @@ interface NodeWorker {
 const words = { job: 0, program: 1, table: 2 } as const
 
 /** Runs in each worker, as text: it may use nothing from outside its body. */
-function workerMain(workerThreads: typeof import('node:worker_threads')): void {
+function workerMain(workerThreads: typeof import('node:worker_threads'), far: WebAssembly.ModuleImports): void {
   const { parentPort, workerData, receiveMessageOnPort } = workerThreads
   const { memory, jobAddress, thread } = workerData as {
     memory: WebAssembly.Memory
@@ -29,7 +31,7 @@ function workerMain(workerThreads: typeof import('node:worker_threads')): void {
     for (let m = receiveMessageOnPort(parentPort); m; m = receiveMessageOnPort(parentPort)) {
       const { id, module } = m.message as { id: number; module: WebAssembly.Module | undefined }
       if (!module) programs.delete(id)
-      else programs.set(id, new WebAssembly.Instance(module, { env: { memory, argsort: () => {} } }))
+      else programs.set(id, new WebAssembly.Instance(module, { env: { memory, argsort: () => {}, ...far } }))
     }
   }
   parentPort.postMessage('ready')
@@ -67,7 +69,7 @@ export class Threads {
   ): Promise<Threads> {
     if (count === 0) return new Threads([], memory, jobAddress)
     const { Worker } = await import('node:worker_threads')
-    const source = `${flags.map(flag => `require('node:v8').setFlagsFromString('${flag}')`).join('\n')}\n;(${workerMain})(require('node:worker_threads'))`
+    const source = `${flags.map(flag => `require('node:v8').setFlagsFromString('${flag}')`).join('\n')}\n;(${workerMain})(require('node:worker_threads'), (${farFunctions})())`
     const workers = Array.from({ length: count }, (_, i) => {
       const worker: NodeWorker = new Worker(source, {
         eval: true,

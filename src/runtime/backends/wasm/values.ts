@@ -3,8 +3,16 @@
  * that touches 64-bit types, two (32-bit types then use the low half). A bool is a 32-bit mask a lane.
  */
 
-import type { Operation, ScalarType } from '../../../compiler/expr.js'
+import type { FarOp, Operation, ScalarType } from '../../../compiler/expr.js'
 import type { Func, Local, PlainOp } from './assembler.js'
+
+/** What code may use. */
+export interface Target {
+  /** Whether relaxed SIMD, hence a fused multiply-add, is there. */
+  readonly relaxed: boolean
+  /** The indices of the imported functions of far.ts. */
+  readonly far: ReadonlyMap<FarOp, number>
+}
 
 export type Lanes = 2 | 4
 
@@ -80,7 +88,7 @@ const narrowMask = (f: Func): Func => f.shuffle(0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 
 const widenMask = (f: Func): Func => f.op('i64x2.extend_low_i32x4_s')
 
 /** Pushes the result of an operation whose operands are in locals. */
-export function emitOperation(f: Func, e: Operation, args: readonly Local[], lanes: Lanes, relaxed: boolean): void {
+export function emitOperation(f: Func, e: Operation, args: readonly Local[], lanes: Lanes, target: Target): void {
   const { op, type } = e
   const cls = classOf(type)
   const from = classOf(e.args[0].type)
@@ -120,7 +128,7 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
       f.op('v128.bitselect')
       return
     case 'fma':
-      if (relaxed) {
+      if (target.relaxed) {
         push()
         f.op(cls === 'f64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
       } else {
@@ -140,6 +148,11 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
       return
     case 'bitcast':
       push()
+      return
+    case 'sinFar':
+    case 'cosFar':
+    case 'remainderFar':
+      emitFar(f, cls === 'f64' ? 'f64x2' : 'f32x4', args, lanes, target.far.get(op) as number)
       return
     case 'sign':
       // Masks are -1: (x < 0) - (0 < x); an unsigned one is 0 - (x ≠ 0).
@@ -170,6 +183,27 @@ function emitShift(f: Func, e: Operation, [value, amount]: readonly Local[], lan
     f.get(amount).lane('i32x4.extract_lane', i)
     f.op(scalarShifts[op][cls])
   })
+}
+
+/** Pushes a vector of 0, or, if any lane of the first operand is not 0, what a function of the host makes of all lanes. */
+function emitFar(f: Func, shape: 'f32x4' | 'f64x2', args: readonly Local[], lanes: Lanes, index: number): void {
+  const result = f.local('v128')
+  f.get(args[0])
+    .tee(result)
+    .op('v128.any_true')
+    .if(() => {
+      for (let i = 0; i < lanes; i++) {
+        f.get(result)
+        for (const a of args) {
+          f.get(a).lane(`${shape}.extract_lane`, i)
+          if (shape === 'f32x4') f.op('f64.promote_f32')
+        }
+        f.call(index)
+        if (shape === 'f32x4') f.op('f32.demote_f64')
+        f.lane(`${shape}.replace_lane`, i).set(result)
+      }
+    })
+  f.get(result)
 }
 
 /** Pushes a vector of 32-bit lanes, each computed by scalar instructions. */
