@@ -2,202 +2,25 @@
 
 import './tensor/methods.js'
 
-export { checkpoint, customVjp, type KeepPolicy } from './autodiff/custom.js'
-export {
-  type GradOptions,
-  grad,
-  hessian,
-  hvp,
-  jacobian,
-  jvp,
-  linearize,
-  perExampleGrad,
-  valueAndGrad,
-  vjp,
-} from './autodiff/transforms.js'
-export { type VmapOptions, vmap } from './autodiff/vmap.js'
+export * from './autodiff/custom.js'
+export * from './autodiff/transforms.js'
+export * from './autodiff/vmap.js'
 export type { DType, HostArray, TypedArray } from './graph/dtype.js'
 export type { Shape } from './graph/shape.js'
 export { type Device, type DeviceName, type DeviceOptions, getDevice, setDevice } from './runtime/device.js'
 export { stats } from './runtime/realize.js'
-export { type CompileOptions, compile } from './tensor/compile.js'
-export {
-  dot,
-  einsum,
-  matmul,
-  outer,
-  tensordot,
-  trace,
-} from './tensor/contraction.js'
-export {
-  avgPool1d,
-  avgPool2d,
-  type Conv1dOptions,
-  type ConvOptions,
-  type ConvTranspose1dOptions,
-  type ConvTransposeOptions,
-  conv1d,
-  conv2d,
-  convTranspose1d,
-  convTranspose2d,
-  depthwiseConv2d,
-  maxPool1d,
-  maxPool2d,
-  type Padding,
-  type Padding1d,
-  type Pool1dOptions,
-  type PoolOptions,
-} from './tensor/convolution.js'
-export {
-  arange,
-  eye,
-  iota,
-  linspace,
-  oneHot,
-  ones,
-  onesLike,
-  type TensorOptions,
-  tensor,
-  zeros,
-  zerosLike,
-} from './tensor/create.js'
-export {
-  abs,
-  acos,
-  acosh,
-  add,
-  asin,
-  asinh,
-  astype,
-  atan,
-  atan2,
-  atanh,
-  bitcast,
-  bitwiseAnd,
-  bitwiseInvert,
-  bitwiseLeftShift,
-  bitwiseOr,
-  bitwiseRightShift,
-  bitwiseXor,
-  ceil,
-  clip,
-  cos,
-  cosh,
-  div,
-  elu,
-  equal,
-  erf,
-  exp,
-  expm1,
-  floor,
-  floorDivide,
-  gelu,
-  greater,
-  greaterEqual,
-  hypot,
-  isfinite,
-  isinf,
-  isnan,
-  leakyRelu,
-  less,
-  lessEqual,
-  log,
-  log1p,
-  log2,
-  log10,
-  logaddexp,
-  logicalAnd,
-  logicalNot,
-  logicalOr,
-  logicalXor,
-  logSigmoid,
-  maximum,
-  minimum,
-  mul,
-  neg,
-  notEqual,
-  pow,
-  reciprocal,
-  relu,
-  remainder,
-  round,
-  rsqrt,
-  sigmoid,
-  sign,
-  silu,
-  sin,
-  sinh,
-  softplus,
-  sqrt,
-  square,
-  sub,
-  tan,
-  tanh,
-  trunc,
-  where,
-} from './tensor/elementwise.js'
-export { scatter, scatterAdd, segmentSum, take, takeAlongAxis } from './tensor/indexing.js'
-export {
-  broadcastTo,
-  concat,
-  diagonal,
-  expandDims,
-  flatten,
-  flip,
-  matrixTranspose,
-  moveaxis,
-  type PadOptions,
-  pad,
-  permuteDims,
-  repeat,
-  reshape,
-  roll,
-  split,
-  squeeze,
-  stack,
-  tile,
-  tril,
-  triu,
-  unstack,
-  type WindowOptions,
-  windows,
-} from './tensor/movement.js'
-export {
-  type AttentionOptions,
-  cosineSimilarity,
-  dropout,
-  globalAvgPool2d,
-  globalMaxPool2d,
-  logSoftmax,
-  type ResizeOptions,
-  resize,
-  scaledDotProductAttention,
-  softmax,
-  stopGradient,
-} from './tensor/neural.js'
-export { argsort, type SortOptions, sort, type TopkOptions, topk } from './tensor/order.js'
+export * from './tensor/compile.js'
+export * from './tensor/contraction.js'
+export * from './tensor/convolution.js'
+export * from './tensor/create.js'
+export * from './tensor/elementwise.js'
+export * from './tensor/indexing.js'
+export * from './tensor/movement.js'
+export * from './tensor/neural.js'
+export * from './tensor/order.js'
 export * as random from './tensor/random.js'
-export { inspect, realize } from './tensor/realize.js'
-export {
-  all,
-  any,
-  argmax,
-  argmin,
-  type CumulativeOptions,
-  cumulativeSum,
-  logsumexp,
-  max,
-  mean,
-  min,
-  type NormOptions,
-  prod,
-  type ReduceOptions,
-  std,
-  sum,
-  var,
-  variance,
-  vectorNorm,
-} from './tensor/reduction.js'
-export { addAt, at, type Index, setAt, slice } from './tensor/slicing.js'
+export * from './tensor/realize.js'
+export * from './tensor/reduction.js'
+export * from './tensor/slicing.js'
 export { full, type NestedArray, Tensor, type TensorLike } from './tensor/tensor.js'
-export { leaves, mapTree, type NamedLeaf, namedLeaves, replaceLeaves, zipTrees } from './tensor/tree.js'
+export * from './tensor/tree.js'

@@ -5,7 +5,7 @@
  */
 
 import type { Attrs, Node, Primitive } from '../graph/node.js'
-import { conv2d, transposedConv } from '../tensor/convolution.js'
+import { conv2d } from '../tensor/convolution.js'
 import { eye } from '../tensor/create.js'
 import {
   add,
@@ -30,7 +30,8 @@ import {
 import { scatterAdd, take } from '../tensor/indexing.js'
 import { broadcastTo, flip, permuteDims, reshape } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
-import { at, unslice } from '../tensor/slicing.js'
+import { transposedConv, unslice } from '../tensor/shared.js'
+import { at } from '../tensor/slicing.js'
 import { build, full, Tensor } from '../tensor/tensor.js'
 
 export interface Context<P extends Primitive> {

@@ -1,6 +1,7 @@
 /** Adam, and AdamW with its decoupled weight decay. */
 
-import { add, div, expm1, mul, neg, safeSqrt, square, sub } from '../tensor/elementwise.js'
+import { add, div, expm1, mul, neg, square, sub } from '../tensor/elementwise.js'
+import { safeSqrt } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkShare, type Optimizer, optimizer } from './optimizer.js'
 import { checkRate, type Schedule } from './schedules.js'

@@ -1,8 +1,9 @@
 /** Bounds on the size of a gradient. */
 
 import { isParameter } from '../nn/parameters.js'
-import { add, astype, div, maximum, mul, safeSqrt, square } from '../tensor/elementwise.js'
+import { add, astype, div, maximum, mul, square } from '../tensor/elementwise.js'
 import { sum } from '../tensor/reduction.js'
+import { safeSqrt } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { mapTree, namedLeaves } from '../tensor/tree.js'
 

@@ -102,6 +102,7 @@ function contract(
 /** All products of an element of a with one of b: [...a.shape, ...b.shape]. */
 export const outer = (a: Tensor, b: Tensor): Tensor => contract('outer', a, b, 0)
 
+/** The product of the last axis of a and the first of b, summed over both: of vectors, their inner product. */
 export const dot = (a: Tensor, b: Tensor): Tensor => contract('dot', a, b, 1)
 
 /** The sum of the diagonal of the last two axes, `offset` above the main one. */

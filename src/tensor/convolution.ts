@@ -4,9 +4,9 @@ import { promote } from '../graph/dtype.js'
 import type { Attrs } from '../graph/node.js'
 import { formatShape, type Shape } from '../graph/shape.js'
 import { astype } from './elementwise.js'
-import { expandDims, flip, padInterior, perAxis, permuteDims, reshape, squeeze, windows } from './movement.js'
+import { expandDims, permuteDims, reshape, squeeze, windows } from './movement.js'
 import { max, mean } from './reduction.js'
-import { at } from './slicing.js'
+import { padSpatial, perAxis, transposedConv } from './shared.js'
 import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 type Pair = number | readonly [number, number]
@@ -186,27 +186,6 @@ function convolveTransposed(op: string, x: Tensor, w: Tensor, options: ConvTrans
   )
 }
 
-/** The images [n, ...extent, c] of a convolution that gave g: g, spread by the stride, convolved with the kernel turned. */
-export function transposedConv(
-  g: Tensor,
-  w: Tensor,
-  { strides, dilation, groups }: Attrs['conv'],
-  extent: Shape,
-  before: readonly number[] = [0, 0],
-): Tensor {
-  const [kh, kw, c, o] = w.shape
-  // [kh, kw, c, groups, o/groups] -> [kh, kw, o/groups, groups, c], rows and columns reversed
-  const split = permuteDims(reshape(w, [kh, kw, c, groups, o / groups]), [0, 1, 4, 3, 2])
-  const turned = flip(reshape(split, [kh, kw, o / groups, groups * c]), [0, 1])
-  const widths = extent.map((n, d): [number, number] => {
-    const window = (w.shape[d] - 1) * dilation[d]
-    const covered = (g.shape[1 + d] - 1) * strides[d] + 1
-    return [window - before[d], n + before[d] - covered]
-  })
-  const spread = padSpatial(g, widths, [strides[0] - 1, strides[1] - 1])
-  return conv2d(spread, turned, { dilation, groups })
-}
-
 /** [before, after] per spatial axis. */
 function paddingWidths(
   op: string,
@@ -228,21 +207,6 @@ function paddingWidths(
     )
   }
   return widths
-}
-
-/** Pads (or, where negative, crops) the two spatial axes of [n, h, w, c]. */
-export function padSpatial(
-  x: Tensor,
-  widths: readonly (readonly [number, number])[],
-  interior: readonly number[] = [0, 0],
-  value = 0,
-): Tensor {
-  const positive = (n: number): number => Math.max(0, n)
-  const before = [0, positive(widths[0][0]), positive(widths[1][0]), 0]
-  const after = [0, positive(widths[0][1]), positive(widths[1][1]), 0]
-  const y = padInterior(x, before, after, [0, ...interior, 0], value)
-  const crop = widths.map(([from, to], d) => [positive(-from), y.shape[1 + d] - positive(-to)])
-  return at(y, [], crop[0], crop[1], [])
 }
 
 export interface PoolOptions {

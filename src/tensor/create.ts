@@ -84,9 +84,13 @@ function flatten(values: NestedArray, shape: Shape, d: number, out: number[]): b
   return booleans
 }
 
+/** A tensor of zeros. */
 export const zeros = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 0, dtype)
+/** A tensor of ones. */
 export const ones = (shape: Shape, dtype: DType = 'float32'): Tensor => full(shape, 1, dtype)
+/** Zeros of the shape and dtype of x. */
 export const zerosLike = (x: Tensor): Tensor => filledLike('zerosLike', x, 0)
+/** Ones of the shape and dtype of x. */
 export const onesLike = (x: Tensor): Tensor => filledLike('onesLike', x, 1)
 function filledLike(op: string, x: Tensor, value: number): Tensor {
   demandTensors(op, x)

@@ -4,6 +4,7 @@ import { type DType, isFloat, promote } from '../graph/dtype.js'
 import type { BinaryOp, BitOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { broadcastShapes } from '../graph/shape.js'
 import { broadcastTo } from './movement.js'
+import { align, commonDType, safeSqrt, scaleFor } from './shared.js'
 import { asTensor, build, checkDType, demandTensors, full, Tensor, type TensorLike } from './tensor.js'
 
 /** The same values in another dtype: float to integer truncates, anything to bool compares with 0. */
@@ -15,24 +16,6 @@ export function astype(x: TensorLike, dtype: DType): Tensor {
 
 /** The same 32 bits read as float32, int32 or uint32. */
 export const bitcast = (x: Tensor, dtype: DType): Tensor => build('bitcast', [x], { dtype })
-
-/** The dtype for a mixed list: numbers follow the tensors, unless a fractional number meets integers. */
-function commonDType(operands: readonly TensorLike[]): DType {
-  let dtype: DType | undefined
-  for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promote(dtype, x.dtype) : x.dtype
-  if (!dtype) return operands.every(x => typeof x === 'boolean') ? 'bool' : 'float32'
-  for (const x of operands) {
-    if (typeof x === 'number' && !isFloat(dtype)) dtype = promote(dtype, Number.isInteger(x) ? 'int32' : 'float32')
-  }
-  return dtype
-}
-
-/** The operands as tensors of one shape and dtype. */
-export function align(op: string, operands: readonly TensorLike[], dtype = commonDType(operands)): Tensor[] {
-  const tensors = operands.map(x => astype(asTensor(op, x, dtype), dtype))
-  const shape = broadcastShapes(op, ...tensors.map(t => t.shape))
-  return tensors.map(t => broadcastTo(t, shape))
-}
 
 const unary =
   (op: UnaryOp) =>
@@ -102,8 +85,6 @@ export function pow(a: TensorLike, b: TensorLike): Tensor {
 
 /** -x. */
 export const neg = unary('neg')
-/** The values in the opposite order: -x, and for integers -x - 1, which has no overflow. */
-export const opposite = (x: Tensor): Tensor => (isFloat(x.dtype) ? neg(x) : bitwiseInvert(x))
 /** |x|; the derivative at 0 is 0. */
 export const abs = unary('abs')
 /** -1, 0 or 1. */
@@ -230,19 +211,6 @@ export function atan2(y: TensorLike, x: TensorLike): Tensor {
   const slant = atan(div(height, width))
   const flat = where(left, add(slant, half), slant)
   return where(less(abs(width), abs(height)), steep, flat)
-}
-
-/** The square root of something >= 0 whose derivatives at 0 are 0 at every order, as a norm's subgradient. */
-export function safeSqrt(x: Tensor): Tensor {
-  const zero = equal(x, 0)
-  return where(zero, 0, sqrt(where(zero, 1, x)))
-}
-
-/** A power of two to multiply numbers up to this magnitude by, so that their squares neither overflow nor underflow. */
-export function scaleFor(magnitude: Tensor): Tensor {
-  const [limit, factor] = magnitude.dtype === 'float64' ? [1e140, 2 ** 600] : [1e14, 2 ** 90]
-  const scale = where(less(limit, magnitude), full([], 1 / factor, magnitude.dtype), 1)
-  return where(less(magnitude, 1 / limit), factor, scale)
 }
 
 /** √(a² + b²) without overflow; the gradient at the origin is 0. */

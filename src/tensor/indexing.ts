@@ -3,7 +3,8 @@
 import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, astype, lessEqual, mul, notEqual, sub, where } from './elementwise.js'
-import { expandTo, moveaxis, pad, permuteDims, reshape } from './movement.js'
+import { moveaxis, pad, permuteDims, reshape } from './movement.js'
+import { expandTo } from './shared.js'
 import { at } from './slicing.js'
 import { asTensor, build, demandOptions, demandTensors, describe, Tensor, type TensorLike } from './tensor.js'
 

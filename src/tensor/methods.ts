@@ -11,37 +11,24 @@ import * as reduction from './reduction.js'
 import * as slicing from './slicing.js'
 import { Tensor } from './tensor.js'
 
+// The others begin with a condition, a list, a text or indices.
 const {
-  align: _align,
-  opposite: _opposite,
-  safeSqrt: _safeSqrt,
-  scaleFor: _scaleFor,
   where: _where,
-  ...elementwiseMethods
-} = elementwise
-const {
   concat: _concat,
   stack: _stack,
-  padInterior: _padInterior,
-  expandTo: _expandTo,
-  perAxis: _perAxis,
-  ...movementMethods
-} = movement
-const { range: _range, unslice: _unslice, ...slicingMethods } = slicing
-const { einsum: _einsum, ...contractionMethods } = contraction
-const { padSpatial: _padSpatial, transposedConv: _transposedConv, ...convolutionMethods } = convolution
-const { scatterAdd: _scatterAdd, ...indexingMethods } = indexing
-
-const methods = {
-  ...elementwiseMethods,
-  ...movementMethods,
-  ...slicingMethods,
-  ...contractionMethods,
-  ...convolutionMethods,
+  einsum: _einsum,
+  scatterAdd: _scatterAdd,
+  ...methods
+} = {
+  ...elementwise,
   ...reduction,
-  ...indexingMethods,
-  ...neural,
   ...order,
+  ...movement,
+  ...slicing,
+  ...indexing,
+  ...contraction,
+  ...convolution,
+  ...neural,
 }
 
 type Method<F> = F extends (x: infer _X, ...rest: infer R) => infer T ? (...rest: R) => T : never

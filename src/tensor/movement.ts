@@ -1,10 +1,11 @@
 /** Operations that move elements without computing: the compiler folds them into the indexing of what reads them. */
 
-import { broadcastShapes, formatShape, normalizeAxes, normalizeAxis, type Shape, sameShape } from '../graph/shape.js'
+import { formatShape, normalizeAxes, normalizeAxis, type Shape, sameShape } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, lessEqual, where } from './elementwise.js'
-import { at, range } from './slicing.js'
-import { build, checkShape, demandOptions, demandTensors, describe, full, type Tensor } from './tensor.js'
+import { expandTo, padInterior, perAxis, range } from './shared.js'
+import { at } from './slicing.js'
+import { build, checkShape, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** The same elements in another shape; one size may be -1 and follows from the others. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -71,16 +72,6 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return expandTo('broadcastTo', x, shape)
 }
 
-/** `broadcastTo` in the name of another operation. */
-export function expandTo(op: string, x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x
-  const rank = shape.length - x.ndim
-  if (rank < 0 || !sameShape(broadcastShapes(op, x.shape, shape), shape)) {
-    throw new Error(`${op}: ${formatShape(x.shape)} cannot be broadcast to ${formatShape(shape)}`)
-  }
-  return build('expand', [reshape(x, [...new Array<number>(rank).fill(1), ...x.shape])], { shape: [...shape] })
-}
-
 /** The order of elements reversed along the given axes, or all. */
 export function flip(x: Tensor, axis?: number | readonly number[] | null): Tensor {
   demandTensors('flip', x)
@@ -140,19 +131,6 @@ function extend(x: Tensor, d: number, [before, after]: readonly [number, number]
       ? [edge(0, before), edge(size - 1, after)]
       : [flip(part(1, before), d), flip(part(size - 1 - after, after), d)]
   return concat([sides[0], x, sides[1]], d)
-}
-
-/** `pad` with `interior` zeros between neighbouring elements as well. */
-export function padInterior(
-  x: Tensor,
-  before: readonly number[],
-  after: readonly number[],
-  interior: readonly number[],
-  value = 0,
-): Tensor {
-  const padded = build('pad', [x], { before, after, interior })
-  if (value === 0) return padded
-  return where(build('pad', [full(x.shape, true, 'bool')], { before, after, interior }), padded, value)
 }
 
 function demandList(op: string, tensors: unknown): void {
@@ -345,23 +323,6 @@ function unfold(x: Tensor, d: number, window: number, stride: number, dilation: 
   const copies = tileAxis(x, d, Math.ceil((window * width) / size))
   const shifted = reshape(range(copies, d, 0, window * width), [...before, window, width, ...after])
   return moveaxis(range(shifted, d + 1, 0, (positions - 1) * stride + 1, stride), d, d + 1)
-}
-
-/** An option for some axes: one integer for all of them, or a list with one each. */
-export function perAxis(
-  op: string,
-  name: string,
-  value: number | readonly number[],
-  axes: number,
-  least = 1,
-): readonly number[] {
-  const list = typeof value === 'number' ? new Array<number>(axes).fill(value) : value
-  if (!Array.isArray(list) || list.length !== axes || !list.every(n => Number.isInteger(n) && n >= least)) {
-    const bound = least > -Infinity ? ` >= ${least}` : ''
-    const given = Array.isArray(value) ? formatShape(value) : describe(value)
-    throw new Error(`${op}: ${name} must be an integer${bound} or a list of ${axes}, not ${given}`)
-  }
-  return list
 }
 
 /** Elements on and below the k-th diagonal of the last two axes; zeros above. */

@@ -6,7 +6,6 @@ import { matmul } from './contraction.js'
 import { iota } from './create.js'
 import {
   add,
-  align,
   astype,
   div,
   equal,
@@ -27,6 +26,7 @@ import { take } from './indexing.js'
 import { matrixTranspose, reshape } from './movement.js'
 import { bernoulli } from './random.js'
 import { logsumexp, max, mean, sum } from './reduction.js'
+import { align } from './shared.js'
 import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** The value of x, through which no gradient flows. */

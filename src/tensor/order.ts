@@ -4,10 +4,11 @@ import { isFloat } from '../graph/dtype.js'
 import type { CustomRule } from '../graph/node.js'
 import { formatShape, normalizeAxis } from '../graph/shape.js'
 import { iota } from './create.js'
-import { add, div, equal, logicalOr, maximum, mul, notEqual, opposite, sub } from './elementwise.js'
+import { add, div, equal, logicalOr, maximum, mul, notEqual, sub } from './elementwise.js'
 import { scatterAdd, take, takeAlongAxis } from './indexing.js'
 import { flatten, moveaxis, reshape, roll, split } from './movement.js'
 import { cumulativeSum } from './reduction.js'
+import { opposite } from './shared.js'
 import { build, demandOptions, demandTensors, full, Tensor } from './tensor.js'
 
 export interface SortOptions {

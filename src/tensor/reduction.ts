@@ -20,15 +20,13 @@ import {
   logicalOr,
   mul,
   notEqual,
-  opposite,
   pow,
-  safeSqrt,
-  scaleFor,
   square,
   sub,
   where,
 } from './elementwise.js'
 import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
+import { opposite, safeSqrt, scaleFor } from './shared.js'
 import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {

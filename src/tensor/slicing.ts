@@ -1,9 +1,10 @@
 /** Elements by position: read, and replaced in a new tensor. Indices that are tensors are in indexing.ts. */
 
 import type { Attrs } from '../graph/node.js'
-import { formatShape, type Shape } from '../graph/shape.js'
+import { formatShape } from '../graph/shape.js'
 import { add, where } from './elementwise.js'
-import { expandTo, flip, padInterior, reshape } from './movement.js'
+import { flip, reshape } from './movement.js'
+import { expandTo, unslice } from './shared.js'
 import { build, demandTensors, describe, full, Tensor, type TensorLike } from './tensor.js'
 
 /**
@@ -49,17 +50,6 @@ function updateAt(
   const values =
     value instanceof Tensor ? spread(flip(reshape(expandTo(op, value, shape), taken.shape), reversed)) : value
   return where(spread(full(taken.shape, true, 'bool')), update(x, values), x)
-}
-
-/** Zeros of a shape with x where `slice` of these attributes reads: the transpose of a slice. */
-export function unslice(x: Tensor, shape: Shape, { start, step }: Attrs['slice']): Tensor {
-  const after = shape.map((n, d) => n - start[d] - (x.shape[d] === 0 ? 0 : (x.shape[d] - 1) * step[d] + 1))
-  return padInterior(
-    x,
-    start,
-    after,
-    step.map(s => s - 1),
-  )
 }
 
 /** An index as an ascending slice, the axes to flip after it, and the shape with axes dropped and added. */
@@ -116,10 +106,6 @@ function resolveIndex(
   }
   return { taken: { start, shape: taken, step }, reversed, shape }
 }
-
-/** [start, stop, step] of one axis. */
-export const range = (x: Tensor, d: number, ...entry: number[]): Tensor =>
-  at(x, ...x.shape.map((_, k) => (k === d ? entry : [])))
 
 /** The same as `at`, by the name that the array API's readers look for. */
 export const slice = at

@@ -3,10 +3,9 @@
 import * as sp from 'saddlepoint'
 import * as nn from 'saddlepoint/nn'
 import { describe } from 'vitest'
-import { testRows } from './same.js'
+import { t, testSame } from './derivatives.js'
 
 type Tensor = sp.Tensor
-const t = (values: sp.NestedArray): Tensor => sp.tensor(values, { dtype: 'float64' })
 const label = (y: number): Tensor => sp.full([], y, 'int32')
 const { POSITIVE_INFINITY: inf } = Number
 const kept = (x: Tensor): Tensor => sp.take(x, sp.tensor([0, 2], { dtype: 'int32' }))
@@ -22,7 +21,7 @@ const dense =
     nn.crossEntropy(z, t(p))
 
 describe('cross-entropy', () =>
-  testRows([
+  testSame([
     ['crossEntropy, another logit -inf', sparse(2), t([0, -inf, 1]), z => sparse(1)(kept(z))],
     ['crossEntropy, the label at -inf', sparse(1), t([0, -inf, 1]), z => sp.sub(sp.logsumexp(kept(z)), sp.at(z, 1))],
     ['crossEntropy of -inf alone', sparse(0), t([-inf, -inf]), 'NaN'],
@@ -89,7 +88,7 @@ const line =
     sp.mul(sp.sum(x), slope)
 
 describe('kinks', () =>
-  testRows([
+  testSame([
     ['mae at 0', loss(nn.mae), t([0]), 'zero'],
     ['huber at delta', loss(nn.huber), t([1]), line(1)],
     ['huber at -delta', loss(nn.huber), t([-1]), line(-1)],
@@ -112,7 +111,7 @@ const dlr =
     nn.dlrLoss(z, label(y), target === undefined ? {} : { targets: label(target) })
 
 describe('ties of logits', () =>
-  testRows([
+  testSame([
     [
       'marginLoss, two equal rivals',
       z => sp.exp(nn.marginLoss(z, label(1))),

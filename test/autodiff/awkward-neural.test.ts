@@ -4,16 +4,15 @@ import * as sp from 'saddlepoint'
 import { BatchNorm, GroupNorm, LayerNorm, RMSNorm } from 'saddlepoint/nn'
 import { describe } from 'vitest'
 import { wave } from '../nn/wave.js'
-import { testRows } from './same.js'
+import { t, testSame } from './derivatives.js'
 
 type Tensor = sp.Tensor
-const t = (values: sp.NestedArray): Tensor => sp.tensor(values, { dtype: 'float64' })
 const ints = (...values: number[]): Tensor => sp.tensor(values, { dtype: 'int32' })
 const { POSITIVE_INFINITY: inf } = Number
 const kept = (x: Tensor): Tensor => sp.take(x, ints(0, 2))
 
 describe('softmax', () =>
-  testRows([
+  testSame([
     ['softmax with a logit of -inf', sp.softmax, t([0, -inf, 1]), x => pad(sp.softmax(kept(x)))],
     ['softmax of large logits', sp.softmax, t([1e4, 1e4 - 1, 0]), x => sp.softmax(sp.sub(x, 1e4))],
     ['softmax with one certain', sp.softmax, t([1e4, 0, 0]), 'zero'],
@@ -49,7 +48,7 @@ const others = (x: Tensor): Tensor => {
 }
 
 describe('attention', () =>
-  testRows([
+  testSame([
     ['attention, all hidden by a mask', attend([[no], [no], [no]]), all, 'zero'],
     ['attention, one query sees nothing', attend(hidden), all, others],
     ['attention, a float mask of -inf', attend(sp.where(sp.tensor(hidden), t(0), -inf)), all, others],
@@ -103,7 +102,7 @@ const zeros = sp.zeros([2, 4], dtype)
 const grouped = (x: Tensor): Tensor => sp.reshape(normed(epsilon, 2)(sp.reshape(x, [2, 2, 2])), [2, 4])
 
 describe('normalisation', () =>
-  testRows([
+  testSame([
     ['LayerNorm of constants', x => layer.apply(x), constant, normed(epsilon, 1)],
     ['GroupNorm of constants', x => group.apply(x), constant, grouped],
     ['BatchNorm of constants', x => batch.apply(x, train), constant, normed(epsilon, 0)],
@@ -127,7 +126,7 @@ const key = sp.random.key(1)
 const direction = t([3, -4])
 
 describe('dropout, cosines, pools', () =>
-  testRows([
+  testSame([
     ['dropout with rate 0', x => sp.dropout(sp.exp(x), key, 0), t([1, -2, 0.5]), sp.exp],
     ['dropout with rate 1', x => sp.dropout(sp.exp(x), key, 1), t([1, -2, 0.5]), 'zero'],
     ['cosineSimilarity of a zero vector', x => sp.cosineSimilarity(x, direction), t([0, 0]), 'zero'],

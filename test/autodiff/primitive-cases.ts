@@ -4,7 +4,8 @@
 
 import * as sp from 'saddlepoint'
 import type { Primitive } from '../../src/graph/node.js'
-import { padInterior } from '../../src/tensor/movement.js'
+import { padInterior } from '../../src/tensor/shared.js'
+
 import { build } from '../../src/tensor/tensor.js'
 import {
   between,

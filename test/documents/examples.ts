@@ -78,6 +78,8 @@ export const examples: Readonly<Record<string, Example>> = {
   depthwiseConv2d: ['depthwiseConv2d(x, w)', { x: [2, 8, 8, 3], w: [3, 3, 3, 2] }],
   convTranspose1d: ['convTranspose1d(x, w, { stride: 2 })', { x: [2, 4, 3], w: [3, 5, 3] }],
   convTranspose2d: ['convTranspose2d(x, w, { stride: 2 })', { x: [2, 4, 4, 3], w: [3, 3, 5, 3] }],
+  maxPool1d: ['maxPool1d(x, 2)', { x: [2, 8, 3] }],
+  avgPool1d: ['avgPool1d(x, 2)', { x: [2, 8, 3] }],
   maxPool2d: ['maxPool2d(x, 2)', { x: [2, 8, 8, 3] }],
   avgPool2d: ['avgPool2d(x, 2)', { x: [2, 8, 8, 3] }],
   globalAvgPool2d: ['globalAvgPool2d(x)', { x: [2, 8, 8, 3] }],
@@ -104,6 +106,7 @@ export const examples: Readonly<Record<string, Example>> = {
   cosineLoss: ['cosineLoss(a, b)', { a: [4, 5], b: [4, 5] }],
 
   tensor: ['tensor([[1, 2], [3, 4]])', {}],
+  full: ['full([2, 3], 7)', {}],
   zeros: ['zeros([2, 3])', {}],
   ones: ['ones([2, 3])', {}],
   zerosLike: ['zerosLike(x)', { x: [2, 3] }],

@@ -11,7 +11,7 @@ interface Text {
 const infix: { readonly [P in Primitive]?: readonly [string, number] } = {
   add: [' + ', 1],
   sub: [' - ', 1],
-  mul: [' ', 2],
+  mul: [' · ', 2],
   div: [' / ', 2],
   matmul: [' @ ', 2],
   less: [' < ', 0],
@@ -49,6 +49,7 @@ export function formula(root: Node, known: ReadonlyMap<Node, string>, limit = 14
         binds,
       }
     }
+    if (op === 'iota') return { text: 'position', binds: 3 }
     const operands = (node.op === 'custom' ? inputs.slice(0, 1) : inputs).map(n => write(n).text)
     const axes = node.op === 'sum' || node.op === 'max' || node.op === 'prod' ? [`axis ${node.attrs.axes}`] : []
     return { text: `${names[op] ?? op}(${[...operands, ...axes].join(', ')})`, binds: 3 }

@@ -34,6 +34,11 @@ function declarations(file: string): Map<string, Declaration> {
       .filter(t => !/^@(throws|example)/.test(t))
       .join(' ')
       .replace(/@(param \w+|returns) ?/g, m => `${m.includes('returns') ? 'Returns' : `\`${m.split(' ')[1]}\`:`} `)
+    const alias = /^: typeof (\w+)$/.exec(rest)
+    if (alias) {
+      found.set(name, { ...found.get(alias[1])!, words: oneLine(words) })
+      continue
+    }
     const signature = kind === 'const' ? rest.replace(/^: /, '').replace(/\) => (?!.*\) =>)/, '): ') : rest
     found.set(name, { signature: name + oneLine(signature), words: oneLine(words), throws: oneLine(throws) })
   }
@@ -61,11 +66,9 @@ function shown(code: string, shapes: Readonly<Record<string, readonly number[]>>
     Object.fromEntries(
       Object.entries(shapes).map(([name, shape]) => [
         name,
-        sp.astype(leaf(scalar ? [] : shape), name.startsWith('i') ? 'int32' : name.startsWith('c') ? 'bool' : dtype),
+        leaf(scalar ? [] : shape, name.startsWith('i') ? 'int32' : name.startsWith('c') ? 'bool' : dtype),
       ]),
     )
-  const args = made('float64')
-  const results = call(code, args)
   const accepted = dtypes.filter(dtype => {
     try {
       call(code, made(dtype))
@@ -74,20 +77,23 @@ function shown(code: string, shapes: Readonly<Record<string, readonly number[]>>
       return false
     }
   })
+  const own = accepted.includes('float64') ? 'float64' : accepted[0]
+  const args = made(own)
+  const results = call(code, args)
   const shape = (t: Tensor): string => `[${t.shape}]`
-  const shapesText = `${Object.entries(args)
-    .map(([name, t]) => `${name} ${shape(t)}`)
-    .join(', ')} → ${results.map(shape).join(', ')}`
-  return { shapesText, accepted, gradient: gradient(code, made('float64', elementwise)) }
+  const given = Object.entries(args).map(([name, t]) => `${name} ${shape(t)}`)
+  const shapesText = [given.join(', '), results.map(shape).join(', ')].filter(Boolean).join(' → ')
+  if (given.length === 0) return shapesText
+  return `${shapesText}. Gradient: ${gradient(code, made(own, elementwise))}. Dtypes: ${accepted.join(', ')}`
 }
-/** A leaf without values: nothing is computed. */
-const leaf = (shape: readonly number[]): Tensor =>
-  sp.tensor(new Float64Array(shape.reduce((n, s) => n * s, 1)), { shape })
+/** A leaf of zeros: nothing is computed. */
+const leaf = (shape: readonly number[], dtype: sp.DType): Tensor =>
+  sp.tensor(new Float64Array(shape.reduce((n, s) => n * s, 1)), { shape, dtype })
 
 function gradient(code: string, args: Record<string, Tensor>): string {
   const names = Object.keys(args).filter(name => isFloat(args[name]))
   if (names.length === 0) return 'none'
-  const known = new Map<Node, string>()
+  const known = new Map(Object.entries(args).map(([name, t]): [Node, string] => [t.node, name]))
   const [results, pull] = sp.vjp(
     (...xs: Tensor[]) => {
       xs.forEach((x, i) => known.set(x.node, names[i]))
@@ -97,13 +103,13 @@ function gradient(code: string, args: Record<string, Tensor>): string {
   )
   const floats = results.filter(isFloat)
   if (floats.length === 0) return 'none: the result is no float'
-  const cotangents = results.map(y => (isFloat(y) ? leaf(y.shape) : y))
+  const cotangents = results.map(y => (isFloat(y) ? leaf(y.shape, y.dtype) : y))
   const floatCotangents = cotangents.filter(isFloat)
   floatCotangents.forEach((g, i) => known.set(g.node, floatCotangents.length > 1 ? `g${i + 1}` : 'g'))
   for (const y of floats) if (!known.has(y.node)) known.set(y.node, 'y')
   const pulled = pull(cotangents)
   const zero = pulled.every(t => t.node.op === 'constant' && t.node.attrs.value === 0)
-  if (zero) return 'none: constant between its jumps'
+  if (zero) return '0'
   const texts = pulled.map((t, i) => [names[i], formula(t.node, known)] as const)
   if (texts.every(([, text]) => text)) return texts.map(([name, text]) => `d${name} = \`${text}\``).join(', ')
   const used = topological(
@@ -126,17 +132,17 @@ function gradient(code: string, args: Record<string, Tensor>): string {
 
 test('docs/operations.md', () => {
   const sections = operations.map(({ title, file, names }) => {
-    const declared = declarations(file)
+    // `full` is declared beside the Tensor.
+    const declared = new Map([...declarations('tensor/tensor'), ...declarations(file)])
+    expect(names.filter(name => !declared.get(name)?.words)).toEqual([])
     const entries = names.map(name => {
       const { signature, words, throws } = declared.get(name) ?? { signature: '', words: '', throws: '' }
       expect(signature, `${name} has no declaration in dist/${file}.d.ts`).not.toBe('')
-      expect(words, `${name} has no docstring`).not.toBe('')
       const example = examples[name]
       expect(example, `${name} has no example in test/documents/examples.ts`).toBeDefined()
-      const { shapesText, accepted, gradient } = shown(example[0], example[1], title === 'Element-wise')
       return [
         `**\`${signature}\`** ${words}${throws ? ` Throws ${throws}` : ''}`,
-        `  \n\`${example[0]}\`: ${shapesText}. Gradient: ${gradient}. Dtypes: ${accepted.join(', ')}.`,
+        `  \n\`${example[0]}\`: ${shown(...example, title === 'Element-wise')}.`,
       ].join('')
     })
     return `## ${title}\n\n${entries.join('\n\n')}`

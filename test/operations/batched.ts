@@ -6,8 +6,7 @@ import { type Case, isFloat, listOf, type Tensor } from './cases.js'
 
 const examples = 3
 /** Another operand of the same kind for each example: floats shrink a little, then all change their order. */
-const variant = (x: Tensor, i: number): Tensor =>
-  i === 0 ? x : i === 1 && isFloat(x) ? sp.mul(x, 0.93) : sp.flip(x)
+const variant = (x: Tensor, i: number): Tensor => (i === 0 ? x : i === 1 && isFloat(x) ? sp.mul(x, 0.93) : sp.flip(x))
 
 /** The results of f, and the gradients of their sum with respect to all float arguments. */
 export function everything(f: (...xs: Tensor[]) => Tensor | readonly Tensor[], flat: boolean) {

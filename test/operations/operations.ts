@@ -25,7 +25,7 @@ const modules: readonly [string, string, object][] = [
   ['Convolution and pooling', 'tensor/convolution', convolution],
   ['Neural', 'tensor/neural', neural],
   ['Losses, from saddlepoint/nn', 'nn/losses', losses],
-  ['Creation', 'tensor/create', create],
+  ['Creation', 'tensor/create', { ...create, full: sp.full }],
 ]
 const exported = new Set<unknown>([...Object.values(sp), ...Object.values(nn)])
 

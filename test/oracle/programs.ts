@@ -7,7 +7,8 @@
 import fc from 'fast-check'
 import * as sp from 'saddlepoint'
 import { type Node, topological } from '../../src/graph/node.js'
-import { padInterior } from '../../src/tensor/movement.js'
+import { padInterior } from '../../src/tensor/shared.js'
+
 import { build } from '../../src/tensor/tensor.js'
 import { interpret, type Value } from './interpret.js'
 
