@@ -145,18 +145,20 @@ const constantly = (x: Tensor): Tensor => build('stopGradient', [x], {})
 /** The tangent of an angle in radians. */
 export const tan = (x: Tensor): Tensor => div(sin(x), cos(x))
 
-/** e^x / 2 as a product that overflows no earlier than its result. */
-function halfExp(x: Tensor): Tensor {
-  const root = exp(mul(x, 0.5))
-  return mul(mul(root, 0.5), root)
+/** (eˣ ± e⁻ˣ) / 2, for large |x| as (e^(x-c) ± e^(-x-c)) · eᶜ / 2, which overflows no earlier; there x - c is exact. */
+function halfOf(x: Tensor, combine: typeof add): Tensor {
+  const large = less(80, abs(x))
+  const c = where(large, full([], 0.703125, x.dtype), 0)
+  const factor = where(large, full([], Math.exp(0.703125) / 2, x.dtype), 0.5)
+  return mul(combine(exp(sub(x, c)), exp(sub(neg(x), c))), factor)
 }
 /** The hyperbolic cosine, (eˣ + e⁻ˣ) / 2. */
-export const cosh = (x: Tensor): Tensor => add(halfExp(x), halfExp(neg(x)))
+export const cosh = (x: Tensor): Tensor => halfOf(x, add)
 /** The hyperbolic sine, (eˣ - e⁻ˣ) / 2. */
 export function sinh(x: Tensor): Tensor {
-  const small = less(abs(x), 80)
+  const small = less(abs(x), 1)
   const near0 = where(small, x, 0)
-  return where(small, mul(sub(expm1(near0), expm1(neg(near0))), 0.5), sub(halfExp(x), halfExp(neg(x))))
+  return where(small, mul(sub(expm1(near0), expm1(neg(near0))), 0.5), halfOf(x, sub))
 }
 
 // Two roots instead of √(1 - x²): precise near ±1, and the slope there is infinite instead of NaN.
@@ -184,8 +186,10 @@ export function asinh(x: Tensor): Tensor {
 }
 /** The value >= 0 whose cosh is x; NaN below 1. */
 export function acosh(x: Tensor): Tensor {
-  const t = sub(x, 1)
-  return where(less(x, far), log1p(add(t, mul(sqrt(t), sqrt(add(t, 2))))), add(log(x), Math.LN2))
+  // 2 asinh √u = 2 log1p(√u + u / (1 + √(1 + u))), u = (x - 1) / 2
+  const u = mul(sub(x, 1), 0.5)
+  const near = mul(log1p(add(sqrt(u), div(u, add(sqrt(add(u, 1)), 1)))), 2)
+  return where(less(x, far), near, add(log(x), Math.LN2))
 }
 /** The value whose tanh is x; infinite at ±1, NaN beyond. */
 export const atanh = (x: Tensor): Tensor => mul(sub(log1p(x), log1p(neg(x))), 0.5)
@@ -301,8 +305,7 @@ const below0 = (x: Tensor): Tensor => where(lessEqual(0, x), neg(x), x)
 /** 1 / (1 + exp(-x)), precise in both tails. */
 export function sigmoid(x: Tensor): Tensor {
   const e = exp(below0(x))
-  const upper = reciprocal(add(e, 1))
-  return where(lessEqual(0, x), upper, mul(e, upper))
+  return div(where(lessEqual(0, x), 1, e), add(e, 1))
 }
 
 /** log(1 + exp(x)) without overflow. */
@@ -310,7 +313,12 @@ export const softplus = (x: Tensor): Tensor => add(where(lessEqual(0, x), x, 0),
 /** log(1 / (1 + exp(-x))) without overflow. */
 export const logSigmoid = (x: Tensor): Tensor => neg(softplus(neg(x)))
 /** x · sigmoid(x), also called swish (Elfwing et al. 2018). */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x))
+export function silu(x: Tensor): Tensor {
+  // Through e^(x/2), which is not subnormal where x · eˣ is not.
+  const h = exp(mul(below0(x), 0.5))
+  const gate = where(lessEqual(0, x), 1, h)
+  return mul(mul(x, gate), div(gate, add(mul(h, h), 1)))
+}
 
 /** x·Φ(x), exactly, or with the tanh approximation (Hendrycks and Gimpel 2016). */
 export function gelu(x: Tensor, approximate: 'none' | 'tanh' = 'none'): Tensor {

@@ -43,7 +43,9 @@ function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly t
 export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
   const { axis = -1 } = demandOptions('softmax', options)
   demandTensors('softmax', x)
-  const { e, total } = exponentials(x, normalizeAxis('softmax', axis, x.ndim))
+  const d = normalizeAxis('softmax', axis, x.ndim)
+  if (x.shape[d] === 0) return x
+  const { e, total } = exponentials(x, d)
   return div(e, total)
 }
 

@@ -10,7 +10,7 @@ import {
   div,
   equal,
   exp,
-  isfinite,
+  isinf,
   isnan,
   less,
   lessEqual,
@@ -164,9 +164,9 @@ export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
   const over = checked('logsumexp', x, options)
   if (count(x, over.axis) === 0) return log(sum(x, over))
   const top = build('stopGradient', [max(x, { ...over, keepdims: true })], {})
-  const finite = isfinite(top)
-  const total = sum(exp(where(finite, sub(x, top), 0)), { ...over, keepdims: true })
-  return drop(where(finite, add(log(total), top), top), over.axis, over.keepdims)
+  const infinite = isinf(top)
+  const total = sum(exp(where(infinite, 0, sub(x, top))), { ...over, keepdims: true })
+  return drop(where(infinite, top, add(log(total), top)), over.axis, over.keepdims)
 }
 
 /** Whether any element is true; false for nothing. */

@@ -24,10 +24,11 @@ describe('products over nothing', () => {
       ],
       [[], []],
       [[], []],
+      [[], []],
     ],
-    ['matmul of no rows', x => sp.matmul(zeros(0, 2), x), [[1], [2]], [], [[0], [0]], [[0], [0]]],
+    ['matmul of no rows', x => sp.matmul(zeros(0, 2), x), [[1], [2]], [], [[0], [0]], [[0], [0]], [[0], [0]]],
     ['dot of empty vectors', x => sp.dot(x, x), [], 0, [], [], []],
-    ['outer with an empty vector', x => sp.outer(x, zeros(0)), [1, 2], [[], []], none, none],
+    ['outer with an empty vector', x => sp.outer(x, zeros(0)), [1, 2], [[], []], none, none, [0, 0]],
     [
       'einsum over an empty index',
       x => sp.einsum('ij,jk->ik', sp.reshape(x, [2, 0]), zeros(0, 2)),
@@ -38,6 +39,7 @@ describe('products over nothing', () => {
       ],
       [],
       [],
+      [],
     ],
     ['trace of an empty matrix', x => sp.trace(sp.reshape(x, [0, 0])), [], 0, [], [], []],
   ])
@@ -45,8 +47,16 @@ describe('products over nothing', () => {
 
 describe('products with infinities', () => {
   testAwkward([
-    ['matmul with an infinity', x => sp.matmul(x, t([[1], [3]])), [[inf, 1]], [[inf]], [[1, 3]], [[0, 0]]],
-    ['matmul of an infinity with 0', x => sp.matmul(x, t([[0], [3]])), [[inf, 1]], [[nan]], [[0, 3]], [[0, 0]]],
+    ['matmul with an infinity', x => sp.matmul(x, t([[1], [3]])), [[inf, 1]], [[inf]], [[1, 3]], [[0, 0]], [[0, 0]]],
+    [
+      'matmul of an infinity with 0',
+      x => sp.matmul(x, t([[0], [3]])),
+      [[inf, 1]],
+      [[nan]],
+      [[0, 3]],
+      [[0, 0]],
+      [[0, 0]],
+    ],
     [
       'matmul with an infinity in another row',
       square(x => sp.matmul(x, t([2, 1]))),
@@ -62,6 +72,10 @@ describe('products with infinities', () => {
       [
         [12, 6],
         [12, 6],
+      ],
+      [
+        [0, 0],
+        [0, 0],
       ],
     ],
     [
@@ -80,6 +94,10 @@ describe('products with infinities', () => {
         [4, 0],
         [0, 4],
       ],
+      [
+        [0, 0],
+        [0, 0],
+      ],
     ],
     [
       'einsum of a diagonal beside an infinity',
@@ -96,6 +114,10 @@ describe('products with infinities', () => {
       [
         [2, 0],
         [0, 2],
+      ],
+      [
+        [0, 0],
+        [0, 0],
       ],
     ],
     ['einsum with itself', x => sp.einsum('i,i', x, x), [1, 2], 5, [2, 4], [2, 2], none],
@@ -125,8 +147,8 @@ describe('pooling and convolutions', () => {
       [2, 2],
       none,
     ],
-    ['conv1d of no channels', x => sp.conv1d(sp.reshape(x, [1, 2, 0]), zeros(2, 0, 1)), [], [[[0]]], [], []],
-    ['conv1d of no batch', x => sp.conv1d(zeros(0, 3, 1), sp.reshape(x, [2, 1, 1])), [1, 2], [], none, none],
+    ['conv1d of no channels', x => sp.conv1d(sp.reshape(x, [1, 2, 0]), zeros(2, 0, 1)), [], [[[0]]], [], [], []],
+    ['conv1d of no batch', x => sp.conv1d(zeros(0, 3, 1), sp.reshape(x, [2, 1, 1])), [1, 2], [], none, none, [0, 0]],
     [
       'convTranspose1d, rows that nothing reaches',
       square(sequence(x => sp.convTranspose1d(x, sp.ones([1, 1, 1], 'float64'), { stride: 3 }))),

@@ -75,6 +75,7 @@ describe('segmentSum', () => {
       [inf, 3],
       [1, 1, 1],
       [0, 0, 0],
+      [0, 0, 0],
     ],
     [
       'segmentSum, ids out of range',
@@ -83,6 +84,7 @@ describe('segmentSum', () => {
       [9, 0],
       [0, 0, 6],
       [0, 0, 2],
+      [0, 0, 0],
     ],
     ['segmentSum of nothing', x => sp.segmentSum(x, ints(), 2), [], none, [], [], []],
     ['scatterAdd of nothing', x => sp.scatterAdd(ints(), x, 2), [], none, [], [], []],

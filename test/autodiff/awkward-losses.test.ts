@@ -3,7 +3,7 @@
 import * as sp from 'saddlepoint'
 import * as nn from 'saddlepoint/nn'
 import { describe } from 'vitest'
-import { t, testSame } from './derivatives.js'
+import { t, testAwkward, testSame } from './derivatives.js'
 
 type Tensor = sp.Tensor
 const label = (y: number): Tensor => sp.full([], y, 'int32')
@@ -19,6 +19,13 @@ const dense =
   (p: number[]) =>
   (z: Tensor): Tensor =>
     nn.crossEntropy(z, t(p))
+
+describe('a confident cross-entropy', () => {
+  const other = 2 * Math.exp(-50)
+  testAwkward([
+    ['crossEntropy, certain by 50', z => sparse(0)(sp.stack([z, t(0), t(0)])), 50, other, -other, other, -other],
+  ])
+})
 
 describe('cross-entropy', () =>
   testSame([

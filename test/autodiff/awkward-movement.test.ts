@@ -61,7 +61,7 @@ describe('nothing to move', () => {
   testAwkward([
     ['tile no times', x => sp.tile(x, [0]), [1, 2], [], [0, 0], [0, 0], [0, 0]],
     ['repeat no times', x => sp.repeat(x, 0), [1, 2], [], [0, 0], [0, 0], [0, 0]],
-    ['diagonal outside of the matrix', x => sp.diagonal(x, { offset: 2 }), [[1, 2]], [], [[0, 0]], [[0, 0]]],
+    ['diagonal outside of the matrix', x => sp.diagonal(x, { offset: 2 }), [[1, 2]], [], [[0, 0]], [[0, 0]], [[0, 0]]],
     ['roll of nothing', x => sp.roll(x, 1), [], [], [], [], []],
     ['roll of one element', square(x => sp.roll(x, 5)), [3], [9], [6], [2], [0]],
     ['concat of empty tensors', x => sp.concat([x, x]), [], [], [], [], []],
@@ -69,7 +69,15 @@ describe('nothing to move', () => {
     ['stack of empty tensors', x => sp.stack([x, x]), [], [[], []], [], [], []],
     ['split into nothing and the rest', square(x => sp.concat(sp.split(x, [0]))), [3], [9], [6], [2], [0]],
     ['pad of nothing', x => sp.pad(x, [[1, 1]], 5), [], [5, 5], [], [], []],
-    ['windows beside an empty axis', x => sp.windows(x, 1, { axis: 0 }), [[], []], [[], []], [[], []], [[], []]],
+    [
+      'windows beside an empty axis',
+      x => sp.windows(x, 1, { axis: 0 }),
+      [[], []],
+      [[], []],
+      [[], []],
+      [[], []],
+      [[], []],
+    ],
     ['setAt of no element', square(x => sp.setAt(x, [[1, 1]], 5)), [1, 2], [1, 4], [2, 4], [2, 2], [0, 0]],
     ['setAt of all elements', square(x => sp.setAt(x, [], 5)), [1, 2], [25, 25], [0, 0], [0, 0], [0, 0]],
   ])
@@ -93,6 +101,10 @@ describe('infinities stay where they are', () => {
       [
         [1, 0],
         [1, 1],
+      ],
+      [
+        [0, 0],
+        [0, 0],
       ],
       [
         [0, 0],

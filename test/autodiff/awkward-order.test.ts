@@ -61,6 +61,10 @@ describe('sort', () => {
         [0, 0],
         [0, 0],
       ],
+      [
+        [0, 0],
+        [0, 0],
+      ],
     ],
     [
       'equal rows are no ties',
@@ -77,8 +81,24 @@ describe('sort', () => {
         [1, 10],
         [1, 10],
       ],
+      [
+        [0, 0],
+        [0, 0],
+      ],
+      [
+        [0, 0],
+        [0, 0],
+      ],
     ],
-    ['sort with NaN and infinities', x => weighted(sp.sort(x)), [nan, inf, -inf], [-inf, inf, nan], [100, 10, 1]],
+    [
+      'sort with NaN and infinities',
+      x => weighted(sp.sort(x)),
+      [nan, inf, -inf],
+      [-inf, inf, nan],
+      [100, 10, 1],
+      [0, 0, 0],
+      [0, 0, 0],
+    ],
     ['sort of one', x => sp.sort(x), [4], [4], [1], [0], [0]],
     ['sort of nothing', x => sp.sort(x), [], [], [], [], []],
   ])
@@ -88,11 +108,19 @@ describe('topk', () => {
   testAwkward([
     ['topk of 1 is max', top(1), [3, 1, 3], [3], [0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]],
     ['smallest of 1 is min', top(1, false), [1, 1, 3], [1], [0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]],
-    ['topk with ties across the last place', top(2), [2, 3, 2, 2], [3, 2], [1 / 3, 1, 1 / 3, 1 / 3], [0, 0, 0, 0]],
+    [
+      'topk with ties across the last place',
+      top(2),
+      [2, 3, 2, 2],
+      [3, 2],
+      [1 / 3, 1, 1 / 3, 1 / 3],
+      [0, 0, 0, 0],
+      [0, 0, 0, 0],
+    ],
     ['square of topk with ties across the last place', x => sp.square(top(1)(x)), [2, 2], [4], [2, 2], [1, 1], [0, 0]],
-    ['topk of all', x => weighted(top(3)(x)), [1, 3, 2], [3, 20, 100], [100, 1, 10], [0, 0, 0]],
-    ['topk of none', top(0), [1, 3], [], [0, 0], [0, 0]],
-    ['topk with NaN', top(2), [nan, 1, 2], [2, 1], [0, 1, 1], [0, 0, 0]],
+    ['topk of all', x => weighted(top(3)(x)), [1, 3, 2], [3, 20, 100], [100, 1, 10], [0, 0, 0], [0, 0, 0]],
+    ['topk of none', top(0), [1, 3], [], [0, 0], [0, 0], [0, 0]],
+    ['topk with NaN', top(2), [nan, 1, 2], [2, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]],
   ])
   test('the Hessian of a symmetric function of the two largest', async () => {
     const f = (x: Tensor): Tensor => sp.prod(top(2)(x))

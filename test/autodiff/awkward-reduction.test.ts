@@ -43,14 +43,23 @@ describe('norms', () => {
     ),
     ['norm of order 2 beside zeros', norm(2), [0, 2, 0], 2, [0, 1, 0], [0.5, 0, 0.5], [-0.5, -0.5, -0.5]],
     ['norm of order 1 beside zeros', norm(1), [0, -2, 0], 2, [0, -1, 0], zeros, zeros],
-    ['norm of order 4 at one zero', z => norm(4)(sp.stack([z, t(1)])), 0, 1, 0, 0, 0, 6],
+    [
+      'gradient of the norm of order 4 at one zero',
+      sp.grad((z: Tensor) => norm(4)(sp.stack([z, t(1)]))),
+      0,
+      0,
+      0,
+      0,
+      6,
+    ],
     ['norm of order ∞ with ties', norm(inf), [3, -3, 1], 3, [0.5, -0.5, 0], zeros, zeros],
     ['square of the norm of order ∞ with ties', square(norm(inf)), [3, -3, 1], 9, [3, -3, 0], zeros, zeros],
-    ['norm of tiny numbers', norm(2), [3e-200, 4e-200], 5e-200, [0.6, 0.8]],
-    ['norm of huge numbers', norm(2), [3e200, 4e200], 5e200, [0.6, 0.8]],
-    ['norm of order 10', norm(10), [1e60, 0], 1e60, [1, 0]],
-    ['norm with an infinity', norm(2), [inf, 1], inf],
-    ['norm with NaN', norm(2), [nan, 1], nan],
+    // The third derivative is beyond the range.
+    ['norm of tiny numbers', norm(2), [3e-200, 4e-200], 5e-200, [0.6, 0.8], [3.2e198, -2.4e198], [nan, nan]],
+    ['norm of huge numbers', norm(2), [3e200, 4e200], 5e200, [0.6, 0.8], [3.2e-202, -2.4e-202], [0, 0]],
+    ['norm of order 10', norm(10), [1e60, 0], 1e60, [1, 0], [0, 0], [0, 0]],
+    ['norm with an infinity', norm(2), [inf, 1], inf, [nan, 0], [nan, nan], [nan, nan]],
+    ['norm with NaN', norm(2), [nan, 1], nan, [nan, nan], [nan, nan], [nan, nan]],
     ['std of equals', x => sp.std(x), [2, 2, 2], 0, zeros, zeros, zeros],
     ['var of equals', x => sp.var(x), [2, 2, 2], 0, zeros, zeros, zeros],
     ['var of one', x => sp.var(x), [2], 0, [0], [0], [0]],
@@ -105,39 +114,74 @@ describe('running sums', () => {
   ])
 })
 
+describe('axes of size 1', () => {
+  const column = [[2], [3]]
+  const [ones, none] = [
+    [[1], [1]],
+    [[0], [0]],
+  ]
+  const lost = [[nan], [nan]]
+  testAwkward([
+    ['max over one element', x => sp.max(x, { axis: 1 }), column, [2, 3], ones, none, none],
+    ['mean over one element', x => sp.mean(x, { axis: 1 }), column, [2, 3], ones, none, none],
+    ['var over one element', x => sp.var(x, { axis: 1 }), column, [0, 0], none, none, none],
+    ['std over one element', x => sp.std(x, { axis: 1 }), column, [0, 0], none, none, none],
+    ['var of one with correction 1', x => sp.var(x, { axis: 1, correction: 1 }), column, [nan, nan], lost, lost, none],
+    ['prod over one element', x => sp.prod(x, { axis: 1 }), [[0], [3]], [0, 3], ones, none, none],
+    ['norm over one element', x => sp.vectorNorm(x, { axis: 1 }), [[0], [-3]], [0, 3], [[0], [-1]], none, none],
+    ['softmax of one', x => sp.softmax(x), [[2], [-1e4]], ones, none, none, none],
+    ['logSoftmax of one', x => sp.logSoftmax(x), [[2], [-1e4]], none, none, none, none],
+    [
+      'an axis of size 1 that is stretched',
+      x => sp.square(sp.mul(x, t([1, 2]))),
+      [[3]],
+      [[9, 36]],
+      [[30]],
+      [[10]],
+      [[0]],
+    ],
+    [
+      'an axis of size 1 stretched to nothing',
+      x => sp.add(x, sp.zeros([2, 0], 'float64')),
+      [[3]],
+      [[], []],
+      [[0]],
+      [[0]],
+      [[0]],
+    ],
+  ])
+})
+
 describe('empty axes', () => {
   const empty = sp.zeros([2, 0], 'float64')
   const along = { axis: 1 }
+  const none = [[], []]
+  const asFloat = (x: Tensor): Tensor => sp.astype(x, 'float64')
   const rows: readonly [string, (x: Tensor) => Tensor, sp.NestedArray][] = [
-    ['sum', x => sp.sum(x, along), [0, 0]],
-    ['prod', x => sp.prod(x, along), [1, 1]],
-    ['mean', x => sp.mean(x, along), [nan, nan]],
-    ['var', x => sp.var(x, along), [nan, nan]],
-    ['std', x => sp.std(x, along), [nan, nan]],
-    ['logsumexp', x => sp.logsumexp(x, along), [-inf, -inf]],
-    ['any', x => sp.any(x, along), [false, false]],
-    ['all', x => sp.all(x, along), [true, true]],
+    ['sum over an empty axis', x => sp.sum(x, along), [0, 0]],
+    ['prod over an empty axis', x => sp.prod(x, along), [1, 1]],
+    ['mean over an empty axis', x => sp.mean(x, along), [nan, nan]],
+    ['var over an empty axis', x => sp.var(x, along), [nan, nan]],
+    ['std over an empty axis', x => sp.std(x, along), [nan, nan]],
+    ['logsumexp over an empty axis', x => sp.logsumexp(x, along), [-inf, -inf]],
+    ['any over an empty axis', x => asFloat(sp.any(sp.astype(x, 'bool'), along)), [0, 0]],
+    ['all over an empty axis', x => asFloat(sp.all(sp.astype(x, 'bool'), along)), [1, 1]],
     ...[0.5, 1, 2, 3, inf].map(
       ord =>
-        [`norm of order ${ord}`, (x: Tensor): Tensor => sp.vectorNorm(x, { axis: 1, ord }), [0, 0]] satisfies [
-          string,
-          (x: Tensor) => Tensor,
-          sp.NestedArray,
-        ],
+        [
+          `norm of order ${ord} over an empty axis`,
+          x => sp.vectorNorm(x, { ...along, ord }),
+          [0, 0],
+        ] satisfies (typeof rows)[0],
     ),
-    ['cumulativeSum', x => sp.cumulativeSum(x, along), [[], []]],
+    ['sort along an empty axis', x => sp.sort(x), none],
+    ['softmax along an empty axis', x => sp.softmax(x), none],
+    ['cumulativeSum along an empty axis', x => sp.cumulativeSum(x, along), none],
     ['max along the other axis', x => sp.max(x, { axis: 0 }), []],
     ['prod along the other axis', x => sp.prod(x, { axis: 0 }), []],
     ['cumulativeSum along the other axis', x => sp.cumulativeSum(x, { axis: 0, includeInitial: true }), [[], [], []]],
   ]
-  test.each(rows)('%s', async (_, f, want) => {
-    const got = f(empty)
-    expect(await got.array()).toEqual(want)
-    if (got.dtype === 'bool') return
-    const g = sp.grad((x: Tensor) => sp.sum(f(x)))(empty)
-    expect(g.shape).toEqual([2, 0])
-    expect(await g.array()).toEqual([[], []])
-  })
+  testAwkward(rows.map(([name, f, value]) => [name, f, none, value, none, none, none]))
   test.each([sp.max, sp.min, sp.argmax, sp.argmin])('%o', f => {
     expect(() => f(empty, along)).toThrow(`${f.name}: an axis of [2,0] is empty`)
     expect(f(empty, { axis: 0 }).shape).toEqual([0])

@@ -32,6 +32,12 @@ describe('derivatives to order 3 agree with central differences', () => {
   }
 })
 
+test('a cast passes the cotangent', async () => {
+  const through = (x: Tensor): Tensor => sp.sum(sp.mul(sp.astype(x, 'float32'), 3))
+  const x = sp.tensor([1, 2], { dtype: 'float64' })
+  expect(await sp.grad(through)(x).array()).toEqual([3, 3])
+})
+
 describe('nothing to differentiate', () => {
   const x = sp.tensor([0.3, -1.7], { dtype: 'float64' })
   const { sign, floor, ceil, round, trunc } = sp

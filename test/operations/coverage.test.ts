@@ -17,8 +17,7 @@ const names = operations.flatMap(o => o.names)
 const others: Readonly<Record<string, string>> = {
   'autodiff/transforms': 'checkpoint customVjp grad hessian hvp jacobian jvp linearize valueAndGrad vjp',
   'autodiff/vmap': 'vmap perExampleGrad',
-  'tensor/runtime':
-    'compile getDevice inspect realize leaves mapTree namedLeaves replaceLeaves zipTrees Tensor',
+  'tensor/runtime': 'compile getDevice inspect realize leaves mapTree namedLeaves replaceLeaves zipTrees Tensor',
   'tensor/errors': 'tensor',
   'runtime/devices': 'setDevice',
 }

@@ -78,7 +78,7 @@ export const elementwise: Catalog = {
   minimum: smooth(linear((a, b) => sp.minimum(a, sp.add(b, 0.0123)))),
   remainder: smooth(
     unary(x => sp.sin(sp.remainder(x, 1)), broken),
-    binary(a => sp.remainder(sp.mul(a, a), 100)),
+    binary((a, b) => sp.sin(sp.remainder(a, b)), between(2.4, 2.6), between(0.95, 1.04)),
   ),
   floorDivide: flat(jumps, binary(sp.floorDivide, broken, between(0.9, 1)), binary(sp.floorDivide, integers(-9, 9))),
   pow: smooth(

@@ -27,9 +27,53 @@ export function floorMod(a: number, b: number): number {
   return r !== 0 && r < 0 !== b < 0 ? r + b : r
 }
 
-/** IEEE 754's power: ±1 to the power ±∞ is 1, where Math.pow has NaN. */
+/** A number as a float64 and what it lacks. */
+type Pair = readonly [number, number]
+
+/** a + b for |a| >= |b| or a = 0, exactly. */
+const sum = (a: number, b: number): Pair => [a + b, a - (a + b) + b]
+
+/** a · b: of float32 heads and of a head with a tail the products are exact (Dekker 1971). */
+function product([a, aRest]: Pair, [b, bRest]: Pair): Pair {
+  const [p, f, g] = [a * b, Math.fround(a), Math.fround(b)]
+  return [p, f * g - p + f * (b - g) + (a - f) * g + (a - f) * (b - g) + (a * bRest + aRest * b)]
+}
+
+/** x · 2ᵏ, rounded once. */
+const scale = (x: number, k: number): number => x * 2 ** (k >> 1) * 2 ** (k - (k >> 1))
+
+/** ln 2, the head with 32 bits. */
+const ln2: Pair = [0.6931471806019545, -4.2009150726810846e-11]
+
+/** ln a for positive a: 2 atanh s = 2s + 2s (z / 3 + z² / 5 + ...), s = (m - 1) / (m + 1), z = s², m = a / 2ᵏ. */
+function logPair(a: number): Pair {
+  const k = Math.round(Math.log2(a))
+  const m = scale(a, -k)
+  const d: Pair = sum(Math.max(m, 1), Math.min(m, 1))
+  const quotient = (m - 1) / d[0]
+  const [p, rest] = product([quotient, 0], d)
+  const s: Pair = [quotient, (m - 1 - p - rest) / d[0]]
+  const z = product(s, s)
+  let tail = 0
+  for (let n = 27; n >= 5; n -= 2) tail = tail * z[0] + 1 / n
+  const [slope, slopeRest] = sum(1 / 3, tail * z[0])
+  const cubic = product(s, product(z, [slope, slopeRest + 2 ** -54 / 3]))
+  const [near, nearRest] = sum(s[0], cubic[0])
+  const [log, logRest] = sum(k * ln2[0], 2 * near)
+  return [log, logRest + (2 * (nearRest + s[1] + cubic[1]) + k * ln2[1])]
+}
+
+/** IEEE 754's power, for which ±1 to the power ±∞ is 1: e^(b ln |a|). Within 1 ULP, as Math.pow is near 1 only. */
 export function pow(a: number, b: number): number {
-  return Math.abs(a) === 1 && Math.abs(b) === Number.POSITIVE_INFINITY ? 1 : a ** b
+  const size = Math.abs(a)
+  if (size === 1 && Math.abs(b) === Number.POSITIVE_INFINITY) return 1
+  const exponent = Math.abs(b * Math.log2(size))
+  if (!(exponent > 0 && exponent < 1100)) return a ** b
+  const [y, rest] = product([b, 0], logPair(size))
+  // 1 + expm1 is from 3/4 to 3/2, where it adds less than a unit of error.
+  const k = Math.floor(y / Math.LN2 + 0.415)
+  const power = scale(1 + Math.expm1(y - k * ln2[0] + (rest - k * ln2[1])), k)
+  return a < 0 ? (-1) ** b * power : power
 }
 
 const floats = new Float32Array(1)

@@ -32,7 +32,7 @@ function remainder(m: Builder, x: Expr, y: Expr): Expr {
   const twice = reduceBy(m, reduceBy(m, x, y, yHead), y, yHead)
   const r = m.reach(m.less(m.abs(twice), m.abs(y)), twice, 'remainderFar', x, y)
   const wrong = m.either(m.both(m.less(r, 0), m.less(0, y)), m.both(m.less(0, r), m.less(y, 0)))
-  return m.select(wrong, m.add(r, y), r)
+  return m.select(m.less(0, m.abs(y)), m.select(wrong, m.add(r, y), r), Number.NaN)
 }
 
 /** The operations that are expanded where their type is float32 or float64. */
