@@ -179,8 +179,9 @@ export function asinh(x: Tensor): Tensor {
   // Odd by a choice, not through |x|, whose derivative at 0 is 0.
   const up = lessEqual(0, x)
   const a = where(up, x, neg(x))
-  // log(a + √(1 + a²)) = log1p(a + a² / (1 + √(1 + a²)))
-  const near = log1p(mul(a, add(div(a, add(sqrt(add(mul(a, a), 1)), 1)), 1)))
+  // log(a + √(1 + a²)) = log1p(a - (0 - a²) / (1 + √(1 + a²))), where the difference keeps a zero's sign
+  const square = mul(a, a)
+  const near = log1p(sub(a, div(sub(0, square), add(sqrt(add(square, 1)), 1))))
   const y = where(less(a, far), near, add(log(a), Math.LN2))
   return where(up, y, neg(y))
 }
@@ -315,7 +316,7 @@ export const logSigmoid = (x: Tensor): Tensor => neg(softplus(neg(x)))
 /** x · sigmoid(x), also called swish (Elfwing et al. 2018). */
 export function silu(x: Tensor): Tensor {
   // Through e^(x/2), which is not subnormal where x · eˣ is not.
-  const h = exp(mul(below0(x), 0.5))
+  const h = exp(below0(mul(x, 0.5)))
   const gate = where(lessEqual(0, x), 1, h)
   return mul(mul(x, gate), div(gate, add(mul(h, h), 1)))
 }

@@ -27,7 +27,7 @@ export function floorMod(a: number, b: number): number {
   return r !== 0 && r < 0 !== b < 0 ? r + b : r
 }
 
-/** A number as a float64 and what it lacks. */
+/** A number in two parts: a float64 and what is missing. */
 type Pair = readonly [number, number]
 
 /** a + b for |a| >= |b| or a = 0, exactly. */
@@ -67,10 +67,11 @@ function logPair(a: number): Pair {
 export function pow(a: number, b: number): number {
   const size = Math.abs(a)
   if (size === 1 && Math.abs(b) === Number.POSITIVE_INFINITY) return 1
+  // Zeros, infinities and NaN, and what is 1, overflows or vanishes.
   const exponent = Math.abs(b * Math.log2(size))
   if (!(exponent > 0 && exponent < 1100)) return a ** b
   const [y, rest] = product([b, 0], logPair(size))
-  // 1 + expm1 is from 3/4 to 3/2, where it adds less than a unit of error.
+  // 2ᵏ times 3/4 to 3/2: there expm1 is small beside the 1, and so is its error.
   const k = Math.floor(y / Math.LN2 + 0.415)
   const power = scale(1 + Math.expm1(y - k * ln2[0] + (rest - k * ln2[1])), k)
   return a < 0 ? (-1) ** b * power : power
