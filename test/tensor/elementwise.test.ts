@@ -422,7 +422,12 @@ describe('special values', () => {
     ].map(v => t(v, 'float64'))
     expect(await data(sp.floorDivide(a, b))).toEqual([9, -10, 3, -4, -4, 0, -inf, nan])
     expect(await data(sp.remainder(t([5, -5, 5, -5], 'float64'), t([3, 3, -3, -3], 'float64')))).toEqual([2, 1, -1, -2])
-    expect(await data(sp.remainder(t([0, 0, 5, 0], 'float64'), t([0, nan, 0, Infinity], 'float64')))).toEqual([nan, nan, nan, 0])
+    expect(await data(sp.remainder(t([0, 0, 5, 0], 'float64'), t([0, nan, 0, Infinity], 'float64')))).toEqual([
+      nan,
+      nan,
+      nan,
+      0,
+    ])
     const int = (v: number[]): Tensor => sp.tensor(v, { dtype: 'int32' })
     expect(await data(sp.floorDivide(int([7, -7, 5, -(2 ** 31)]), int([2, 2, 0, -1])))).toEqual([3, -4, 0, -(2 ** 31)])
     expect(await data(sp.remainder(int([7, -7, 5]), int([2, 2, 0])))).toEqual([1, 1, 0])
