@@ -3,6 +3,7 @@
 import { isFloat } from '../graph/dtype.js'
 import { makeNode, type Node, topological, upcomingId } from '../graph/node.js'
 import { sameShape } from '../graph/shape.js'
+import { astype } from '../tensor/elementwise.js'
 import { build, demandFunction, demandTensors, describe, Tensor } from '../tensor/tensor.js'
 import { leaves, mapTree } from '../tensor/tree.js'
 import { applyRule, backward } from './backward.js'
@@ -27,15 +28,19 @@ export function customVjp<A extends Tensor[]>(
     const rule = (g: Node, node: Node): (Node | null)[] => {
       const operands = node.inputs.slice(1).map(n => new Tensor(n)) as A
       const cotangents = pull(new Tensor(g), new Tensor(node), ...operands)
-      if (cotangents.length !== args.length)
-        throw new Error(`customVjp: the pull returned ${cotangents.length} cotangents for ${args.length} arguments`)
-      return cotangents.map((t, i) => {
-        if (t && !sameShape(t.shape, args[i].shape)) {
+      if (!Array.isArray(cotangents) || cotangents.length !== args.length) {
+        const given = Array.isArray(cotangents) ? `${cotangents.length} cotangents` : describe(cotangents)
+        throw new Error(`customVjp: the pull returned ${given} for ${args.length} arguments; a list with one each`)
+      }
+      return cotangents.map((t: unknown, i) => {
+        const { shape, dtype } = operands[i]
+        if (t === null) return null
+        if (!(t instanceof Tensor) || !sameShape(t.shape, shape)) {
           throw new Error(
-            `customVjp: the pull returned ${describe(t)} as the cotangent of argument ${i}, ${describe(args[i])}`,
+            `customVjp: the pull returned ${describe(t)} as the cotangent of argument ${i}, ${describe(operands[i])}`,
           )
         }
-        return t?.node ?? null
+        return astype(t, dtype).node
       })
     }
     return build('custom', [value, ...args], { rule })
@@ -61,7 +66,7 @@ export function checkpoint<A extends unknown[], R>(
   { keep = 'nothing' }: { readonly keep?: KeepPolicy } = {},
 ): (...args: A) => R {
   demandFunction('checkpoint', f)
-  const policy = typeof keep === 'function' ? keep : policies[keep]
+  const policy = typeof keep === 'function' ? keep : Object.hasOwn(policies, keep) && policies[keep]
   if (!policy) throw new Error(`checkpoint: keep is one of nothing, contractions, or a function, not ${describe(keep)}`)
   return (...args) => {
     const firstId = upcomingId()

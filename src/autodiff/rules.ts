@@ -19,6 +19,7 @@ import {
   lessEqual,
   log,
   logicalAnd,
+  logicalNot,
   mul,
   neg,
   pow,
@@ -140,11 +141,11 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
     const back = [...x.shape.keys()].map(d => order.indexOf(d))
     return [mul(broadcastTo(g, x.shape), permuteDims(moved, back))]
   },
-  // y = max x: g shared equally by the elements that are the largest
+  // y = max x: g shared equally by the elements that are the largest; by all of them where y is NaN
   max: ({ g, y, attrs }, x) => {
-    const top = astype(equal(x, broadcastTo(y, x.shape)), x.dtype)
-    const share = div(g, sum(top, { axis: attrs.axes, keepdims: true }))
-    return [mul(top, broadcastTo(share, x.shape))]
+    const lower = less(x, broadcastTo(y, x.shape))
+    const ties = sum(astype(logicalNot(lower), x.dtype), { axis: attrs.axes, keepdims: true })
+    return [where(lower, 0, broadcastTo(div(g, ties), x.shape))]
   },
   // movement: the same elements moved back; copies are summed
   reshape: ({ g }, x) => [reshape(g, x.shape)],

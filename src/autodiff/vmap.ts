@@ -26,9 +26,9 @@ export function vmap<A extends unknown[], R>(f: (...args: A) => R, options: Vmap
   demandFunction('vmap', f)
   const { inAxes = 0, outAxis = 0 } = options
   return (...args) => {
-    const axes = args.map((_, i) => (inAxes === null || typeof inAxes === 'number' ? inAxes : inAxes[i]))
-    if (Array.isArray(inAxes) && inAxes.length !== args.length)
-      throw new Error(`vmap: ${inAxes.length} inAxes for ${args.length} arguments; one each, null for what is shared`)
+    const axes = Array.isArray(inAxes) ? inAxes : args.map(() => inAxes)
+    if (axes.length !== args.length)
+      throw new Error(`vmap: ${axes.length} inAxes for ${args.length} arguments; one each, null for what is shared`)
     const known = new Map<Tensor['node'], Tensor>()
     let size: number | undefined
     const examples = args.map((arg, i) => {

@@ -5,6 +5,7 @@
  * 3. what each kernel's loops and expressions are.
  */
 
+import { isFloat } from '../graph/dtype.js'
 import { type Attrs, labelOf, type Node, topological } from '../graph/node.js'
 import { sameShape, sizeOf } from '../graph/shape.js'
 import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
@@ -18,6 +19,8 @@ import { isHeavy, isView, Lowering } from './lower.js'
 const cheap = { cost: 4, loads: 2 }
 /** Operations that one expression may nest: longer chains are cut, so that no walk of one exhausts the stack. */
 const maxDepth = 64
+/** The cost that one kernel may have for an element: engines limit the size of a function. */
+const maxCost = 2000
 /** Distinct buffers that one kernel may touch. */
 const maxBuffers = 16
 
@@ -40,8 +43,9 @@ function ownCost(node: Node): number {
       return 100
     case 'div':
     case 'sqrt':
-    case 'remainder':
       return 4
+    case 'remainder':
+      return isFloat(node.dtype) ? 20 : 4
     case 'gather':
       return 2
     case 'constant':
@@ -61,11 +65,15 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
   for (const node of order)
     for (const operand of operandsInMemory(node)) if (operand.op !== 'input') stored.add(operand)
 
-  const depths = new Map<Node, number>()
+  const nested = new Map<Node, { readonly depth: number; readonly cost: number }>()
   for (const node of order) {
-    const depth = 1 + Math.max(0, ...node.inputs.map(n => (stored.has(n) ? 0 : (depths.get(n) ?? 0))))
-    if (depth > maxDepth) stored.add(node)
-    depths.set(node, depth)
+    const inside = node.inputs.flatMap(n => (stored.has(n) ? [] : (nested.get(n) ?? [])))
+    const depth = 1 + Math.max(0, ...inside.map(n => n.depth))
+    // What several operands share is counted once, where that matters.
+    const sum = inside.reduce((total, n) => total + n.cost, ownCost(node))
+    const cost = sum > maxCost ? inlineCost(node, stored).cost : sum
+    if (depth > maxDepth || cost > maxCost) stored.add(node)
+    nested.set(node, { depth, cost })
   }
 
   // From consumers to operands: which kernels would compute this node, and how often.
@@ -142,6 +150,7 @@ interface Group {
   readonly members: Node[]
   /** The stored nodes (and leaves) that the members read. */
   readonly reads: Set<Node>
+  cost: number
 }
 
 /** The stored nodes and leaves that a stored node's expression reads. */
@@ -194,18 +203,20 @@ function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>): Group[] 
   for (const node of order) {
     if (!stored.has(node)) continue
     const deps = dependencies(node, stored)
+    const { cost } = inlineCost(node, stored)
     let chosen = -1
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
       for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
-        if (joins(node, deps, groups[g], stored)) chosen = g
+        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored)) chosen = g
       }
     }
     if (chosen < 0) {
       chosen = groups.length
-      groups.push({ shape: node.shape, head: isHeavy(node) ? node : undefined, members: [], reads: new Set() })
+      groups.push({ shape: node.shape, head: isHeavy(node) ? node : undefined, members: [], reads: new Set(), cost: 0 })
     }
     groups[chosen].members.push(node)
+    groups[chosen].cost += cost
     groupOf.set(node, chosen)
     for (const d of deps) groups[chosen].reads.add(d)
   }

@@ -22,6 +22,8 @@ const longestPath = 2000
 function fields(branch: Record<string, unknown>, path: string): { key: string; at: string }[] {
   if (branch instanceof Map || branch instanceof Set)
     throw new Error(`tree: a ${branch.constructor.name} at '${path}' cannot be walked; use a plain object or an array`)
+  if (branch instanceof Promise)
+    throw new Error(`tree: a promise at '${path}'; functions of tensors build expressions at once, without async`)
   if (path.length > longestPath)
     throw new Error(`tree: the path ${path.slice(0, 40)}... does not end; a tree cannot contain itself`)
   return Object.keys(branch).map(key => ({ key, at: path ? `${path}.${key}` : key }))

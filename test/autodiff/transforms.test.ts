@@ -296,6 +296,26 @@ describe('customVjp', () => {
     await expectClose(sp.hvp(f, x, t([1, 1])), [4 * 1.4 + 2, 4 * 2.6 + 6])
   })
 
+  test('a cotangent has the dtype of its argument, and is a list of tensors', () => {
+    const x = t([1, 2])
+    const narrow = sp.customVjp(
+      (y: Tensor) => sp.square(y),
+      (g, _, y) => [sp.astype(sp.mul(g, y), 'float32')],
+    )
+    expect(sp.grad((y: Tensor) => sp.sum(narrow(y)))(x).dtype).toBe('float64')
+    const wrong = (pulled: unknown) => () =>
+      sp.grad((y: Tensor) =>
+        sp.sum(
+          sp.customVjp(
+            (z: Tensor) => sp.square(z),
+            () => pulled as Tensor[],
+          )(y),
+        ),
+      )(x)
+    expect(wrong([3])).toThrow(/customVjp.*number 3.*argument 0/)
+    expect(wrong(x)).toThrow(/customVjp.*a tensor.*a list/)
+  })
+
   test('null stops one argument, and the pull sees value and arguments', async () => {
     const f = sp.customVjp(
       (a: Tensor, b: Tensor) => sp.mul(a, b),

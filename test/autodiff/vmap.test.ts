@@ -174,6 +174,7 @@ describe('errors', () => {
       () => sp.vmap((a: Tensor, b: Tensor) => sp.add(a, b), { inAxes: [0] })(x, x),
       ['1 inAxes', '2 arguments'],
     ],
+    ['an async function', () => sp.vmap(async (a: Tensor) => a)(x), ['promise', 'without async']],
     ['no function', () => sp.vmap(x as never), ['vmap', 'function']],
   ]
   test.each(rows)('%s', (_, f, fragments) => {

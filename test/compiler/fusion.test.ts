@@ -69,3 +69,15 @@ test('nothing is stored that is not asked for', async () => {
   const { schedule } = await sp.inspect(sp.sum(sp.exp(sp.mul(x, 2))))
   expect(schedule).not.toContain('temporary')
 })
+
+test('a kernel has a limit: long chains are computed in several', async () => {
+  const x = sp.tensor([0.3], { dtype: 'float64' })
+  let [waves, wrapped, sines] = [x, x, 0.3]
+  for (let i = 0; i < 1200; i++) {
+    waves = sp.sin(waves)
+    wrapped = sp.add(sp.remainder(wrapped, 0.7), 0.25)
+    sines = Math.sin(sines)
+  }
+  expect(await waves.item()).toBeCloseTo(sines, 12)
+  expect(await wrapped.item()).toBeGreaterThan(0.2)
+})
