@@ -5,10 +5,9 @@
 
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { arange } from '../tensor/create.js'
-import { add, isnan, mul, neg, where } from '../tensor/elementwise.js'
+import { add, isnan, mul, neg, stopGradient, where } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
-import { stopGradient } from '../tensor/neural.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'

@@ -5,8 +5,7 @@
  */
 
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
-import { add, mul, sub } from '../tensor/elementwise.js'
-import { stopGradient } from '../tensor/neural.js'
+import { add, mul, stopGradient, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'

@@ -23,11 +23,11 @@ import {
   sign,
   sqrt,
   square,
+  stopGradient,
   sub,
   where,
 } from '../tensor/elementwise.js'
 import { concat, pad, reshape } from '../tensor/movement.js'
-import { stopGradient } from '../tensor/neural.js'
 import { sort } from '../tensor/order.js'
 import { bernoulli, normal, split, uniform } from '../tensor/random.js'
 import { max, sum } from '../tensor/reduction.js'

@@ -32,7 +32,10 @@ export interface TensorsOptions {
   dtype?: DType
   /** The range of the finite values; [-10, 10] by default. */
   range?: readonly [number, number]
-  /** Whether values may be equal; true by default. With false, values are at least 0.001 apart. */
+  /**
+   * Whether values may be equal; true by default. With false, values are at least 0.001 apart, and shapes with more elements
+   * than there are such values do not come.
+   */
   ties?: boolean
   /** Whether values may be 0; true by default. */
   zeros?: boolean
@@ -45,7 +48,7 @@ export interface TensorsOptions {
 export interface IndicesOptions {
   /** One shape, or an arbitrary of them; `shapes()` by default. */
   shape?: Shape | Arbitrary<Shape>
-  /** Whether indices may repeat; true by default. */
+  /** Whether indices may repeat; true by default. With false, shapes with more elements than indices do not come. */
   duplicates?: boolean
   /** Whether some may be outside 0 .. size - 1; false by default. */
   outOfRange?: boolean
@@ -85,35 +88,62 @@ export function arbitraries(fc: FastCheck): Arbitraries {
       return fc.array(partial, { minLength: count, maxLength: count })
     })
 
-  const value = ({ dtype = 'float64', range = [-10, 10], zeros = true, infinities, nan }: TensorsOptions) => {
+  /** A value, and how many there are. */
+  const value = ({
+    dtype = 'float64',
+    range = [-10, 10],
+    zeros = true,
+    infinities,
+    nan,
+  }: TensorsOptions): [Arbitrary<number>, number] => {
     const [low, high] = dtype === 'bool' ? [0, 1] : dtype === 'uint32' ? [Math.max(0, range[0]), range[1]] : range
     const decimal = (parts: number): Arbitrary<number> =>
       fc.integer({ min: Math.ceil(low * parts), max: Math.floor(high * parts) }).map(n => n / parts)
     const special = [infinities && [Infinity, -Infinity], nan && [Number.NaN]].flatMap(list => list || [])
     const digits = isFloat(dtype) ? [1, 10, 1000] : [1]
-    const possible = digits.filter(parts => Math.ceil(low * parts) <= Math.floor(high * parts))
-    if (possible.length === 0)
-      throw new Error(`tensors: no ${dtype} of at most three digits is in the range [${range}]`)
-    const finite = fc.oneof(...possible.map(decimal))
+    const count = (parts: number): number => Math.floor(high * parts) - Math.ceil(low * parts) + 1
+    const hasZero = low <= 0 && high >= 0
+    const most = count(digits[digits.length - 1]) - Number(!zeros && hasZero)
+    if (!(most > 0))
+      throw new Error(`tensors: no ${dtype} of at most three digits${zeros ? '' : ' but 0'} is in the range [${range}]`)
+    const finite = fc.oneof(...digits.filter(parts => count(parts) > 0).map(decimal))
     const nonzero = zeros ? finite : finite.filter(x => x !== 0)
     return isFloat(dtype) && special.length
-      ? fc.oneof({ arbitrary: nonzero, weight: 9 }, fc.constantFrom(...special))
-      : nonzero
+      ? [fc.oneof({ arbitrary: nonzero, weight: 9 }, fc.constantFrom(...special)), most + special.length]
+      : [nonzero, most]
   }
 
-  const list = <T>(of: Arbitrary<T>, length: number, distinct: boolean): Arbitrary<T[]> =>
-    distinct
-      ? fc.uniqueArray(of, { minLength: length, maxLength: length, size: 'max', comparator: 'SameValueZero' })
-      : fc.array(of, { minLength: length, maxLength: length, size: 'max' })
-
+  /** Tensors of values of which there are `possible`, or, where values may repeat, undefined many. */
   const ofShape = (
+    op: string,
     shape: Shape | Arbitrary<Shape> = shapes(),
     dtype: DType,
-    values: (size: number) => Arbitrary<number[]>,
-  ): Arbitrary<Tensor> =>
-    (shape instanceof fc.Arbitrary ? shape : fc.constant(shape)).chain(shape =>
-      values(shape.reduce((n, s) => n * s, 1)).map(data => shown(data, shape, dtype)),
-    )
+    value: Arbitrary<number>,
+    possible = Number.POSITIVE_INFINITY,
+  ): Arbitrary<Tensor> => {
+    const sizeOf = (shape: Shape): number => shape.reduce((n, s) => n * s, 1)
+    const demandFit = (shape: Shape): void => {
+      if (sizeOf(shape) > possible)
+        throw new Error(
+          `${op}: shape [${shape}] needs ${sizeOf(shape)} distinct values, there are ${possible}; let them repeat, or widen the range`,
+        )
+    }
+    let refused = 0
+    const fits = (shape: Shape): boolean => {
+      refused = sizeOf(shape) > possible ? refused + 1 : 0
+      if (refused === 1000) demandFit(shape)
+      return refused === 0
+    }
+    const list = (length: number): Arbitrary<number[]> => {
+      const bounds = { minLength: length, maxLength: length, size: 'max' } as const
+      return possible < Number.POSITIVE_INFINITY
+        ? fc.uniqueArray(value, { ...bounds, comparator: 'SameValueZero' })
+        : fc.array(value, bounds)
+    }
+    if (!(shape instanceof fc.Arbitrary)) demandFit(shape)
+    const fitting = shape instanceof fc.Arbitrary ? shape.filter(fits) : fc.constant(shape)
+    return fitting.chain(shape => list(sizeOf(shape)).map(data => shown(data, shape, dtype)))
+  }
 
   /** A tensor that a counterexample shows as the code that makes it. */
   const shown = (data: number[], shape: Shape, dtype: DType): Tensor => {
@@ -129,8 +159,8 @@ export function arbitraries(fc: FastCheck): Arbitraries {
     broadcastableShapes,
     tensors: (options = {}) => {
       const { shape, dtype = 'float64', ties = true } = options
-      const of = value(options)
-      return ofShape(shape, dtype, size => list(of, size, !ties))
+      const [of, possible] = value(options)
+      return ofShape('tensors', shape, dtype, of, ties ? undefined : possible)
     },
     axis: rank => fc.integer({ min: -rank, max: rank - 1 }),
     axes: rank =>
@@ -138,17 +168,18 @@ export function arbitraries(fc: FastCheck): Arbitraries {
         .tuple(fc.subarray(Array.from({ length: rank }, (_, d) => d)), fc.nat())
         .map(([axes, fromEnd]) => axes.map(d => ((fromEnd >> d) & 1 ? d - rank : d))),
     indices: (size, { shape, duplicates = true, outOfRange = false } = {}) => {
-      const range = outOfRange ? { min: -size - 1, max: 2 * size } : { min: 0, max: size - 1 }
-      return ofShape(shape, 'int32', count => list(fc.integer(range), count, !duplicates))
+      const [min, max] = outOfRange ? [-size - 1, 2 * size] : [0, size - 1]
+      return ofShape('indices', shape, 'int32', fc.integer({ min, max }), duplicates ? undefined : max - min + 1)
     },
     programs: options => {
+      const { maxSteps = 8 } = options ?? {}
+      if (!(maxSteps >= 1)) throw new Error(`programs: maxSteps must be 1 or more, not ${maxSteps}`)
       const step = fc.record({
         op: fc.constantFrom(...programNames(options)),
         picks: fc.tuple(fc.noBias(fc.nat(9)), fc.noBias(fc.nat(9))),
         parameters: fc.tuple(fc.nat(59), fc.nat(59), fc.nat(59), fc.nat(59)),
         seed: fc.nat(97),
       })
-      const { maxSteps = 8 } = options ?? {}
       return fc
         .array(step, { maxLength: maxSteps, size: 'max' })
         .map(steps => programOf(steps, options))

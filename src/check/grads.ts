@@ -7,8 +7,8 @@ import { jvp, vjp } from '../autodiff/transforms.js'
 import { isFloat } from '../graph/dtype.js'
 import { compile } from '../tensor/compile.js'
 import { oneHot, tensor } from '../tensor/create.js'
-import { add, astype, div, equal, mul, sub, where } from '../tensor/elementwise.js'
-import { reshape } from '../tensor/movement.js'
+import { abs, add, astype, div, equal, mul, sub, where } from '../tensor/elementwise.js'
+import { reshape, stack } from '../tensor/movement.js'
 import { foldIn, key, normal } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { sum } from '../tensor/reduction.js'
@@ -23,11 +23,16 @@ export interface CheckGradsOptions {
   order?: number
   /** 'reverse' checks vjp, 'forward' checks jvp; at each order both, by default. */
   modes?: readonly Mode[]
-  /** The error allowed, relative to the derivative or to 1 where it is smaller; by default 1e-6, with float32 3e-3. */
+  /**
+   * The error allowed, relative to the terms of the derivative: those of <gradient, direction> in reverse mode, of
+   * <cotangent, tangent> in forward mode, or to `step` where they are smaller. What rounding and the length of the step may
+   * do to the difference is allowed besides. By default 1e-6, with float32 3e-3.
+   */
   tolerance?: number
   /**
    * Half the distance between the two points of a difference, for values of about 1 and above; 6e-6 by default, with
-   * float32 5e-3: the cube root of epsilon. An argument whose largest value is smaller is moved in proportion.
+   * float32 5e-3: the cube root of epsilon. An argument whose largest value is smaller is moved in proportion, but no less
+   * than one of √step; zeros are moved by all of it.
    */
   step?: number
   /** Of the random directions and cotangents. */
@@ -47,13 +52,13 @@ export class GradientError extends Error {
   /** By central differences. */
   readonly expected: number
   readonly got: number
-  /** Relative to `expected`, or to 1 where that is smaller. */
+  /** What of |got - expected| neither rounding nor the step explains, relative as `tolerance` is, and more than it. */
   readonly error: number
   readonly tolerance: number
 
-  constructor(found: Value & Pick<GradientError, 'argument' | 'modes' | 'tolerance'>) {
+  constructor(found: Compared & Pick<GradientError, 'argument' | 'modes' | 'tolerance'>) {
     const { argument, index, modes, expected, got, tolerance } = found
-    const error = distance(found)
+    const error = errorOf(found)
     const where = index ? (index.length ? `[${index}]` : '') : ' along a random direction'
     super(
       `checkGrads: argument ${argument}${where}, order ${modes.length} (${modes.join(', then ')}): expected ${short(expected)} by central differences, got ${short(got)}, error ${error.toExponential(1)} (allowed ${tolerance})`,
@@ -70,18 +75,34 @@ export class GradientError extends Error {
 }
 
 /** A derivative both ways: of one element, or along a direction. */
-type Value = Pick<GradientError, 'expected' | 'got'> & { readonly index?: readonly number[] }
+interface Compared {
+  readonly index?: readonly number[]
+  readonly expected: number
+  readonly got: number
+  /** What the error is relative to. */
+  readonly scale: number
+  /** How far rounding and the step may have moved `expected`. */
+  readonly slack: number
+}
 
 /** The digits that a difference may have right. */
 const short = (x: number): number => Number(x.toPrecision(10))
 
-/** NaN is infinitely far from anything. */
-const distance = ({ got, expected }: Value): number => {
-  const error = Math.abs(got - expected) / Math.max(1, Math.abs(expected))
-  return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error
+/** NaN and infinities are infinitely wrong. */
+const errorOf = ({ got, expected, scale, slack }: Compared): number => {
+  const off = Math.abs(got - expected)
+  if (!Number.isFinite(off)) return Number.POSITIVE_INFINITY
+  return Math.max(0, off - slack) / scale
 }
 
-const defaults = { float64: { tolerance: 1e-6, step: 6e-6 }, float32: { tolerance: 3e-3, step: 5e-3 } } as const
+const defaults = {
+  float64: { tolerance: 1e-6, step: 6e-6, epsilon: 2 ** -52 },
+  float32: { tolerance: 3e-3, step: 5e-3, epsilon: 2 ** -23 },
+} as const
+/** How many epsilons of the terms of <w, f> its value may be off. */
+const roundings = 8
+/** Of the step: where a difference looks wrong, how much it varies between these shows how far to trust it. */
+const fractions = [1, 0.9, 0.8, 0.7, 0.6, 0.5]
 /** How many elements are looked at to find the worst one. */
 const closeLooks = 256
 
@@ -93,7 +114,8 @@ type Flat = (xs: Tensor[]) => Tensor[]
  *
  * @param args tensors or trees of tensors; other values are passed on to f as they are. Differences of float32 carry
  * about three digits: prefer float64.
- * @throws GradientError if a derivative is wrong, naming the argument, its worst element, order and modes.
+ * @throws GradientError if a derivative is wrong, naming the argument, its worst element, order and modes; another error if a
+ * difference is not finite.
  * @example await checkGrads(x => tanh(x).sum(), [tensor([0.5, -1], { dtype: 'float64' })], { order: 3 })
  */
 export async function checkGrads<A extends unknown[], R>(
@@ -101,6 +123,7 @@ export async function checkGrads<A extends unknown[], R>(
   args: A,
   options: CheckGradsOptions = {},
 ): Promise<void> {
+  if (!Array.isArray(args)) throw new Error('checkGrads: args must be a list of arguments: write [x] for one tensor')
   const floats = namedLeaves(args).filter(l => isFloat(l.tensor.dtype))
   if (floats.length === 0) throw new Error('checkGrads: the arguments have no float tensor to differentiate')
   const xs = floats.map(l => l.tensor)
@@ -111,6 +134,8 @@ export async function checkGrads<A extends unknown[], R>(
   if (!Number.isInteger(order) || order < 1) throw new Error(`checkGrads: order must be an integer >= 1, not ${order}`)
   if (!(step > 0) || !(tolerance > 0))
     throw new Error(`checkGrads: step and tolerance must be positive, not ${step} and ${tolerance}`)
+  const unknown = modes.find(mode => mode !== 'reverse' && mode !== 'forward')
+  if (unknown !== undefined) throw new Error(`checkGrads: unknown mode '${unknown}'; one or both of reverse, forward`)
 
   const steps = await Promise.all(floats.map(leaf => stepFor(leaf, step)))
   let draws = 0
@@ -127,32 +152,44 @@ export async function checkGrads<A extends unknown[], R>(
     const v = await randomLike(xs)
     const value = compile((at: Tensor[]) => inner(w, f(at)))
     /** The difference of <w, f> when x_i moves along a direction, and that direction as rounding has left it. */
-    const difference = async (i: number, direction: Tensor): Promise<{ expected: number; along: Tensor }> => {
-      const h = mul(direction, steps[i])
+    const difference = async (i: number, direction: Tensor, fraction = 1): Promise<Difference> => {
+      const step = steps[i] * fraction
+      const h = mul(direction, step)
       const ends = [add(xs[i], h), sub(xs[i], h)]
       await realize(ends)
-      const [above, below] = await Promise.all(ends.map(async x => (await value(xs.with(i, x))).item()))
-      const along = div(sub(ends[0], ends[1]), 2 * steps[i])
-      return { expected: (above - below) / (2 * steps[i]), along }
+      const [above, below] = await Promise.all(ends.map(async x => (await value(xs.with(i, x))).data()))
+      const expected = (above[0] - below[0]) / (2 * step)
+      if (!Number.isFinite(expected))
+        throw new Error(
+          `checkGrads: argument ${floats[i].name}: the difference over a step of ${short(step)} is ${expected}; move the argument away from the edge of the domain, or set step`,
+        )
+      const slack = (roundings * defaults[coarse].epsilon * Math.max(above[1], below[1])) / step
+      return { expected, slack, along: div(sub(ends[0], ends[1]), 2 * step) }
     }
     const differences = await Promise.all(xs.map((_, i) => difference(i, v[i])))
+    const directions = differences.map(d => d.along)
     const derivatives = derivativesOf(f, w, v)
     for (const mode of modes) {
       const along = compile(derivatives[mode].along)
-      const directions = differences.map(d => d.along)
-      const results = await along(xs, directions)
+      /** Compares along a direction, and where that looks wrong, with several steps. */
+      const compare = async (i: number, direction: Tensor, { expected, slack, along: moved }: Difference) => {
+        const [got, terms] = await (await along(xs, directions.with(i, moved)))[i].data()
+        // Below `step`, the cube root of epsilon, a derivative may be nothing but what rounding has left of larger ones.
+        const once = { expected, got, scale: Math.max(Math.abs(expected), terms, step), slack }
+        if (errorOf(once) <= tolerance) return once
+        const all = await Promise.all(fractions.map(async part => (await difference(i, direction, part)).expected))
+        return { ...once, slack: slack + 2 * (Math.max(...all) - Math.min(...all)) }
+      }
       for (const [i, { name, tensor: x }] of floats.entries()) {
-        let worst: Value = { expected: differences[i].expected, got: await results[i].item() }
-        if (distance(worst) <= tolerance) continue
+        let worst: Compared = await compare(i, v[i], differences[i])
+        if (errorOf(worst) <= tolerance) continue
         let most = tolerance
         for (let k = 0; k < x.size; k += Math.ceil(x.size / closeLooks)) {
           const unit = reshape(oneHot(tensor(k, { dtype: 'int32' }), x.size, x.dtype), x.shape)
-          const { expected, along: moved } = await difference(i, unit)
-          const got = await (await along(xs, directions.with(i, moved)))[i].item()
-          const element = { index: positionOf(k, x.shape), expected, got }
-          if (distance(element) <= most) continue
-          most = distance(element)
-          worst = element
+          const element = await compare(i, unit, await difference(i, unit))
+          if (errorOf(element) <= most) continue
+          most = errorOf(element)
+          worst = { ...element, index: positionOf(k, x.shape) }
         }
         throw new GradientError({ argument: name, modes: [...trail, mode], tolerance, ...worst })
       }
@@ -170,8 +207,10 @@ async function stepFor({ name, tensor }: NamedLeaf, step: number): Promise<numbe
   return step * (size === 0 ? 1 : Math.min(1, Math.max(Math.sqrt(step), size)))
 }
 
+type Difference = Pick<Compared, 'expected' | 'slack'> & { readonly along: Tensor }
+
 interface Derivative {
-  /** <w, ∂f/∂xᵢ dᵢ> for each i. */
+  /** <w, ∂f/∂xᵢ dᵢ> for each i, as `inner` gives it. */
   readonly along: (xs: Tensor[], d: Tensor[]) => Tensor[]
   /** The derivative as a function, to be checked in its turn. */
   readonly next: Flat
@@ -199,8 +238,11 @@ function flatCall<A extends unknown[]>(f: (...args: A) => unknown, args: A, xs: 
   return leaves(f(...bound)).filter(t => isFloat(t.dtype))
 }
 
-/** Σ <aᵢ, bᵢ>, in float64 so that only the operands' own rounding remains; what meets a 0 in b does not count, be it NaN. */
-const inner = (as: readonly Tensor[], bs: readonly Tensor[]): Tensor =>
-  as
-    .map((a, i) => sum(where(equal(bs[i], 0), 0, mul(astype(a, 'float64'), astype(bs[i], 'float64')))))
-    .reduce((x, y) => add(x, y))
+/**
+ * [Σ <aᵢ, bᵢ>, Σ <|aᵢ|, |bᵢ|>], in float64 so that only the operands' own rounding remains; what meets a 0 in b does not
+ * count, be it NaN.
+ */
+const inner = (as: readonly Tensor[], bs: readonly Tensor[]): Tensor => {
+  const products = as.map((a, i) => where(equal(bs[i], 0), 0, mul(astype(a, 'float64'), astype(bs[i], 'float64'))))
+  return stack([products, products.map(abs)].map(list => list.map(p => sum(p)).reduce((x, y) => add(x, y))))
+}

@@ -30,14 +30,14 @@ export interface Program {
   toString(): string
 }
 
-const isOperation = (op: string): op is Operation => op in table
+const isOperation = (op: string): op is Operation => Object.hasOwn(table, op)
 
 /** The names of the operations to draw from. */
 export function programNames({ ops = Object.keys(table) }: ProgramOptions = {}): readonly Operation[] {
   const known = ops.filter(isOperation)
   if (known.length === ops.length && ops.length > 0) return known
-  const unknown = ops.find(op => !isOperation(op))
-  throw new Error(`programs: unknown operation '${unknown}'; one or more of ${Object.keys(table).join(', ')}`)
+  const wrong = ops.length ? `unknown operation '${ops.find(op => !isOperation(op))}'` : 'ops is empty'
+  throw new Error(`programs: ${wrong}; one or more of ${Object.keys(table).join(', ')}`)
 }
 
 const importing = (names: readonly string[], from: string): string => `import { ${names.join(', ')} } from '${from}'`

@@ -63,7 +63,7 @@ export function areClasses(op: string, logits: Tensor, labels: Tensor, mixed = t
   const classes = labels.dtype === 'int32' || labels.dtype === 'uint32'
   const expected = classes ? logits.shape.slice(0, -1) : logits.shape
   if (labels.dtype === 'bool' || !(classes || mixed) || !sameShape(labels.shape, expected)) {
-    const probabilities = mixed ? ` or float32${formatShape(logits.shape)} (probabilities)` : ''
+    const probabilities = mixed ? ` or ${logits.dtype}${formatShape(logits.shape)} (probabilities)` : ''
     throw new Error(
       `${op}: for logits ${formatShape(logits.shape)}, labels must be int32${formatShape(logits.shape.slice(0, -1))} (classes)` +
         `${probabilities}, got ${labels.dtype}${formatShape(labels.shape)}`,

@@ -14,19 +14,20 @@ import {
   exp,
   expm1,
   less,
-  lessEqual,
   log1p,
   logicalAnd,
   logSigmoid,
   mul,
   neg,
+  relu,
   square,
+  stopGradient,
   sub,
   where,
 } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { squeeze } from '../tensor/movement.js'
-import { cosineSimilarity, logSoftmax, stopGradient } from '../tensor/neural.js'
+import { cosineSimilarity, logSoftmax } from '../tensor/neural.js'
 import { sort } from '../tensor/order.js'
 import { argmax, max, mean, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
@@ -161,14 +162,11 @@ export function cosineLoss(predictions: Tensor, targets: Tensor, options: LossOp
   return reduced('cosineLoss', sub(1, cosineSimilarity(predictions, targets)), options)
 }
 
-/** max(x, 0); NaN stays, and the slope at 0 is 0. */
-const positive = (x: Tensor): Tensor => where(lessEqual(x, 0), 0, x)
-
 /** max(0, 1 - t·z) of logits z and targets t of the same shape: bool, or numbers -1 and 1. The slope at t·z = 1 is 0. */
 export function hinge(logits: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
   checkPair('hinge', logits, targets, 'logits and targets')
   const t = targets.dtype === 'bool' ? where(targets, 1, -1) : targets
-  return reduced('hinge', perExample(positive(sub(1, mul(astype(t, logits.dtype), logits)))), options)
+  return reduced('hinge', perExample(relu(sub(1, mul(astype(t, logits.dtype), logits)))), options)
 }
 
 /** max_{j≠y} z_j - z_y of each row of logits z with the class y: above 0 where the row is misclassified; NaN out of range. */
@@ -210,7 +208,7 @@ export function marginLoss(logits: Tensor, labels: Tensor, { kappa, ...options }
  * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
  */
 export const multiclassHinge = (logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor =>
-  reduced('multiclassHinge', positive(add(margin('multiclassHinge', logits, labels), 1)), options)
+  reduced('multiclassHinge', relu(add(margin('multiclassHinge', logits, labels), 1)), options)
 
 export interface DlrOptions extends LossOptions {
   /** Classes to be mistaken for, int32 [...]: the targeted form. */

@@ -1,9 +1,9 @@
 /** Layers that shrink, enlarge or flatten images and have nothing to learn. */
 
 import { formatShape, sizeOf } from '../graph/shape.js'
-import { avgPool2d, maxPool2d, type PoolOptions } from '../tensor/convolution.js'
+import { avgPool2d, globalAvgPool2d, globalMaxPool2d, maxPool2d, type PoolOptions } from '../tensor/convolution.js'
 import { reshape } from '../tensor/movement.js'
-import { globalAvgPool2d, globalMaxPool2d, type ResizeOptions, resize } from '../tensor/neural.js'
+import { type ResizeOptions, resize } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkSizes, type Layer } from './layer.js'
 

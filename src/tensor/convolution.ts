@@ -6,7 +6,7 @@ import { formatShape, type Shape } from '../graph/shape.js'
 import { astype } from './elementwise.js'
 import { expandDims, permuteDims, reshape, squeeze, windows } from './movement.js'
 import { max, mean } from './reduction.js'
-import { padSpatial, perAxis, transposedConv } from './shared.js'
+import { demandImages, padSpatial, perAxis, transposedConv } from './shared.js'
 import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 type Pair = number | readonly [number, number]
@@ -140,7 +140,8 @@ export interface ConvTranspose1dOptions {
 
 /**
  * The adjoint of `conv2d`: what a convolution of the same kernel and options sends back to its images. The output is
- * (input - 1) * stride + dilation * (kernel - 1) + 1 + outputPadding less the padding.
+ * (input - 1) * stride + dilation * (kernel - 1) + 1 + outputPadding less the padding. With groups = c it is the adjoint of
+ * the depthwise convolution.
  *
  * @param x images [n, height, width, c]
  * @param w kernel [kernelHeight, kernelWidth, outputs / groups, c], as the convolution from outputs to c has it
@@ -221,8 +222,7 @@ export interface Pool1dOptions {
 
 /** Windows of [n, h, w, c] as [n, oh, ow, kh * kw, c]. */
 function poolWindows(op: string, x: Tensor, window: Pair, options: PoolOptions, fill: number): Tensor {
-  demandTensors(op, x)
-  if (x.ndim !== 4) throw new Error(`${op}: needs images [n,h,w,c], got ${formatShape(x.shape)}`)
+  demandImages(op, x)
   const [kh, kw] = pair(op, 'the window', window)
   const stride = pair(op, 'stride', demandOptions(op, options).stride ?? window)
   const widths = paddingWidths(op, options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], stride)
@@ -258,3 +258,15 @@ export const avgPool2d = (x: Tensor, window: Pair, options: PoolOptions = {}): T
 /** The mean of each window of [n, l, c]; padding counts as zeros. */
 export const avgPool1d = (x: Tensor, window: number, options: Pool1dOptions = {}): Tensor =>
   onSequence('avgPool1d', avgPool, x, window, options)
+
+/** The mean of each channel: [n, h, w, c] -> [n, c]. */
+export function globalAvgPool2d(x: Tensor): Tensor {
+  demandImages('globalAvgPool2d', x)
+  return mean(x, { axis: [1, 2] })
+}
+
+/** The largest value of each channel, its gradient shared equally among ties: [n, h, w, c] -> [n, c]. */
+export function globalMaxPool2d(x: Tensor): Tensor {
+  demandImages('globalMaxPool2d', x)
+  return max(x, { axis: [1, 2] })
+}

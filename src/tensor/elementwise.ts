@@ -17,6 +17,9 @@ export function astype(x: TensorLike, dtype: DType): Tensor {
 /** The same 32 bits read as float32, int32 or uint32. */
 export const bitcast = (x: Tensor, dtype: DType): Tensor => build('bitcast', [x], { dtype })
 
+/** The value of x, through which no gradient flows. */
+export const stopGradient = (x: Tensor): Tensor => build('stopGradient', [x], {})
+
 const unary =
   (op: UnaryOp) =>
   (x: TensorLike): Tensor =>
@@ -137,10 +140,8 @@ export const log10 = (x: Tensor): Tensor => snapped(mul(log(x), Math.LOG10E))
 function snapped(y: Tensor): Tensor {
   const gap = sub(round(y), y)
   const near = lessEqual(abs(gap), mul(abs(y), y.dtype === 'float64' ? 2 ** -52 : 2 ** -23))
-  return add(y, constantly(where(near, gap, 0)))
+  return add(y, stopGradient(where(near, gap, 0)))
 }
-/** x as a number on which no gradient depends. */
-const constantly = (x: Tensor): Tensor => build('stopGradient', [x], {})
 
 /** The tangent of an angle in radians. */
 export const tan = (x: Tensor): Tensor => div(sin(x), cos(x))
@@ -208,7 +209,7 @@ export function atan2(y: TensorLike, x: TensorLike): Tensor {
   const corner = logicalAnd(equal(abs(a), abs(b)), equal(add(a, a), a))
   const left = isNegative(a)
   const below = isNegative(b)
-  const height = where(corner, constantly(clip(b, -1, 1)), b)
+  const height = where(corner, stopGradient(clip(b, -1, 1)), b)
   const width = where(corner, where(left, -1, 1), a)
   const pi = full([], Math.PI, a.dtype)
   const half = where(below, neg(pi), pi)

@@ -1,42 +1,37 @@
 /** Functions of networks that have no weights of their own: softmax and its kin, attention, dropout, resizing of images. */
 
 import { isFloat, promote } from '../graph/dtype.js'
-import { formatShape, normalizeAxis } from '../graph/shape.js'
+import { broadcastShapes, formatShape, normalizeAxis, sameShape } from '../graph/shape.js'
 import { matmul } from './contraction.js'
-import { iota } from './create.js'
+import { iota, tensor } from './create.js'
 import {
   add,
-  astype,
   div,
   equal,
   exp,
-  floorDivide,
   isfinite,
   lessEqual,
-  maximum,
-  minimum,
   mul,
-  remainder,
   rsqrt,
   square,
+  stopGradient,
   sub,
   where,
 } from './elementwise.js'
 import { take } from './indexing.js'
-import { matrixTranspose, reshape } from './movement.js'
+import { matrixTranspose } from './movement.js'
 import { bernoulli } from './random.js'
-import { logsumexp, max, mean, sum } from './reduction.js'
-import { align } from './shared.js'
-import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
-
-/** The value of x, through which no gradient flows. */
-export const stopGradient = (x: Tensor): Tensor => build('stopGradient', [x], {})
+import { logsumexp, max, sum } from './reduction.js'
+import { align, demandImages } from './shared.js'
+import { demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** exp(x) up to a factor that keeps it from overflowing, and its sum along an axis. */
 function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly total: Tensor } {
-  const top = max(x, { axis, keepdims: true })
+  const over = { axis, keepdims: true }
+  // Nothing has no largest element, but a sum.
+  const top = x.shape[axis] === 0 ? sum(x, over) : max(x, over)
   const e = exp(sub(x, stopGradient(where(isfinite(top), top, 0))))
-  return { e, total: sum(e, { axis, keepdims: true }) }
+  return { e, total: sum(e, over) }
 }
 
 /** exp(x) / Σ exp(x) along an axis, without overflow. NaN where x is inf, and where all of it is -inf. */
@@ -44,7 +39,6 @@ export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
   const { axis = -1 } = demandOptions('softmax', options)
   demandTensors('softmax', x)
   const d = normalizeAxis('softmax', axis, x.ndim)
-  if (x.shape[d] === 0) return x
   const { e, total } = exponentials(x, d)
   return div(e, total)
 }
@@ -87,7 +81,7 @@ export interface AttentionOptions {
  * @param k keys [..., source, dim]
  * @param v values [..., source, width]
  * @returns [..., time, width]
- * @throws if shapes do not fit, or the mask is neither bool nor float.
+ * @throws if shapes do not fit, the mask's to [..., time, source] too, or the mask is neither bool nor float.
  */
 export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const op = 'scaledDotProductAttention'
@@ -105,6 +99,11 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, optio
     demandTensors(op, mask)
     if (mask.dtype !== 'bool' && !isFloat(mask.dtype))
       throw new Error(`${op}: the mask must be bool or float, not ${mask.dtype}; cast it`)
+    const shape = broadcastShapes(`${op}: mask and scores`, mask.shape, scores.shape)
+    if (!sameShape(shape.slice(-2), scores.shape.slice(-2)))
+      throw new Error(
+        `${op}: the mask ${formatShape(mask.shape)} does not fit the scores ${formatShape(scores.shape)}, [..., time, source]`,
+      )
     scores = mask.dtype === 'bool' ? attend(mask) : add(scores, mask)
   }
   if (causal) {
@@ -133,23 +132,6 @@ export function cosineSimilarity(x: Tensor, y: Tensor, options: { axis?: number;
   return sum(mul(unit(a), unit(b)), { axis })
 }
 
-function demandImages(op: string, x: Tensor): void {
-  demandTensors(op, x)
-  if (x.ndim !== 4) throw new Error(`${op}: needs images [n,h,w,c], got ${formatShape(x.shape)}`)
-}
-
-/** The mean of each channel: [n, h, w, c] -> [n, c]. */
-export function globalAvgPool2d(x: Tensor): Tensor {
-  demandImages('globalAvgPool2d', x)
-  return mean(x, { axis: [1, 2] })
-}
-
-/** The largest value of each channel, its gradient shared equally among ties: [n, h, w, c] -> [n, c]. */
-export function globalMaxPool2d(x: Tensor): Tensor {
-  demandImages('globalMaxPool2d', x)
-  return max(x, { axis: [1, 2] })
-}
-
 export interface ResizeOptions {
   /** 'bilinear' (the default) mixes the nearest two pixels of each axis; 'nearest' takes the nearest. */
   readonly method?: 'nearest' | 'bilinear'
@@ -161,10 +143,11 @@ export interface ResizeOptions {
  * Images of another size, without smoothing: [n, h, w, c] -> [n, height, width, c]. Pixels are squares with their centres
  * at half-integers, as in torch and TensorFlow 2 ('nearest' is what torch calls nearest-exact).
  *
- * @throws if x is no batch of images, a size is no positive integer, or corners are to align for 'nearest'.
+ * @throws if x is no batch of images with pixels, a size is no positive integer, or corners are to align for 'nearest'.
  */
 export function resize(x: Tensor, size: readonly [number, number], options: ResizeOptions = {}): Tensor {
   demandImages('resize', x)
+  if (x.shape[1] === 0 || x.shape[2] === 0) throw new Error(`resize: images ${formatShape(x.shape)} have no pixels`)
   const { method = 'bilinear', alignCorners = false } = demandOptions('resize', options)
   if (method !== 'nearest' && method !== 'bilinear')
     throw new Error(`resize: the method must be 'nearest' or 'bilinear', not '${String(method)}'`)
@@ -176,7 +159,7 @@ export function resize(x: Tensor, size: readonly [number, number], options: Resi
   return size.reduce((y, n, d) => resample(y, d + 1, n, method, alignCorners), x)
 }
 
-/** Axis d resized: output i lies at input a / b, counted in integers so that no rounding moves it to a neighbour. */
+/** An axis resized: output i lies at input a / b, counted in integers so that no rounding moves it to a neighbour. */
 function resample(
   x: Tensor,
   axis: number,
@@ -186,14 +169,16 @@ function resample(
 ): Tensor {
   const n = x.shape[axis]
   if (n === size) return x
-  const i = iota([size])
+  const pick = (at: number[]): Tensor => take(x, tensor(at, { dtype: 'int32' }), { axis })
   const b = alignCorners ? Math.max(1, size - 1) : 2 * size
-  const edge = mul(add(mul(i, 2), 1), n)
-  if (method === 'nearest') return take(x, floorDivide(edge, b), { axis })
-  const a = alignCorners ? mul(i, n - 1) : maximum(sub(edge, size), 0)
-  const low = floorDivide(a, b)
-  const part = div(astype(remainder(a, b), promote(x.dtype, 'float32')), b)
-  const weight = reshape(part, [size, ...x.shape.slice(axis + 1).map(() => 1)])
-  const [below, above] = [low, minimum(add(low, 1), n - 1)].map(at => take(x, at, { axis }))
-  return add(mul(below, sub(1, weight)), mul(above, weight))
+  const edge = Array.from({ length: size }, (_, i) => (2 * i + 1) * n)
+  if (method === 'nearest') return pick(edge.map(a => Math.floor(a / b)))
+  const a = edge.map((e, i) => (alignCorners ? i * (n - 1) : Math.max(e - size, 0)))
+  const low = a.map(a => Math.floor(a / b))
+  const weight = tensor(
+    a.map(a => (a % b) / b),
+    { dtype: promote(x.dtype, 'float32'), shape: [size, ...x.shape.slice(axis + 1).map(() => 1)] },
+  )
+  const high = low.map(i => Math.min(i + 1, n - 1))
+  return add(mul(pick(low), sub(1, weight)), mul(pick(high), weight))
 }

@@ -22,6 +22,7 @@ import {
   notEqual,
   pow,
   square,
+  stopGradient,
   sub,
   where,
 } from './elementwise.js'
@@ -143,7 +144,7 @@ function euclideanNorm(x: Tensor, top: Tensor, over: ReduceOptions): Tensor {
 }
 function powerNorm(p: number, x: Tensor, top: Tensor, over: ReduceOptions): Tensor {
   const scalable = logicalAnd(less(0, top), less(top, Infinity))
-  const scale = build('stopGradient', [where(scalable, top, 1)], {})
+  const scale = stopGradient(where(scalable, top, 1))
   const total = sum(magnitudeToThe(p, div(x, scale)), over)
   const zero = equal(total, 0)
   return where(zero, 0, mul(pow(where(zero, 1, total), 1 / p), scale))
@@ -163,7 +164,7 @@ function magnitudeToThe(p: number, x: Tensor): Tensor {
 export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
   const over = checked('logsumexp', x, options)
   if (count(x, over.axis) === 0) return log(sum(x, over))
-  const top = build('stopGradient', [max(x, { ...over, keepdims: true })], {})
+  const top = stopGradient(max(x, { ...over, keepdims: true }))
   const infinite = isinf(top)
   const total = sum(exp(where(infinite, 0, sub(x, top))), { ...over, keepdims: true })
   return drop(where(infinite, top, add(log(total), top)), over.axis, over.keepdims)

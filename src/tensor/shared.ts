@@ -7,7 +7,7 @@ import { conv2d } from './convolution.js'
 import { astype, bitwiseInvert, equal, less, neg, sqrt, where } from './elementwise.js'
 import { broadcastTo, flip, permuteDims, reshape } from './movement.js'
 import { at } from './slicing.js'
-import { asTensor, build, describe, full, Tensor, type TensorLike } from './tensor.js'
+import { asTensor, build, demandTensors, describe, full, Tensor, type TensorLike } from './tensor.js'
 
 /** The dtype for a mixed list: numbers follow the tensors, unless a fractional number meets integers. */
 export function commonDType(operands: readonly TensorLike[]): DType {
@@ -52,6 +52,11 @@ export function perAxis(
     throw new Error(`${op}: ${name} must be an integer${bound} or a list of ${axes}, not ${given}`)
   }
   return list
+}
+
+export function demandImages(op: string, x: Tensor): void {
+  demandTensors(op, x)
+  if (x.ndim !== 4) throw new Error(`${op}: needs images [n,h,w,c], got ${formatShape(x.shape)}`)
 }
 
 /** The values in the opposite order: -x, and for integers -x - 1, which has no overflow. */

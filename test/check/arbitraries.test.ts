@@ -142,7 +142,46 @@ describe('shrinks', () => {
   })
 })
 
-test('a range without values', () =>
+test('a range without values', () => {
   expect(() => tensors({ range: [1, -1] })).toThrow(
     'tensors: no float64 of at most three digits is in the range [1,-1]',
-  ))
+  )
+  expect(() => tensors({ range: [0, 0], zeros: false })).toThrow(
+    'tensors: no float64 of at most three digits but 0 is in the range [0,0]',
+  )
+})
+
+describe('values that differ', () => {
+  const distinct = async (arbitrary: fc.Arbitrary<sp.Tensor>): Promise<number> => {
+    const sizes = await Promise.all(
+      fc.sample(arbitrary, { numRuns: 50, seed: 4 }).map(async t => {
+        expect(new Set(await t.data()).size).toBe(t.size)
+        return t.size
+      }),
+    )
+    return Math.max(...sizes)
+  }
+  test('shapes for which there are too few do not come', async () => {
+    expect(await distinct(indices(3, { duplicates: false }))).toBe(3)
+    expect(await distinct(tensors({ dtype: 'bool', ties: false }))).toBe(2)
+    expect(await distinct(tensors({ shape: shapes({ maxRank: 1 }), range: [0, 0.001], ties: false }))).toBe(2)
+  })
+  test('all that there are can be had', async () => {
+    const range = [-1, 1] as const
+    expect(await distinct(tensors({ shape: [3], dtype: 'int32', range, ties: false }))).toBe(3)
+    expect(await distinct(tensors({ shape: [2], dtype: 'int32', range, ties: false, zeros: false }))).toBe(2)
+    const special = { range: [0, 0.001], infinities: true, nan: true, ties: false } as const
+    expect(await distinct(tensors({ shape: [5], ...special }))).toBe(5)
+    expect(await distinct(indices(1, { shape: [5], outOfRange: true, duplicates: false }))).toBe(5)
+  })
+  test('a shape for which there are too few is an error', () => {
+    expect(() => indices(2, { shape: [3], duplicates: false })).toThrow(
+      'indices: shape [3] needs 3 distinct values, there are 2; let them repeat, or widen the range',
+    )
+    expect(() => tensors({ shape: [3], dtype: 'bool', ties: false })).toThrow('needs 3 distinct values, there are 2')
+    const few = { dtype: 'int32', range: [0, 9], ties: false } as const
+    expect(() => tensors({ shape: [20], ...few })).toThrow('needs 20 distinct values, there are 10')
+    expect(() => tensors({ shape: [10], ...few, zeros: false })).toThrow('needs 10 distinct values, there are 9')
+    expect(() => fc.sample(tensors({ shape: fc.constant([4, 3]), ...few }))).toThrow('shape [4,3] needs 12')
+  })
+})

@@ -36,7 +36,8 @@ function declarations(file: string): Map<string, Declaration> {
       .replace(/@(param \w+|returns) ?/g, m => `${m.includes('returns') ? 'Returns' : `\`${m.split(' ')[1]}\`:`} `)
     const alias = /^: typeof (\w+)$/.exec(rest)
     if (alias) {
-      found.set(name, { ...found.get(alias[1])!, words: oneLine(words) })
+      const same = found.get(alias[1])!
+      found.set(name, { ...same, signature: same.signature.replace(alias[1], name), words: oneLine(words) })
       continue
     }
     const signature = kind === 'const' ? rest.replace(/^: /, '').replace(/\) => (?!.*\) =>)/, '): ') : rest

@@ -221,6 +221,7 @@ describe('cross-entropy with classes', () => {
       'crossEntropy: for logits [1,2], labels must be int32[1] (classes) or float32[1,2] (probabilities), got int32[2]',
     )
     expect(() => crossEntropy(z, tensor([1]))).toThrow('got float32[1]')
+    expect(() => crossEntropy(f64([[1, 2]]), ints([0, 1]))).toThrow('or float64[1,2] (probabilities)')
     expect(() => crossEntropy(ints([0]), ints([0]))).toThrow('logits must be floats')
     expect(() => crossEntropy(z, ints([0]), { labelSmoothing: 2 })).toThrow('[0, 1], not 2')
     expect(() => crossEntropy(z, ints([0]), { weights: tensor([1, 2]) })).toThrow('weights [2] do not fit losses [1]')

@@ -145,6 +145,18 @@ describe('over random programs', () => {
   }
 })
 
+test('vmap of the gradient over a stack of arguments is what a loop computes', () =>
+  holds(
+    fc.asyncProperty(programs(), async program => {
+      const { xs, scalar, u, v } = caseOf(program)
+      const examples = [xs, plus(xs, scale(0.01, u)), plus(xs, scale(0.01, v))]
+      const each = examples.map(at => gradient(scalar, at))
+      const stacked = (lists: Vector[]): Vector => xs.map((_, i) => sp.stack(lists.map(list => list[i])))
+      await expectEqual(sp.vmap((at: Vector) => gradient(scalar, at))(stacked(examples)), stacked(each))
+    }),
+    25,
+  ))
+
 test('rows of the Jacobian and of the Hessian are what vjp and hvp contract them to', () =>
   holds(
     fc.asyncProperty(programs({ maxSteps: 4 }), async program => {

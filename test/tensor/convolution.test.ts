@@ -225,3 +225,15 @@ test('convTranspose2d, same: the input times the stride, and what is added at th
       expect(y.shape).toEqual([1, 3 * stride, 2 * stride + 1, 1])
     }
 })
+
+test('pools of whole channels', async () => {
+  const x = sp.stack([wave(1, 2, 3, 2), wave(2, 2, 3, 2)], 3)
+  await expectClose(
+    sp.globalAvgPool2d(x),
+    sp.stack([wave(1, 2, 6).mean({ axis: 1 }), wave(2, 2, 6).mean({ axis: 1 })], 1),
+  )
+  await expectClose(
+    sp.globalMaxPool2d(x),
+    sp.stack([wave(1, 2, 6).max({ axis: 1 }), wave(2, 2, 6).max({ axis: 1 })], 1),
+  )
+})

@@ -2,7 +2,7 @@
 
 import * as sp from 'saddlepoint'
 import type { Rng } from '../../oracle/property.js'
-import { type Catalog, distinct, type Make, normal, smooth, type Tensor } from '../cases.js'
+import { type Catalog, chosen, distinct, type Make, normal, smooth, type Tensor } from '../cases.js'
 
 const widths = [
   [2, 0],
@@ -98,4 +98,6 @@ export const convolution: Catalog = {
   avgPool2d: smooth(pool2d(sp.avgPool2d)),
   maxPool1d: smooth(pool1d(sp.maxPool1d)),
   avgPool1d: smooth(pool1d(sp.avgPool1d)),
+  globalAvgPool2d: smooth(chosen(sp.globalAvgPool2d, { rank: [4, 4] })),
+  globalMaxPool2d: smooth(chosen(sp.globalMaxPool2d, { rank: [4, 4], fill: distinct })),
 }

@@ -120,6 +120,7 @@ export const elementwise: Catalog = {
     unary(x => sp.bitcast(x, 'uint32'), integers(-9, 9)),
     unary(x => sp.bitcast(sp.astype(x, 'float32'), 'int32')),
   ),
+  stopGradient: flat('lets no gradient through', unary(sp.stopGradient)),
   where: smooth(
     binary((a, b) => sp.where(sp.less(sp.stopGradient(a), 0), sp.exp(a), sp.mul(b, b)), broken),
     // The branch not taken is infinite, and so are its derivatives.

@@ -2,18 +2,7 @@
 
 import * as sp from 'saddlepoint'
 import type { Rng } from '../../oracle/property.js'
-import {
-  booleans,
-  type Case,
-  type Catalog,
-  chosen,
-  distinct,
-  flat,
-  normal,
-  oneAxis,
-  smooth,
-  type Tensor,
-} from '../cases.js'
+import { booleans, type Case, type Catalog, chosen, normal, oneAxis, smooth, type Tensor } from '../cases.js'
 
 /** Queries, keys that all batches share, and values. */
 const attention = (r: Rng, time: number, source: number): Tensor[] => {
@@ -24,7 +13,6 @@ const attention = (r: Rng, time: number, source: number): Tensor[] => {
 const images = { rank: [4, 4] } as const
 
 export const neural: Catalog = {
-  stopGradient: flat('lets no gradient through', chosen(sp.stopGradient, { curved: false })),
   softmax: smooth(chosen((x, r) => sp.softmax(x, { axis: oneAxis(x, r) }), { curved: false })),
   logSoftmax: smooth(chosen((x, r) => sp.logSoftmax(x, { axis: oneAxis(x, r) }), { curved: false })),
   dropout: smooth(chosen((x, r) => sp.dropout(x, sp.random.key(r.int(0, 99)), r.pick([0, 0.3, 0.5])))),
@@ -48,8 +36,6 @@ export const neural: Catalog = {
     const args = [normal(r, shape), normal(r, r.int(0, 1) ? shape : shape.with(options.axis, 1))]
     return { f: (x, y) => sp.cosineSimilarity(x, y, options), args }
   }),
-  globalAvgPool2d: smooth(chosen(sp.globalAvgPool2d, images)),
-  globalMaxPool2d: smooth(chosen(sp.globalMaxPool2d, { ...images, fill: distinct })),
   resize: smooth(
     chosen((x, r) => sp.resize(x, [r.int(1, 5), r.int(1, 5)]), images),
     chosen((x, r) => sp.resize(x, [r.int(1, 5), r.int(1, 5)], { method: 'nearest' }), images),
