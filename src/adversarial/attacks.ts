@@ -10,7 +10,7 @@ import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import {
   addReports,
   attackContext,
@@ -95,7 +95,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       if (!key) throw new Error(`${op}: randomStart needs a random key: { key: random.key(0) }`)
       const delta = uniformInBall(key, original, epsilon, norm)
       const moved = mapFeatures(original, (x, name) => add(x, applyMask(delta[name], name, options.featureMask)))
-      return { batch: tiled, current: clipFeatures(moved, rule), report }
+      return { batch: tiled, current: alike(clipFeatures(moved, rule), original), report }
     },
     step(model, { batch, current, report }) {
       const { gradient } = inputGradient(op, loss, model, batch, current, ctx)

@@ -47,6 +47,10 @@ const listed = (batch: Batch): string =>
 export const mapFeatures = (features: Features, f: (x: Tensor, name: string) => Tensor): Features =>
   Object.fromEntries(Object.entries(features).map(([name, x]) => [name, f(x, name)]))
 
+/** Features in the dtypes of others: what float16 has become while it was computed with is float16 again. */
+export const alike = (features: Features, others: Features): Features =>
+  mapFeatures(features, (x, name) => astype(x, others[name].dtype))
+
 /**
  * The columns of `batch` to perturb. Integer columns that are neither label nor weight pass through, with one warning.
  *

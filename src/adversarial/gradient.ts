@@ -1,12 +1,13 @@
 /** The gradient that attacks climb: of the sum of the examples' losses with respect to features, and how healthy it is. */
 
 import { valueAndGrad } from '../autodiff/transforms.js'
+import { computeType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { add, astype, equal, isfinite, less, logicalNot, mul, square } from '../tensor/elementwise.js'
 import { sum } from '../tensor/reduction.js'
 import { full, Tensor } from '../tensor/tensor.js'
-import { type Features, mapFeatures } from './features.js'
+import { alike, type Features, mapFeatures } from './features.js'
 import { exampleSum } from './steps.js'
 
 /**
@@ -26,6 +27,12 @@ export interface GradientReport {
 
 /** The squared norm floor of √max(Σg², 1e-12). */
 const floor = 1e-12
+
+/**
+ * What the losses of examples that are computed in float16 are multiplied by while their gradient is taken: on the way, it is
+ * then a normal number of float16 from 6e-8 to 64.
+ */
+const scale = 2 ** 10
 
 /** The report of the gradients of one step. */
 export function gradientReport(gradient: Features, n: number): GradientReport {
@@ -51,8 +58,11 @@ export const attackContext = ({ update: _, ...ctx }: Context, training: boolean)
 /**
  * g = ∂/∂x of the sum of the examples' losses, at `features` in the place of the batch's own columns.
  *
+ * Where float16 is involved, the loss is scaled in float32 and the gradient divided by the scale in float32 again, before
+ * anyone takes a norm of it. The scale is of its own: the loss scale of a Trainer is none of an attack's business.
+ *
  * @param loss the mean loss, or the losses of the examples [n]
- * @returns the gradient, and what the loss returned
+ * @returns the gradient, that of float16 features in float32, and what the loss returned
  * @throws if the loss returns neither
  */
 export function inputGradient<M>(
@@ -64,19 +74,27 @@ export function inputGradient<M>(
   ctx: Context,
 ): { gradient: Features; losses: Tensor } {
   const [n] = Object.values(features)[0].shape
+  const wide = mapFeatures(features, x => astype(x, computeType(x.dtype)))
+  const isHalf = (x: Tensor): boolean => x.dtype === 'float16'
+  let factor = 1
   const summed = (x: Features): [Tensor, Tensor] => {
-    const losses: unknown = loss(model, { ...batch, ...x }, ctx)
+    const losses: unknown = loss(model, { ...batch, ...alike(x, features) }, ctx)
     const isTensor = losses instanceof Tensor
     const perExample = isTensor && losses.ndim === 1 && losses.shape[0] === n
     if (!isTensor || (!perExample && losses.ndim !== 0)) {
       const found = isTensor ? `shape ${formatShape(losses.shape)}` : `a ${typeof losses}, which is no tensor`
       throw new Error(`${op}: the loss must return its mean or the losses of ${n} examples, not ${found}`)
     }
-    return [perExample ? sum(losses) : losses, losses]
+    const total = perExample ? sum(losses) : losses
+    if (![losses, ...Object.values(features)].some(isHalf)) return [total, losses]
+    // A mean divides by n what it passes back, of which float16 holds up to 2^15.
+    factor = perExample ? scale : Math.min(2 ** 15, scale * 2 ** Math.ceil(Math.log2(n)))
+    return [mul(astype(total, computeType(total.dtype)), factor), losses]
   }
-  const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(features)
+  const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(wide)
   // A mean is scaled to the sum only here: its backward pass is then one that training has to make anyway.
-  return { gradient: losses.ndim === 0 ? mapFeatures(gradient, g => mul(g, n)) : gradient, losses }
+  const back = (losses.ndim === 0 ? n : 1) / factor
+  return { gradient: mapFeatures(gradient, g => mul(g, back)), losses }
 }
 
 /** The report of no gradients at all. */

@@ -8,7 +8,7 @@ import { type Batch, type Context, evaluation, type Loss } from '../nn/context.j
 import { add, mul, stopGradient, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'
+import { alike, applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext, inputGradient } from './gradient.js'
 import { checkRule, clipFeatures, type Norm, step, uniformInBall } from './steps.js'
 
@@ -68,7 +68,7 @@ function perturb<M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context, options
       throw new Error(`${op}: randomInit needs a random key in the context: { training, key: random.key(0) }`)
     const start = uniformInBall(foldIn(ctx.key, startStream), original, epsilon, norm)
     const moved = mapFeatures(original, (x, name) => add(x, applyMask(start[name], name, options.featureMask)))
-    current = clipFeatures(moved, rule)
+    current = alike(clipFeatures(moved, rule), original)
   }
   for (let i = 0; i < iterations; i++)
     current = step(original, current, inputGradient(op, loss, model, batch, current, attack).gradient, rule)

@@ -3,7 +3,7 @@
  * it. Norms are of each example, jointly over all its features; where they are taken, zero is safe at every order.
  */
 
-import { promote } from '../graph/dtype.js'
+import { computeType, promote } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
 import { iota } from '../tensor/create.js'
 import {
@@ -33,7 +33,7 @@ import { bernoulli, normal, split, uniform } from '../tensor/random.js'
 import { max, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
+import { alike, applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
 
 export const norms = ['linf', 'l2', 'l1'] as const
 export type Norm = (typeof norms)[number]
@@ -126,7 +126,7 @@ function prefixSums(x: Tensor): Tensor {
 }
 
 /**
- * A perturbation drawn uniformly from each example's ball of radius epsilon.
+ * A perturbation drawn uniformly from each example's ball of radius epsilon; that of float16 in float32.
  *
  * - l2: a normal direction times ε r^(1/d), r uniform
  * - l1: signs times d of d + 1 exponentials over their sum, times ε
@@ -140,17 +140,19 @@ export function uniformInBall(key: Tensor, like: Features, epsilon: number, norm
   switch (norm) {
     case 'linf':
       return mapFeatures(like, (x, name) =>
-        uniform(keyOf(name, 0), x.shape, { low: -epsilon, high: epsilon, dtype: x.dtype }),
+        uniform(keyOf(name, 0), x.shape, { low: -epsilon, high: epsilon, dtype: computeType(x.dtype) }),
       )
     case 'l2': {
-      const directions = mapFeatures(like, (x, name) => normal(keyOf(name, 0), x.shape, x.dtype))
+      const directions = mapFeatures(like, (x, name) => normal(keyOf(name, 0), x.shape, computeType(x.dtype)))
       const elements = names.reduce((d, name) => d + sizeOf(like[name].shape.slice(1)), 0)
       const scale = mul(pow(radius, 1 / elements), epsilon)
       return mapFeatures(steepest(directions, 'l2'), d => mul(d, beside(scale, d)))
     }
     case 'l1': {
       const exponential = (u: Tensor): Tensor => neg(log(sub(1, u)))
-      const sizes = mapFeatures(like, (x, name) => exponential(uniform(keyOf(name, 0), x.shape, { dtype: x.dtype })))
+      const sizes = mapFeatures(like, (x, name) =>
+        exponential(uniform(keyOf(name, 0), x.shape, { dtype: computeType(x.dtype) })),
+      )
       const total = add(
         exampleSum(sizes, e => e),
         exponential(radius),
@@ -183,7 +185,8 @@ export const clipFeatures = (
 
 /**
  * One step from `current` along its gradient, in this order: gradient elements that are not finite become 0, the mask,
- * the step in the steepest direction, the projection around `original`, the clip.
+ * the step in the steepest direction, the projection around `original`, the clip. Of float16 features, whose gradient is
+ * float32, only the result is rounded.
  */
 export function step(original: Features, current: Features, gradient: Features, rule: StepRule): Features {
   const { norm, stepSize, epsilon, featureMask } = rule
@@ -194,10 +197,8 @@ export function step(original: Features, current: Features, gradient: Features, 
     return current[name] === original[name] ? stride : add(sub(current[name], original[name]), stride)
   })
   const kept = epsilon === undefined ? delta : project(delta, epsilon, norm)
-  return clipFeatures(
-    mapFeatures(kept, (d, name) => add(original[name], d)),
-    rule,
-  )
+  const moved = mapFeatures(kept, (d, name) => add(original[name], d))
+  return alike(clipFeatures(moved, rule), original)
 }
 
 /** @throws if an option is outside its range. */

@@ -20,9 +20,18 @@ export function positionOf(k: number, shape: Shape): number[] {
   return position
 }
 
+/** Digits of the fraction and exponent of the smallest normal number. */
+const formats: Readonly<Partial<Record<DType, readonly [digits: number, smallest: number]>>> = {
+  float64: [52, -1022],
+  float32: [23, -126],
+  float16: [10, -14],
+}
+
 /** The distance from |x| to the next larger number of a float dtype. */
 export function ulp(x: number, dtype: DType): number {
-  const [digits, smallest] = dtype === 'float64' ? [52, -1022] : [23, -126]
+  const format = formats[dtype]
+  if (!format) throw new Error(`ulp: ${dtype} is no float dtype`)
+  const [digits, smallest] = format
   const exponent = x === 0 ? smallest : Math.max(smallest, Math.floor(Math.log2(Math.abs(x))))
   return 2 ** (exponent - digits)
 }

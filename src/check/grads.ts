@@ -128,7 +128,13 @@ export async function checkGrads<A extends unknown[], R>(
   if (floats.length === 0) throw new Error('checkGrads: the arguments have no float tensor to differentiate')
   const xs = floats.map(l => l.tensor)
   const flat: Flat = xs => flatCall(f, args, xs)
-  const coarse = [...xs, ...flat(xs)].some(t => t.dtype !== 'float64') ? 'float32' : 'float64'
+  const results = flat(xs)
+  const half = floats.find(l => l.tensor.dtype === 'float16')
+  if (half || results.some(t => t.dtype === 'float16'))
+    throw new Error(
+      `checkGrads: ${half ? `argument ${half.name}` : 'the result'} is float16, too coarse for differences; check the function in float64`,
+    )
+  const coarse = [...xs, ...results].some(t => t.dtype !== 'float64') ? 'float32' : 'float64'
   const { order = 2, modes = ['reverse', 'forward'], seed = 0 } = options
   const { tolerance = defaults[coarse].tolerance, step = defaults[coarse].step } = options
   if (!Number.isInteger(order) || order < 1) throw new Error(`checkGrads: order must be an integer >= 1, not ${order}`)

@@ -38,7 +38,7 @@ export async function main(args: readonly string[]): Promise<number> {
     await checkWritable(settings)
     const data = await mnist({ folder: settings.data })
     checkSize(settings, data)
-    device = await setDevice(settings.device, { threads: settings.threads })
+    device = await openDevice(settings)
     await work(settings, data, device, stop.signal)
     return 0
   } catch (error) {
@@ -49,6 +49,19 @@ export async function main(args: readonly string[]): Promise<number> {
   } finally {
     process.removeListener('SIGINT', onInterrupt)
     await device?.close()
+  }
+}
+
+/** The device asked for; where that is a GPU and there is none, the same device in software, with a word about it. */
+async function openDevice({ device, threads }: Settings): Promise<Device> {
+  try {
+    return await setDevice(device, { threads })
+  } catch (error) {
+    if (device !== 'webgpu' || process.env.SADDLEPOINT_SOFTWARE === 'no') throw error
+    console.error(`${error instanceof Error ? error.message : error}\n`)
+    const software = await setDevice(device, { software: true })
+    console.error('going on with a driver in software: many times slower than the device wasm\n')
+    return software
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { type Norm, norms } from '../adversarial/steps.js'
-import type { DeviceName } from '../runtime/device.js'
+import { type DeviceName, deviceNames } from '../runtime/device.js'
 
 export interface Settings {
   readonly train: number
@@ -20,9 +20,6 @@ export interface Settings {
   readonly data?: string
   readonly json?: string
 }
-
-/** Those that are built. */
-const devices: readonly DeviceName[] = ['reference', 'wasm']
 
 /** A run of about two minutes on two cores. */
 const short = { train: 12_000, test: 2_000, epochs: 2 }
@@ -71,7 +68,7 @@ export function parseSettings(args: readonly string[]): Settings {
     .addOption(new Option('--norm <name>', 'norm of attacks and regularisation').choices(norms).default('linf'))
     .option('--seed <n>', 'of the first weights, the order of the images and the attacks', natural, 0)
     .addOption(
-      new Option('--device <name>', 'what computes').choices(devices).env('SADDLEPOINT_DEVICE').default('wasm'),
+      new Option('--device <name>', 'what computes').choices(deviceNames).env('SADDLEPOINT_DEVICE').default('wasm'),
     )
     .addOption(threads.env('SADDLEPOINT_THREADS').argParser(upTo64))
     .option('--out <folder>', 'where the report goes', 'out')

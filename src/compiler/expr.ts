@@ -7,11 +7,25 @@ import type { DType } from '../graph/dtype.js'
 import type { BinaryOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { axesOf, type Condition, type Index, printIndex } from './affine.js'
 
-/** `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. */
-export type ScalarOp = UnaryOp | BinaryOp | CompareOp | 'select' | 'cast' | 'bitcast' | 'fma' | FarOp
+/**
+ * `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. `roundToHalf` is the
+ * float32 nearest to its operand that a float16 holds, halves to even. `keep` is its operand, as a value that no
+ * compiler looks through: those of WGSL may reassociate and contract.
+ */
+export type ScalarOp =
+  | UnaryOp
+  | BinaryOp
+  | CompareOp
+  | 'select'
+  | 'cast'
+  | 'bitcast'
+  | 'fma'
+  | 'keep'
+  | 'roundToHalf'
+  | FarOp
 /** Functions of numbers that a device's expansion does not reach; 0 stands for the others, and its result is not used. */
 export type FarOp = 'sinFar' | 'cosFar' | 'remainderFar'
-/** What a scalar may be; int64 exists only within a device's expansion of float64 functions. */
+/** What a scalar may be. int64 exists only within a device's expansion of float64 functions; of float16 there are buffers only. */
 export type ScalarType = DType | 'int64'
 
 interface Common {

@@ -3,7 +3,7 @@
  * arithmetic, element-wise operations become scalar ones, and nodes that have a buffer become loads.
  */
 
-import { type DType, isFloat } from '../graph/dtype.js'
+import { computeType, type DType, isFloat } from '../graph/dtype.js'
 import { labelOf, type Node } from '../graph/node.js'
 import {
   boundedIndex,
@@ -78,15 +78,16 @@ export class Lowering {
   }
 
   #load(node: Node, buffer: number, indices: readonly Index[], conditions: readonly Condition[]): Expr {
-    return this.exprs.load(buffer, node.dtype, unbounded(linearIndex(indices, node.shape)), conditions)
+    return this.exprs.load(buffer, computeType(node.dtype), unbounded(linearIndex(indices, node.shape)), conditions)
   }
 
   #inline(node: Node, indices: readonly Index[], conditions: readonly Condition[]): Expr {
     const { exprs } = this
     const [x] = node.inputs
+    const type = computeType(node.dtype)
     switch (node.op) {
       case 'constant':
-        return exprs.constant(node.attrs.value, node.dtype)
+        return exprs.constant(node.attrs.value, computeType(node.dtype))
       case 'iota':
         return exprs.position(unbounded(indices[node.attrs.axis]))
       case 'barrier':
@@ -123,7 +124,9 @@ export class Lowering {
       case 'gather':
         return this.#gather(node, indices, conditions)
       case 'where':
-        return exprs.operation('select', node.dtype, ...node.inputs.map(n => this.element(n, indices, conditions)))
+        return exprs.operation('select', type, ...node.inputs.map(n => this.element(n, indices, conditions)))
+      case 'cast':
+        return castTo(exprs, node.dtype, this.element(x, indices, conditions))
       case 'threefry': {
         const words = node.inputs.map(n => this.element(n, indices, conditions))
         return threefry(exprs, words)[node.attrs.word]
@@ -143,7 +146,7 @@ export class Lowering {
       default:
         return exprs.operation(
           node.op satisfies ScalarOp,
-          node.dtype,
+          type,
           ...node.inputs.map(n => this.element(n, indices, conditions)),
         )
     }
@@ -168,13 +171,8 @@ export class Lowering {
     if (needed.length === 0) return this.element(x, source, conditions)
     const value = this.element(x, source, [...conditions, ...needed])
     if (value.op === 'load') return value
-    return this.exprs.operation(
-      'select',
-      node.dtype,
-      this.exprs.inside(needed),
-      value,
-      this.exprs.constant(0, node.dtype),
-    )
+    const type = computeType(node.dtype)
+    return this.exprs.operation('select', type, this.exprs.inside(needed), value, this.exprs.constant(0, type))
   }
 
   #gather(node: Node<'gather'>, indices: readonly Index[], conditions: readonly Condition[]): Expr {
@@ -195,9 +193,54 @@ export class Lowering {
       return this.element(x, [raw, ...rest], conditions)
     const valid: Condition = { index: raw, low: 0, high: rows }
     const value = this.element(x, [boundedIndex(raw, rows), ...rest], [...conditions, valid])
-    const missing = exprs.constant(isFloat(node.dtype) ? Number.NaN : 0, node.dtype)
-    return exprs.operation('select', node.dtype, exprs.inside([valid]), value, missing)
+    const type = computeType(node.dtype)
+    const missing = exprs.constant(isFloat(type) ? Number.NaN : 0, type)
+    return exprs.operation('select', type, exprs.inside([valid]), value, missing)
   }
+}
+
+/** A value in another dtype. To float16 it is rounded; from float16 to float32 it is what was computed, or stored. */
+function castTo(exprs: ExprTable, dtype: DType, x: Expr): Expr {
+  if (dtype === 'float16')
+    return exprs.operation(
+      'roundToHalf',
+      'float32',
+      x.type === 'float64' ? oddFloat32(exprs, x) : castTo(exprs, 'float32', x),
+    )
+  return x.type === dtype ? x : exprs.operation('cast', dtype, x)
+}
+
+/**
+ * A float64 as float32, rounded to odd: what a float32 does not hold becomes the neighbour whose last bit is 1. Rounded
+ * again, that is rounded once (Boldo and Melquiond 2008, "Emulation of a FMA and correctly rounded sums").
+ */
+function oddFloat32(exprs: ExprTable, x: Expr): Expr {
+  const int = (value: number): Expr => exprs.constant(value, 'int32')
+  const nearest = exprs.operation('cast', 'float32', x)
+  const [size, rounded] = [x, exprs.operation('cast', 'float64', nearest)].map(a =>
+    exprs.operation('abs', 'float64', a),
+  )
+  const bits = exprs.operation('bitcast', 'int32', nearest)
+  const isEven = exprs.operation('equal', 'bool', exprs.operation('and', 'int32', bits, int(1)), int(0))
+  const [below, above] = [
+    exprs.operation('less', 'bool', rounded, size),
+    exprs.operation('less', 'bool', size, rounded),
+  ]
+  const towards = exprs.operation(
+    'select',
+    'int32',
+    below,
+    int(1),
+    exprs.operation('select', 'int32', above, int(-1), int(0)),
+  )
+  const step = exprs.operation('select', 'int32', isEven, towards, int(0))
+  return exprs.operation('bitcast', 'float32', exprs.operation('add', 'int32', bits, step))
+}
+
+/** What a node's buffer holds of its value: a float16 is rounded, where it is not by itself. */
+export function storedValue(exprs: ExprTable, { dtype }: Node, value: Expr): Expr {
+  const isHalf = value.op === 'roundToHalf' || value.op === 'load' || value.op === 'constant'
+  return dtype === 'float16' && !isHalf ? exprs.operation('roundToHalf', 'float32', value) : value
 }
 
 /** Threefry-2x32 with 20 rounds: (key0, key1, counter0, counter1) to two words. */

@@ -11,38 +11,51 @@ export interface MemoryPlan {
   readonly lowerBound: number
 }
 
+/** The first and the last kernel that a temporary lives in. */
+interface Life {
+  start: number
+  end: number
+}
+/** Buffers that live during one kernel only, beside those that kernels read and write. */
+type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
+
+/** The lives of the temporaries. */
+function livesOf({ buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>, scratch: Scratch): Map<number, Life> {
+  const lives = new Map<number, Life>()
+  const touch = (b: number, step: number): void => {
+    if (buffers[b].role !== 'temporary') return
+    const life = lives.get(b)
+    if (life) life.end = step
+    else lives.set(b, { start: step, end: step })
+  }
+  kernels.forEach((kernel, step) => {
+    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) touch(b, step)
+  })
+  for (const { buffer, kernel } of scratch) touch(buffer, kernel)
+  return lives
+}
+
 /**
- * @param scratch buffers that live during one kernel only, beside those that kernels read and write
  * @param alignment of every offset, in bytes
  * @param slack bytes that every buffer needs beyond its elements
  */
 export function planMemory(
   { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
-  scratch: readonly { readonly buffer: number; readonly kernel: number }[],
+  scratch: Scratch,
   alignment: number,
   slack: number,
 ): MemoryPlan {
-  const first = new Map<number, number>()
-  const last = new Map<number, number>()
-  kernels.forEach((kernel, step) => {
-    for (const b of bufferWrites(kernel)) if (!first.has(b)) first.set(b, step)
-    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) last.set(b, step)
-  })
-  for (const { buffer, kernel } of scratch) {
-    first.set(buffer, kernel)
-    last.set(buffer, kernel)
-  }
+  const lives = livesOf({ buffers, kernels }, scratch)
   const bytes = (b: number): number =>
     Math.ceil((buffers[b].size * dtypes[buffers[b].dtype].bytes + slack) / alignment) * alignment
-  const temporaries = [...first.keys()].filter(b => buffers[b].role === 'temporary')
+  const temporaries = [...lives.keys()]
   // Large ones first, each at the lowest place that no other one alive at the same time takes.
   temporaries.sort((a, b) => bytes(b) - bytes(a) || a - b)
   const offsets = new Array<number | undefined>(buffers.length).fill(undefined)
   const placed: { from: number; to: number; start: number; end: number }[] = []
   let arenaBytes = 0
   for (const b of temporaries) {
-    const start = first.get(b) as number
-    const end = last.get(b) as number
+    const { start, end } = lives.get(b) as Life
     const rivals = placed.filter(p => p.start <= end && start <= p.end).sort((p, q) => p.from - q.from)
     let from = 0
     for (const rival of rivals) {
@@ -59,4 +72,31 @@ export function planMemory(
     lowerBound = Math.max(lowerBound, alive)
   })
   return { offsets, arenaBytes, lowerBound }
+}
+
+/** Memory for devices that bind whole buffers: temporaries that are never alive at once share a slot. */
+export interface SlotPlan {
+  /** The slot of each temporary buffer; undefined for leaves and results. */
+  readonly slotOf: readonly (number | undefined)[]
+  /** Bytes of each slot, the largest first. */
+  readonly bytes: readonly number[]
+}
+
+/** @param bytesOf the bytes that a buffer takes */
+export function planSlots(
+  { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
+  scratch: Scratch,
+  bytesOf: (buffer: number) => number,
+): SlotPlan {
+  const lives = livesOf({ buffers, kernels }, scratch)
+  const slotOf = new Array<number | undefined>(buffers.length).fill(undefined)
+  const slots: { readonly bytes: number; readonly taken: Life[] }[] = []
+  // Large ones first, so that a slot is as large as the first that takes it.
+  for (const [b, life] of [...lives].sort(([a], [b]) => bytesOf(b) - bytesOf(a) || a - b)) {
+    let slot = slots.findIndex(s => s.taken.every(t => t.end < life.start || life.end < t.start))
+    if (slot < 0) slot = slots.push({ bytes: bytesOf(b), taken: [] }) - 1
+    slots[slot].taken.push(life)
+    slotOf[b] = slot
+  }
+  return { slotOf, bytes: slots.map(s => s.bytes) }
 }

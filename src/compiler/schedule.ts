@@ -5,7 +5,7 @@
  * 3. what each kernel's loops and expressions are.
  */
 
-import { isFloat } from '../graph/dtype.js'
+import { computeType, isFloat } from '../graph/dtype.js'
 import { type Attrs, labelOf, type Node, topological } from '../graph/node.js'
 import { sameShape, sizeOf } from '../graph/shape.js'
 import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
@@ -13,7 +13,7 @@ import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
 import { type Expr, ExprTable, walkExprs } from './expr.js'
 import { type BufferSpec, isTiled, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
-import { isHeavy, isView, Lowering } from './lower.js'
+import { isHeavy, isView, Lowering, storedValue } from './lower.js'
 
 /** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
 const cheap = { cost: 4, loads: 2 }
@@ -21,8 +21,8 @@ const cheap = { cost: 4, loads: 2 }
 const maxDepth = 64
 /** The cost that one kernel may have for an element: engines limit the size of a function. */
 const maxCost = 2000
-/** Distinct buffers that one kernel may touch. */
-const maxBuffers = 16
+/** Distinct buffers that one kernel touches at most for the sake of fusion. */
+const fusedBuffers = 16
 
 /** Rough cost of computing one element, in simple operations. */
 function ownCost(node: Node): number {
@@ -51,15 +51,17 @@ function ownCost(node: Node): number {
     case 'constant':
     case 'input':
     case 'iota':
-    case 'cast':
       return 0
+    case 'cast':
+      // Rounding takes some operations, and the smaller copy is worth reading again.
+      return node.dtype === 'float16' ? 8 : 0
     default:
       return isView(node) ? 0 : 1
   }
 }
 
-/** The nodes that get a buffer of their own. */
-function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node> {
+/** The nodes that get a buffer of their own, such that no kernel reads more than `maxReads` others. */
+function chooseBuffers(roots: readonly Node[], order: readonly Node[], maxReads: number): Set<Node> {
   const stored = new Set<Node>(order.filter(n => isHeavy(n)))
   for (const root of roots) if (root.op !== 'input') stored.add(root)
   for (const node of order)
@@ -75,6 +77,7 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
     if (depth > maxDepth || cost > maxCost) stored.add(node)
     nested.set(node, { depth, cost })
   }
+  if (Number.isFinite(maxReads)) limitReads(order, stored, maxReads)
 
   // From consumers to operands: which kernels would compute this node, and how often.
   const readers = new Map<Node, Set<Node>>()
@@ -99,6 +102,22 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[]): Set<Node
     }
   }
   return stored
+}
+
+/** Stores operands until no node's expression reads more than `maxReads` buffers. */
+function limitReads(order: readonly Node[], stored: Set<Node>, maxReads: number): void {
+  const reads = new Map<Node, ReadonlySet<Node>>()
+  const seenBy = (n: Node): ReadonlySet<Node> =>
+    stored.has(n) || n.op === 'input' ? new Set([n]) : (reads.get(n) as ReadonlySet<Node>)
+  for (const node of order) {
+    const all = (): Set<Node> => new Set(node.inputs.flatMap(n => [...seenBy(n)]))
+    while (all().size > maxReads) {
+      const [most] = [...node.inputs].sort((a, b) => seenBy(b).size - seenBy(a).size)
+      if (seenBy(most).size === 1) break
+      stored.add(most)
+    }
+    reads.set(node, all())
+  }
 }
 
 /** The number of times that the kernel of a stored node evaluates elements of an operand. */
@@ -197,7 +216,7 @@ function elementInLoops(
   return { value: lowering.element(node, indices), position, indices }
 }
 
-function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>): Group[] {
+function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>, maxBuffers: number): Group[] {
   const groups: Group[] = []
   const groupOf = new Map<Node, number>()
   for (const node of order) {
@@ -208,7 +227,7 @@ function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>): Group[] 
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
       for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
-        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored)) chosen = g
+        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored, maxBuffers)) chosen = g
       }
     }
     if (chosen < 0) {
@@ -224,7 +243,13 @@ function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>): Group[] 
 }
 
 /** Whether an element-wise node can be computed in a group's kernel. */
-function joins(node: Node, deps: ReadonlySet<Node>, group: Group, stored: ReadonlySet<Node>): boolean {
+function joins(
+  node: Node,
+  deps: ReadonlySet<Node>,
+  group: Group,
+  stored: ReadonlySet<Node>,
+  maxBuffers: number,
+): boolean {
   if (sizeOf(group.shape) !== sizeOf(node.shape) || group.head?.op === 'scatterAdd' || group.head?.op === 'argsort')
     return false
   const related =
@@ -234,10 +259,11 @@ function joins(node: Node, deps: ReadonlySet<Node>, group: Group, stored: Readon
   return group.members.every(m => !deps.has(m) || readsInPlace(node, m, group.shape, stored))
 }
 
-export function schedule({ roots, leaves }: Canonical): Schedule {
+/** @param maxBuffers distinct buffers that one kernel may touch on the device */
+export function schedule({ roots, leaves }: Canonical, maxBuffers = Number.POSITIVE_INFINITY): Schedule {
   const order = topological(roots).sort((a, b) => a.id - b.id)
-  const stored = chooseBuffers(roots, order)
-  const groups = groupNodes(order, stored)
+  const stored = chooseBuffers(roots, order, maxBuffers - 1)
+  const groups = groupNodes(order, stored, Math.min(maxBuffers, fusedBuffers))
 
   const buffers: BufferSpec[] = []
   const bufferIds = new Map<Node, number>()
@@ -303,7 +329,7 @@ function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel
     reduce = reduction(head, axes, loops, lowering)
     const position = linearIndex(loops, axes)
     const value = exprs.reduced(
-      head.dtype,
+      computeType(head.dtype),
       axes.map((_, i) => i),
     )
     lowering.define(head, unravel(position, head.shape), value)
@@ -312,7 +338,7 @@ function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel
   for (const node of members) {
     const { value, indices } = elementInLoops(node, axes, lowering)
     lowering.define(node, indices, value)
-    if (bufferIds.has(node)) outputs.push({ buffer: id(node), value })
+    if (bufferIds.has(node)) outputs.push({ buffer: id(node), value: storedValue(exprs, node, value) })
   }
   return collapse({ kind: 'loop', name, axes, reduce, outputs })
 }
@@ -327,7 +353,8 @@ function convAxes(node: Node<'conv'>): number[] {
 function reduction(head: Node, axes: readonly number[], loops: readonly Index[], lowering: Lowering): Reduction {
   const loop = (i: number, size: number): Index => axisIndex(axes.length + i, size)
   const { exprs } = lowering
-  const product = (a: Expr, b: Expr): Expr => exprs.operation('mul', head.dtype, a, b)
+  const type = computeType(head.dtype)
+  const product = (a: Expr, b: Expr): Expr => exprs.operation('mul', type, a, b)
   switch (head.op) {
     case 'sum':
     case 'prod':
@@ -335,7 +362,7 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       const [x] = head.inputs
       const reduced = head.attrs.axes
       const indices = x.shape.map((_, d) => (reduced.includes(d) ? loop(reduced.indexOf(d), x.shape[d]) : loops[d]))
-      return { op: head.op, type: head.dtype, axes: reduced.map(d => x.shape[d]), body: lowering.element(x, indices) }
+      return { op: head.op, type, axes: reduced.map(d => x.shape[d]), body: lowering.element(x, indices) }
     }
     case 'matmul': {
       const [a, b] = head.inputs
@@ -344,7 +371,7 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       const right = lowering.element(b, [loops[0], k, loops[2]])
       return {
         op: 'sum',
-        type: head.dtype,
+        type,
         axes: [a.shape[2]],
         body: product(left, right),
         contraction: { left, right, batch: [0], rows: [1], columns: [2] },
@@ -368,7 +395,7 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       ])
       const right = lowering.element(w, [i, j, channel, wOutput])
       const contraction = { left, right, batch: grouped ? [3] : [], rows: [0, 1, 2], columns: [grouped ? 4 : 3] }
-      return { op: 'sum', type: head.dtype, axes: [kh, kw, c], body: product(left, right), contraction }
+      return { op: 'sum', type, axes: [kh, kw, c], body: product(left, right), contraction }
     }
     default:
       throw new Error(`schedule: ${labelOf(head)} is no reduction`)

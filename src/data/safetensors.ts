@@ -6,6 +6,8 @@
  */
 
 import { type DType, dtypes, type HostArray } from '../graph/dtype.js'
+import { bitsOfHalf, halfOfBits } from '../graph/half.js'
+import { demandNode } from '../runtime/environment.js'
 import { writeWhole } from './atomic.js'
 import { checkHostArray, countOf, isSizes } from './host.js'
 
@@ -24,7 +26,7 @@ interface StoredRow {
 const stored: Readonly<Record<string, StoredRow>> = {
   F64: { bytes: 8, dtype: 'float64', get: (view, at) => view.getFloat64(at, true) },
   F32: { bytes: 4, dtype: 'float32', get: (view, at) => view.getFloat32(at, true) },
-  F16: { bytes: 2, dtype: 'float32', get: (view, at) => fromHalf(view.getUint16(at, true)) },
+  F16: { bytes: 2, dtype: 'float16', get: (view, at) => halfOfBits(view.getUint16(at, true)) },
   BF16: { bytes: 2, dtype: 'float32', get: (view, at) => fromBfloat(view.getUint16(at, true)) },
   I64: { bytes: 8, dtype: 'int32', get: (view, at) => Number(view.getBigInt64(at, true)) },
   I32: { bytes: 4, dtype: 'int32', get: (view, at) => view.getInt32(at, true) },
@@ -37,11 +39,14 @@ const stored: Readonly<Record<string, StoredRow>> = {
 
 const written: Readonly<Record<DType, { code: string; set: (view: DataView, at: number, value: number) => void }>> = {
   float64: { code: 'F64', set: (view, at, value) => view.setFloat64(at, value, true) },
+  float16: { code: 'F16', set: (view, at, value) => view.setUint16(at, bitsOfHalf(value), true) },
   float32: { code: 'F32', set: (view, at, value) => view.setFloat32(at, value, true) },
   int32: { code: 'I32', set: (view, at, value) => view.setInt32(at, value, true) },
   uint32: { code: 'U32', set: (view, at, value) => view.setUint32(at, value, true) },
   bool: { code: 'BOOL', set: (view, at, value) => view.setUint8(at, value) },
 }
+
+const bytesOf = (dtype: DType): number => stored[written[dtype].code].bytes
 
 /** Stored values that the host dtype cannot hold: the inclusive range of those it can. */
 const ranges: Readonly<Record<string, readonly [number, number]>> = { I64: [-(2 ** 31), 2 ** 31 - 1], BOOL: [0, 1] }
@@ -63,12 +68,12 @@ export function encodeSafetensors(
   }
   // Widest dtype first keeps every tensor aligned to its own size.
   const entries = Object.entries(tensors).sort(
-    ([a, x], [b, y]) => dtypes[y.dtype].bytes - dtypes[x.dtype].bytes || (a < b ? -1 : 1),
+    ([a, x], [b, y]) => bytesOf(y.dtype) - bytesOf(x.dtype) || (a < b ? -1 : 1),
   )
   let end = 0
   const infos = entries.map(([name, { dtype, shape, data }]) => {
     const begin = end
-    end += data.length * dtypes[dtype].bytes
+    end += data.length * bytesOf(dtype)
     return { name, begin, info: { dtype: written[dtype].code, shape, data_offsets: [begin, end] } }
   })
   const head = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : []
@@ -83,14 +88,14 @@ export function encodeSafetensors(
   bytes.set(text, 8)
   entries.forEach(([, { dtype, data }], k) => {
     const { set } = written[dtype]
-    const width = dtypes[dtype].bytes
+    const width = bytesOf(dtype)
     for (let i = 0; i < data.length; i++) set(view, start + infos[k].begin + i * width, data[i])
   })
   return bytes
 }
 
 /**
- * The tensors and metadata of a safetensors file. F16 and BF16 become float32; I64, I16, I8 and U8 become int32.
+ * The tensors and metadata of a safetensors file. BF16 becomes float32; I64, I16, I8 and U8 become int32.
  * @param name what errors call the data, usually its path
  * @throws Error for every deviation from the format, before anything is allocated for it
  */
@@ -210,14 +215,6 @@ function duplicateKey(text: string): string | undefined {
   return undefined
 }
 
-/** IEEE 754 binary16: sign, 5 bits of exponent, 10 of fraction. */
-function fromHalf(bits: number): number {
-  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023]
-  const sign = bits >> 15 ? -1 : 1
-  if (exponent === 31) return fraction ? NaN : sign * Infinity
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15))
-}
-
 const scratch = new DataView(new ArrayBuffer(4))
 
 /** bfloat16: the upper half of a float32. */
@@ -228,10 +225,13 @@ function fromBfloat(bits: number): number {
 
 /** Reads a safetensors file. Node only. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const { readFile } = await import('node:fs/promises')
-  const bytes = await readFile(path).catch((cause: Error) => {
-    throw new Error(`safetensors: cannot read ${path}: ${cause.message}`, { cause })
-  })
+  const node = demandNode('readSafetensors', 'fetch the bytes and give them to decodeSafetensors')
+  const bytes = await node
+    .getBuiltinModule('fs/promises')
+    .readFile(path)
+    .catch((cause: Error) => {
+      throw new Error(`safetensors: cannot read ${path}: ${cause.message}`, { cause })
+    })
   return decodeSafetensors(bytes, path)
 }
 
@@ -244,6 +244,7 @@ export async function writeSafetensors(
   tensors: Readonly<Record<string, HostArray>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  demandNode('writeSafetensors', 'give the bytes of encodeSafetensors to a download or to storage')
   const bytes = encodeSafetensors(tensors, metadata)
   try {
     await writeWhole(path, bytes)

@@ -18,7 +18,7 @@ type Rule<P extends Primitive> = (inputs: readonly Node[], attrs: Attrs[P], op: 
 const kinds = {
   any: { accepts: () => true, words: 'any dtype' },
   numeric: { accepts: (d: DType) => d !== 'bool', words: 'a numeric dtype' },
-  float: { accepts: isFloat, words: 'float32 or float64' },
+  float: { accepts: isFloat, words: 'float16, float32 or float64' },
   integer: { accepts: (d: DType) => d === 'int32' || d === 'uint32', words: 'int32 or uint32' },
   bits: { accepts: (d: DType) => !isFloat(d), words: 'int32, uint32 or bool' },
 } as const

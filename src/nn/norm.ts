@@ -1,11 +1,15 @@
-/** Layers that give their input mean 0 and variance 1 (or a mean square of 1), and then a learned scale and shift. */
+/**
+ * Layers that give their input mean 0 and variance 1 (or a mean square of 1), and then a learned scale and shift; that of
+ * float16 in float32, rounded at the end.
+ */
 
 import type { DType } from '../graph/dtype.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, equal, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { add, astype, equal, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
+import { inFloat32 } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Context, evaluation } from './context.js'
 import { checkLastAxis, checkSizes, type Layer } from './layer.js'
@@ -68,11 +72,11 @@ export class LayerNorm implements Layer {
     const first = x.ndim - shape.length
     if (first < 0 || shape.some((n, d) => n !== x.shape[first + d]))
       throw new Error(`LayerNorm: was made for last axes ${formatShape(shape)}, got ${formatShape(x.shape)}`)
-    const { centred, spread } = moments(
-      x,
-      shape.map((_, d) => first + d),
-    )
-    return add(scaled(centred, spread, this), this.bias)
+    const axes = shape.map((_, d) => first + d)
+    return inFloat32([x], x => {
+      const { centred, spread } = moments(x, axes)
+      return add(scaled(centred, spread, this), this.bias)
+    })
   }
 }
 
@@ -91,7 +95,7 @@ export class RMSNorm implements Layer {
 
   apply(x: Tensor): Tensor {
     checkLastAxis('RMSNorm', x, this.weight.shape[0])
-    return scaled(x, mean(square(x), { axis: -1, keepdims: true }), this)
+    return inFloat32([x], x => scaled(x, mean(square(x), { axis: -1, keepdims: true }), this))
   }
 }
 
@@ -123,9 +127,11 @@ export class GroupNorm implements Layer {
     checkLastAxis('GroupNorm', x, channels)
     if (x.ndim < 2) throw new Error(`GroupNorm: needs a batch axis, [n, ..., channels], got ${formatShape(x.shape)}`)
     const grouped = reshape(x, [x.shape[0], sizeOf(x.shape.slice(1, -1)), groups, channels / groups])
-    const { centred, spread } = moments(grouped, [1, 3])
     const weight = reshape(this.weight, [groups, channels / groups])
-    return add(reshape(scaled(centred, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
+    return inFloat32([grouped], grouped => {
+      const { centred, spread } = moments(grouped, [1, 3])
+      return add(reshape(scaled(centred, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
+    })
   }
 }
 
@@ -164,19 +170,22 @@ export class BatchNorm implements Layer {
     const { state, momentum } = this
     const channels = this.weight.shape[0]
     checkLastAxis('BatchNorm', x, channels)
-    let [centred, spread] = [sub(x, state.mean), state.variance]
-    if (ctx.training) {
-      const count = x.size / channels
-      const batch = moments(
-        x,
-        x.shape.slice(0, -1).map((_, d) => d),
-      )
-      centred = batch.centred
-      spread = reshape(batch.spread, [channels])
-      const blend = (old: Tensor, now: Tensor): Tensor => add(mul(old, momentum), mul(stopGradient(now), 1 - momentum))
-      ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
-      ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
-    }
-    return add(scaled(centred, spread, this), this.bias)
+    return inFloat32([x], x => {
+      let [centred, spread] = [sub(x, state.mean), state.variance]
+      if (ctx.training) {
+        const count = x.size / channels
+        const batch = moments(
+          x,
+          x.shape.slice(0, -1).map((_, d) => d),
+        )
+        centred = batch.centred
+        spread = reshape(batch.spread, [channels])
+        const blend = (old: Tensor, now: Tensor): Tensor =>
+          astype(add(mul(old, momentum), mul(stopGradient(now), 1 - momentum)), old.dtype)
+        ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
+        ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
+      }
+      return add(scaled(centred, spread, this), this.bias)
+    })
   }
 }

@@ -1,5 +1,6 @@
 /** Bounds on the size of a gradient. */
 
+import { computeType } from '../graph/dtype.js'
 import { isParameter } from '../nn/parameters.js'
 import { add, astype, div, maximum, mul, square } from '../tensor/elementwise.js'
 import { sum } from '../tensor/reduction.js'
@@ -11,7 +12,7 @@ import { mapTree, namedLeaves } from '../tensor/tree.js'
 export function globalNorm(grads: unknown): Tensor {
   const squares = namedLeaves(grads)
     .filter(({ tensor, name }) => isParameter(tensor, name))
-    .map(({ tensor }) => sum(square(tensor)))
+    .map(({ tensor }) => sum(square(astype(tensor, computeType(tensor.dtype)))))
   if (squares.length === 0) throw new Error('globalNorm: the tree has no float tensors that are trained')
   return safeSqrt(squares.reduce(add))
 }

@@ -3,9 +3,10 @@
  * of a few lines (sgd.ts, adam.ts); walking the trees, counting steps and the learning rate are here.
  */
 
+import { computeType } from '../graph/dtype.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { checkUntied, isParameter } from '../nn/parameters.js'
-import { zeros, zerosLike } from '../tensor/create.js'
+import { zeros } from '../tensor/create.js'
 import { add, astype } from '../tensor/elementwise.js'
 import { full, type Tensor, type TensorLike } from '../tensor/tensor.js'
 import { leaves, mapTree, namedLeaves, replaceLeaves } from '../tensor/tree.js'
@@ -14,7 +15,7 @@ import { checkRate, type Schedule } from './schedules.js'
 export interface OptimizerState<P> {
   /** The number of updates made, an int32 scalar. */
   readonly step: Tensor
-  /** Running averages by name, each in the shape of the parameters (scalars for leaves that are not trained). */
+  /** Running averages by name, each in the shape of the parameters (scalars for leaves that are not trained); those of float16 are float32. */
   readonly moments: Readonly<Record<string, P>>
 }
 
@@ -31,7 +32,7 @@ export interface Leaf<K extends string> {
   readonly param: Tensor
   readonly grad: Tensor
   readonly moments: Readonly<Record<K, Tensor>>
-  /** The number of this update from 1, of the parameter's dtype. */
+  /** The number of this update from 1, of the parameter's dtype: float32 where the leaf is float16. */
   readonly t: Tensor
   readonly rate: TensorLike
 }
@@ -56,7 +57,9 @@ export function optimizer<K extends string>(
       checkUntied(name, params)
       return {
         step: full([], 0, 'int32'),
-        moments: record(() => mapTree(params, (p, at) => (isParameter(p, at) ? zerosLike(p) : zeros([], p.dtype)))),
+        moments: record(() =>
+          mapTree(params, (p, at) => (isParameter(p, at) ? zeros(p.shape, computeType(p.dtype)) : zeros([], p.dtype))),
+        ),
       }
     },
 
@@ -81,9 +84,11 @@ export function optimizer<K extends string>(
             `${name}: the gradient of ${at || 'the parameter'} has shape ${formatShape(slopes[i].shape)}, expected ${formatShape(param.shape)}`,
           )
         }
-        const t = astype(step, param.dtype)
-        const rate = scheduled ? astype(scheduled, param.dtype) : Number(learningRate)
-        return rule({ param, grad: slopes[i], moments, t, rate })
+        const type = computeType(param.dtype)
+        const [p, grad, t] = [param, slopes[i], step].map(x => astype(x, type))
+        const rate = scheduled ? astype(scheduled, type) : Number(learningRate)
+        const next = rule({ param: p, grad, moments, t, rate })
+        return { ...next, param: astype(next.param, param.dtype) }
       })
       return {
         params: replaceLeaves(

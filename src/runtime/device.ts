@@ -3,6 +3,7 @@
 import type { Schedule } from '../compiler/kernel.js'
 import type { DType, TypedArray } from '../graph/dtype.js'
 import { environment } from './environment.js'
+import type { Ceilings, KernelTime } from './profile.js'
 
 /** Values on a device. */
 export interface Buffer {
@@ -13,6 +14,8 @@ export interface Buffer {
 
 /** A schedule turned into code: reads the leaves' buffers, writes the results'. */
 export interface Executable {
+  /** Resolves when the code can run, for a device that compiles while others work; rejects where it does not compile. */
+  readonly ready?: Promise<void>
   run(leaves: readonly Buffer[], results: readonly Buffer[]): void
   /** The generated code, for people to read. */
   print(): string
@@ -31,9 +34,24 @@ export interface Device {
   free(buffer: Buffer): void
   /** Bytes that live buffers take. */
   readonly bytesInUse: number
+  /** Distinct buffers that one kernel may touch; no limit where undefined. */
+  readonly maxBuffers?: number
+  /**
+   * Whether what was allocated since the last call can be had, on a device that learns of it later; undefined where
+   * nothing is in doubt.
+   * @throws OutOfMemory
+   */
+  settle?(): Promise<void> | undefined
+  /** From now on kernels are timed, until the function that this returns is called; a device that cannot lacks it. */
+  startTiming?(): () => Promise<readonly KernelTime[]>
+  /** What the device can do at most, measured on the first call. */
+  ceilings?(): Promise<Ceilings>
   /** Ends threads and gives memory back; buffers on the device are lost. */
   close(): Promise<void>
 }
+
+/** Memory that cannot be had. The runtime collects garbage and tries once more. */
+export class OutOfMemory extends Error {}
 
 export const deviceNames = ['reference', 'wasm', 'webgpu'] as const
 export type DeviceName = (typeof deviceNames)[number]
@@ -41,13 +59,26 @@ export type DeviceName = (typeof deviceNames)[number]
 export interface DeviceOptions {
   /** Threads that compute, the calling one included; as many as the machine has cores by default. */
   threads?: number
+  /** webgpu: a driver in software instead of a GPU: slow, for tests. Linux with the npm package @sparticuz/chromium. */
+  software?: boolean
+  /**
+   * webgpu in Node: leaves out Dawn's checks of commands and of array bounds. Kernels here keep within their arrays; what
+   * it gains is in docs/performance.md.
+   */
+  trusted?: boolean
+  /** webgpu: bytes that tensors may take in all; as much as the GPU gives by default. */
+  memoryLimit?: number
+  /** webgpu: false stores float16 as float32 even where the GPU has float16. */
+  half?: boolean
 }
 
 const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
 
 async function open(name: string, options: DeviceOptions): Promise<Device> {
   if (!isDeviceName(name)) throw new Error(`setDevice: unknown device '${name}'; one of ${deviceNames.join(', ')}`)
-  const { threads } = options
+  const { threads, memoryLimit } = options
+  if (memoryLimit !== undefined && !(memoryLimit > 0))
+    throw new Error(`setDevice: memoryLimit must be a number of bytes > 0, not ${memoryLimit}`)
   if (threads !== undefined && (!Number.isInteger(threads) || threads < 1 || threads > 64)) {
     throw new Error(`setDevice: threads must be an integer from 1 to 64, not ${threads}`)
   }
@@ -57,15 +88,15 @@ async function open(name: string, options: DeviceOptions): Promise<Device> {
     case 'wasm':
       return (await import('./backends/wasm/device.js')).wasmDevice(options)
     case 'webgpu':
-      throw new Error("setDevice: the device 'webgpu' is not built yet; use 'wasm' or 'reference'")
+      return (await import('./backends/webgpu/device.js')).webgpuDevice(options)
   }
 }
 
 let current: Promise<Device> | undefined
 
 /**
- * Chooses the device for everything computed from now on: 'wasm' (the default), 'reference' (float64 JavaScript), or a
- * device that an earlier call returned. Tensors move when they are next read. The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
+ * Chooses the device for everything computed from now on: 'wasm' (the default), 'reference' (float64 JavaScript), 'webgpu',
+ * or a device that an earlier call returned. Tensors move when they are next read. The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
  *
  * @throws if the device is unknown or does not start; the device in use then stays.
  */
@@ -79,10 +110,10 @@ export async function setDevice(name: DeviceName | Device, options: DeviceOption
 export function getDevice(): Promise<Device> {
   if (!current) {
     const threads = environment('SADDLEPOINT_THREADS')
-    current = open(
-      environment('SADDLEPOINT_DEVICE') ?? 'wasm',
-      threads === undefined ? {} : { threads: Number(threads) },
-    )
+    current = open(environment('SADDLEPOINT_DEVICE') ?? 'wasm', {
+      ...(threads !== undefined && { threads: Number(threads) }),
+      software: environment('SADDLEPOINT_SOFTWARE') !== undefined,
+    })
     current.catch(() => (current = undefined))
   }
   return current

@@ -1,12 +1,37 @@
-/** What the library needs to know of where it runs. */
+/** What the library needs to know of where it runs, and its only way to what Node alone has. */
 
-interface NodeProcess {
-  readonly versions?: { readonly node?: string }
-  readonly env?: Readonly<Record<string, string | undefined>>
+/** Bundlers for browsers put stand-ins with less in the place of Node's process. */
+const { process: found } = globalThis as { process?: Partial<NodeJS.Process> }
+
+const isNodeProcess = (p: Partial<NodeJS.Process> | undefined): p is NodeJS.Process => p?.versions?.node !== undefined
+
+/**
+ * Node's process; undefined elsewhere. Node's modules come from its `getBuiltinModule`: bundlers for browsers fail on an
+ * import of one even where it never runs.
+ */
+export const node = isNodeProcess(found) ? found : undefined
+
+export const isNode = node !== undefined
+
+/**
+ * Node's process, for an operation that needs it.
+ *
+ * @param instead what to do elsewhere.
+ * @throws outside Node.
+ */
+export function demandNode(operation: string, instead: string): NodeJS.Process {
+  if (node) return node
+  throw new Error(`${operation}: this needs Node; in a browser ${instead}`)
 }
-const { process } = globalThis as { process?: NodeProcess }
-
-export const isNode = process?.versions?.node !== undefined
 
 /** The environment variable of that name, where there is an environment. */
-export const environment = (name: string): string | undefined => process?.env?.[name] || undefined
+export const environment = (name: string): string | undefined => node?.env[name] || undefined
+
+interface NodePackages {
+  readonly 'cli-progress': typeof import('cli-progress')
+  readonly webgpu: { create(flags: string[]): GPU }
+}
+
+/** A package that only Node has a use for: named by a parameter, so that bundlers for browsers do not look for it. */
+export const importPackage = async <K extends keyof NodePackages>(name: K): Promise<NodePackages[K]> =>
+  import(/* webpackIgnore: true */ /* @vite-ignore */ name)

@@ -4,23 +4,22 @@
  */
 
 import type { Device } from './device.js'
-import { isNode } from './environment.js'
+import { node } from './environment.js'
 import { turn } from './turns.js'
 
 const firstLimit = 256 * 2 ** 20
 const limits = new WeakMap<Device, number>()
 
 /** Node's collector, which is reachable without a command-line flag; undefined elsewhere. */
-async function collector(): Promise<(() => void) | undefined> {
+function collector(): (() => void) | undefined {
   const { gc } = globalThis as { gc?: () => void }
   if (gc) return gc
-  if (!isNode) return undefined
-  const [v8, vm] = await Promise.all([import('node:v8'), import('node:vm')])
-  v8.setFlagsFromString('--expose-gc')
-  return vm.runInNewContext('gc') as () => void
+  if (!node) return undefined
+  node.getBuiltinModule('v8').setFlagsFromString('--expose-gc')
+  return node.getBuiltinModule('vm').runInNewContext('gc') as () => void
 }
 
-let collect: Promise<(() => void) | undefined> | undefined
+let collect: (() => void) | undefined
 
 /** Whether so much is in use that garbage should be looked for before more is allocated. */
 export const isUnderPressure = (device: Device): boolean => device.bytesInUse > (limits.get(device) ?? firstLimit)
@@ -28,11 +27,14 @@ export const isUnderPressure = (device: Device): boolean => device.bytesInUse > 
 /** Collects garbage and lets the finalizers run; the next time is when twice as much as is left is in use. */
 export async function relievePressure(device: Device): Promise<void> {
   collect ??= collector()
-  const gc = await collect
-  if (gc) {
-    gc()
-    // Finalizers run as tasks of their own.
-    await turn()
+  if (collect) {
+    collect()
+    // Finalizers run as tasks of their own, some turns later and not all at once.
+    for (let quiet = 0; quiet < 3; ) {
+      const before = device.bytesInUse
+      await turn()
+      quiet = device.bytesInUse === before ? quiet + 1 : 0
+    }
   }
   limits.set(device, Math.max(firstLimit, 2 * device.bytesInUse))
 }

@@ -21,7 +21,7 @@ import {
   valueOperands,
 } from '../graph/node.js'
 import { sizeOf } from '../graph/shape.js'
-import { type Buffer, type Device, type Executable, getDevice } from './device.js'
+import { type Buffer, type Device, type Executable, getDevice, OutOfMemory } from './device.js'
 import { isUnderPressure, relievePressure } from './garbage.js'
 import { turnWhenDue } from './turns.js'
 
@@ -87,7 +87,7 @@ function findPlan({ order, links, hash }: Structure, device: Device): Plan | und
 }
 
 function makePlan(roots: readonly Node[], structure: Structure, device: Device): Plan {
-  const scheduled = schedule(canonicalize(roots))
+  const scheduled = schedule(canonicalize(roots), device.maxBuffers)
   const executable = device.compile(scheduled)
   stats.plansCompiled++
   stats.kernelsCompiled += scheduled.kernels.length
@@ -172,6 +172,17 @@ function bind(device: Device, leaf: Node<'input'>): Buffer {
   return storage.buffer as Buffer
 }
 
+/** Runs f; where memory is short, once more after garbage was collected. */
+async function withMemory<T>(device: Device, f: () => Promise<T>): Promise<T> {
+  try {
+    return await f()
+  } catch (error) {
+    if (!(error instanceof OutOfMemory)) throw error
+    await relievePressure(device)
+    return f()
+  }
+}
+
 /** Runs a plan on the values of its leaves; the results are new leaves. */
 export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Promise<Node<'input'>[]> {
   const { device, executable, results } = plan
@@ -181,15 +192,20 @@ export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Pro
     const buffer = leaf.attrs.storage.buffer as Buffer | undefined
     if (buffer && buffer.device !== device) await moveTo(device, leaf)
   }
-  const bound = leaves.map(leaf => bind(device, leaf))
-  const outputs: Buffer[] = []
-  try {
-    for (const { shape, dtype } of results) outputs.push(device.allocate(dtype, sizeOf(shape)))
-    executable.run(bound, outputs)
-  } catch (error) {
-    for (const buffer of outputs) device.free(buffer)
-    throw error
-  }
+  await executable.ready
+  const outputs = await withMemory(device, async () => {
+    const made: Buffer[] = []
+    try {
+      const bound = leaves.map(leaf => bind(device, leaf))
+      for (const { shape, dtype } of results) made.push(device.allocate(dtype, sizeOf(shape)))
+      executable.run(bound, made)
+      await device.settle?.()
+    } catch (error) {
+      for (const buffer of made) device.free(buffer)
+      throw error
+    }
+    return made
+  })
   stats.runs++
   return outputs.map((buffer, i) => inputNode(hold(buffer), results[i].shape, results[i].dtype))
 }
@@ -219,6 +235,6 @@ export async function readStorage(leaf: Node<'input'>): Promise<TypedArray> {
 export async function inspect(nodes: readonly Node[]): Promise<{ graph: string; schedule: string; code: string }> {
   const device = await getDevice()
   const roots = [...new Set(nodes.map(resolve))].filter(n => n.op !== 'input')
-  const scheduled = schedule(canonicalize(roots))
+  const scheduled = schedule(canonicalize(roots), device.maxBuffers)
   return { graph: printGraph(roots), schedule: printSchedule(scheduled), code: device.compile(scheduled).print() }
 }

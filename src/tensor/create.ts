@@ -1,6 +1,16 @@
 /** Tensors from host values, filled, counting. Random ones are in random.ts. */
 
-import { type DType, dtypeOf, dtypes, type HostArray, promote, type TypedArray, toDType } from '../graph/dtype.js'
+import {
+  computeType,
+  type DType,
+  dtypeOf,
+  dtypes,
+  type HalfArray,
+  type HostArray,
+  promote,
+  type TypedArray,
+  toDType,
+} from '../graph/dtype.js'
 import { inputNode } from '../graph/node.js'
 import { formatShape, normalizeAxis, type Shape, sizeOf } from '../graph/shape.js'
 import { add, astype, equal, mul, where } from './elementwise.js'
@@ -20,7 +30,7 @@ export interface TensorOptions {
  * @throws if nested arrays are ragged, a value is not a number, or the shape does not hold the data.
  * @example tensor([[1, 2], [3, 4]], { dtype: 'float64' })
  */
-export function tensor(values: NestedArray | TypedArray | HostArray, options: TensorOptions = {}): Tensor {
+export function tensor(values: NestedArray | TypedArray | HalfArray | HostArray, options: TensorOptions = {}): Tensor {
   if (values instanceof Tensor)
     throw new Error(`tensor: the values are ${describe(values)} already; use astype to convert`)
   if (typeof values === 'object' && values !== null && 'data' in values)
@@ -30,11 +40,11 @@ export function tensor(values: NestedArray | TypedArray | HostArray, options: Te
   let source: ArrayLike<number> = flat
   let dtype: DType | undefined = dtypeOf(values)
   if (dtype) {
-    source = values as TypedArray
+    source = values as TypedArray | HalfArray
     shape = [source.length]
   } else if (ArrayBuffer.isView(values)) {
     throw new Error(
-      `tensor: a ${values.constructor.name} has no dtype here; use Float32Array, Float64Array, Int32Array, Uint32Array or Uint8Array (bool)`,
+      `tensor: a ${values.constructor.name} has no dtype here; use Float16Array, Float32Array, Float64Array, Int32Array, Uint32Array or Uint8Array (bool)`,
     )
   } else {
     shape = nestedShape(values as NestedArray)
@@ -52,7 +62,7 @@ export function tensor(values: NestedArray | TypedArray | HostArray, options: Te
   const to = options.dtype ?? dtype
   checkDType('tensor', to)
   const host = new dtypes[to].array(source.length)
-  if (to === dtype && to !== 'bool') host.set(source)
+  if (to === dtype && to !== 'bool' && to !== 'float16') host.set(source)
   else for (let i = 0; i < host.length; i++) host[i] = toDType(source[i], to)
   return new Tensor(inputNode({ host }, shape, to))
 }
@@ -110,7 +120,7 @@ export function arange(start: number, stop?: number, step = 1, dtype?: DType): T
     throw new Error(`arange: start ${from}, stop ${to} and step ${step} must be finite and the step not 0`)
   const n = Math.max(0, Math.ceil((to - from) / step))
   const type = dtype ?? ([from, step].every(Number.isInteger) ? 'int32' : 'float32')
-  return add(mul(astype(iota([n]), type), step), from)
+  return astype(add(mul(astype(iota([n]), computeType(type)), step), from), type)
 }
 
 /** `num` evenly spaced values from start to stop, both included. */
@@ -118,8 +128,8 @@ export function linspace(start: number, stop: number, num: number, dtype: DType 
   if (!Number.isInteger(num) || num < 0) throw new Error(`linspace: num must be an integer >= 0, not ${num}`)
   if (!Number.isFinite(stop - start)) throw new Error(`linspace: start ${start} and stop ${stop} must be finite`)
   const position = iota([num])
-  const values = add(mul(astype(position, dtype), num > 1 ? (stop - start) / (num - 1) : 0), start)
-  return num > 1 ? where(equal(position, num - 1), stop, values) : values
+  const values = add(mul(astype(position, computeType(dtype)), num > 1 ? (stop - start) / (num - 1) : 0), start)
+  return astype(num > 1 ? where(equal(position, num - 1), stop, values) : values, dtype)
 }
 
 /** The identity matrix [n, m]. */

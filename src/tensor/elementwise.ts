@@ -1,10 +1,10 @@
 /** Element-wise operations: broadcasting and promotion, then primitives. Names and semantics follow the array API. */
 
-import { type DType, isFloat, promote } from '../graph/dtype.js'
+import { type DType, floatType, isFloat, promote } from '../graph/dtype.js'
 import type { BinaryOp, BitOp, CompareOp, UnaryOp } from '../graph/node.js'
 import { broadcastShapes } from '../graph/shape.js'
 import { broadcastTo } from './movement.js'
-import { align, commonDType, safeSqrt, scaleFor } from './shared.js'
+import { align, commonDType, inFloat32, safeSqrt, scaleFor } from './shared.js'
 import { asTensor, build, checkDType, demandTensors, full, Tensor, type TensorLike } from './tensor.js'
 
 /** The same values in another dtype: float to integer truncates, anything to bool compares with 0. */
@@ -58,7 +58,7 @@ export const greaterEqual = swapped('lessEqual', 'greaterEqual')
 /** Whether a and b differ; NaN differs from everything. */
 export const notEqual = (a: TensorLike, b: TensorLike): Tensor => logicalNot(equal(a, b))
 
-const floating = (operands: readonly TensorLike[]): DType => promote(commonDType(operands), 'float32')
+const floating = (operands: readonly TensorLike[]): DType => floatType(commonDType(operands))
 
 /** True division: integers become float32. */
 export const div = (a: TensorLike, b: TensorLike): Tensor => build('div', align('div', [a, b], floating([a, b])), {})
@@ -221,10 +221,11 @@ export function atan2(y: TensorLike, x: TensorLike): Tensor {
 
 /** √(a² + b²) without overflow; the gradient at the origin is 0. */
 export function hypot(a: TensorLike, b: TensorLike): Tensor {
-  const [x, y] = align('hypot', [a, b], floating([a, b]))
-  const scale = scaleFor(maximum(abs(x), abs(y)))
-  const length = div(safeSqrt(add(square(mul(x, scale)), square(mul(y, scale)))), scale)
-  return where(logicalOr(isinf(x), isinf(y)), Infinity, length)
+  return inFloat32(align('hypot', [a, b], floating([a, b])), (x, y) => {
+    const scale = scaleFor(maximum(abs(x), abs(y)))
+    const length = div(safeSqrt(add(square(mul(x, scale)), square(mul(y, scale)))), scale)
+    return where(logicalOr(isinf(x), isinf(y)), Infinity, length)
+  })
 }
 
 /** log(exp(a) + exp(b)) without overflow. */

@@ -1,6 +1,6 @@
 /** Functions of networks that have no weights of their own: softmax and its kin, attention, dropout, resizing of images. */
 
-import { isFloat, promote } from '../graph/dtype.js'
+import { floatType, isFloat } from '../graph/dtype.js'
 import { broadcastShapes, formatShape, normalizeAxis, sameShape } from '../graph/shape.js'
 import { matmul } from './contraction.js'
 import { iota, tensor } from './create.js'
@@ -22,7 +22,7 @@ import { take } from './indexing.js'
 import { matrixTranspose } from './movement.js'
 import { bernoulli } from './random.js'
 import { logsumexp, max, sum } from './reduction.js'
-import { align, demandImages } from './shared.js'
+import { align, demandImages, inFloat32 } from './shared.js'
 import { demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** exp(x) up to a factor that keeps it from overflowing, and its sum along an axis. */
@@ -129,7 +129,7 @@ export function cosineSimilarity(x: Tensor, y: Tensor, options: { axis?: number;
   }
   const [a, b] = align('cosineSimilarity', [x, y])
   normalizeAxis('cosineSimilarity', axis, a.ndim)
-  return sum(mul(unit(a), unit(b)), { axis })
+  return inFloat32([a, b], (a, b) => sum(mul(unit(a), unit(b)), { axis }))
 }
 
 export interface ResizeOptions {
@@ -177,7 +177,7 @@ function resample(
   const low = a.map(a => Math.floor(a / b))
   const weight = tensor(
     a.map(a => (a % b) / b),
-    { dtype: promote(x.dtype, 'float32'), shape: [size, ...x.shape.slice(axis + 1).map(() => 1)] },
+    { dtype: floatType(x.dtype), shape: [size, ...x.shape.slice(axis + 1).map(() => 1)] },
   )
   const high = low.map(i => Math.min(i + 1, n - 1))
   return add(mul(pick(low), sub(1, weight)), mul(pick(high), weight))

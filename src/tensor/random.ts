@@ -6,6 +6,7 @@
 
 // biome-ignore-all lint/correctness/noPrecisionLoss: coefficients as they are published
 import { type DType, isFloat } from '../graph/dtype.js'
+import { bitsOfHalf, halfOfBits, roundToHalf } from '../graph/half.js'
 import { type Shape, sizeOf } from '../graph/shape.js'
 import { iota, tensor } from './create.js'
 import {
@@ -86,7 +87,10 @@ export interface UniformOptions {
   dtype?: DType
 }
 
-/** Uniform floats in [low, high): multiples of 2^-24 (float32) or 2^-53 (float64) before scaling. */
+/**
+ * Uniform floats in [low, high): multiples of 2^-24 (float32) or 2^-53 (float64) before scaling; those of float16 are
+ * float32's, rounded.
+ */
 export function uniform(
   k: Tensor,
   shape: Shape,
@@ -96,6 +100,10 @@ export function uniform(
   checkDType('random.uniform', dtype, true)
   if (!(low <= high) || !Number.isFinite(high - low))
     throw new Error(`random.uniform: needs finite low <= high, got ${low} and ${high}`)
+  if (dtype === 'float16') {
+    const rounded = astype(uniform(k, shape, { low, high }), dtype)
+    return low < high ? minimum(rounded, below(high, dtype)) : rounded
+  }
   const upper = bits(k, shape)
   if (dtype === 'float32') return scale(mul(astype(bitwiseRightShift(upper, 8), 'float32'), 2 ** -24), low, high)
   const high26 = astype(bitwiseRightShift(upper, 6), 'float64')
@@ -112,6 +120,11 @@ function scale(u: Tensor, low: number, high: number): Tensor {
 
 /** The largest value of the dtype under x, which rounding must not reach. */
 function below(x: number, dtype: DType): number {
+  if (dtype === 'float16') {
+    const half = roundToHalf(x)
+    if (half < x) return half
+    return half === 0 ? -(2 ** -24) : halfOfBits(bitsOfHalf(half) + (half > 0 ? -1 : 1))
+  }
   const narrow = dtype === 'float32'
   const value = narrow ? new Float32Array([x]) : new Float64Array([x])
   if (value[0] < x) return value[0]
@@ -209,18 +222,24 @@ const wichura = {
   ],
 } as const
 
-const horner = (x: Tensor, coefficients: readonly number[]): Tensor =>
-  coefficients.slice(1).reduce((acc: Tensor, c) => add(mul(acc, x), c), full([], coefficients[0], 'float64'))
-const rational = (x: Tensor, [p, q]: readonly (readonly number[])[]): Tensor => div(horner(x, p), horner(x, q))
-
-/** The normal quantile Φ⁻¹ of a float64 in (0, 1). */
+/** The normal quantile Φ⁻¹ of a float64 in (0, 1). Of the three rational functions the right one is chosen first, then one is computed. */
 function normalQuantile(p: Tensor): Tensor {
   const q = sub(p, 0.5)
-  const inner = mul(q, rational(sub(0.180625, mul(q, q)), wichura.central))
+  const isCentral = less(mul(q, q), 0.180625)
   const lower = less(q, 0)
   const r = sqrt(mul(exactLog(where(lower, p, sub(1, p))), -1))
-  const outer = where(less(5, r), rational(sub(r, 5), wichura.tail), rational(sub(r, 1.6), wichura.middle))
-  return where(less(mul(q, q), 0.180625), inner, where(lower, mul(outer, -1), outer))
+  const isTail = less(5, r)
+  const x = where(isCentral, sub(0.180625, mul(q, q)), where(isTail, sub(r, 5), sub(r, 1.6)))
+  const { central, middle, tail } = wichura
+  const chosen = (of: 0 | 1, i: number): Tensor =>
+    where(isCentral, central[of][i], where(isTail, full([], tail[of][i], 'float64'), middle[of][i]))
+  const horner = (of: 0 | 1): Tensor => {
+    let sum = chosen(of, 0)
+    for (let i = 1; i < central[of].length; i++) sum = add(mul(sum, x), chosen(of, i))
+    return sum
+  }
+  const ratio = div(horner(0), horner(1))
+  return where(isCentral, mul(q, ratio), where(lower, mul(ratio, -1), ratio))
 }
 
 /** Uniform float64 in the open interval (0, 1). */

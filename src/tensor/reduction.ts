@@ -1,6 +1,6 @@
 /** Reductions over axes, from the primitives sum, prod and max, and running sums. */
 
-import { type DType, isFloat } from '../graph/dtype.js'
+import { type DType, floatType } from '../graph/dtype.js'
 import { formatShape, normalizeAxes, normalizeAxis } from '../graph/shape.js'
 import { iota } from './create.js'
 import {
@@ -27,7 +27,7 @@ import {
   where,
 } from './elementwise.js'
 import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
-import { opposite, safeSqrt, scaleFor } from './shared.js'
+import { inFloat32, opposite, safeSqrt, scaleFor } from './shared.js'
 import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
@@ -94,21 +94,25 @@ export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
 /** The mean of the elements; integers become float32. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const over = checked('mean', x, options)
-  return div(sum(isFloat(x.dtype) ? x : astype(x, 'float32'), over), count(x, over.axis))
+  return inFloat32([astype(x, floatType(x.dtype))], y => div(sum(y, over), count(x, over.axis)))
 }
 
 /** The mean squared distance from the mean, over n - correction; also exported as `var`. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
   const over = checked('variance', x, options)
-  const rough = sub(x, mean(x, { ...over, keepdims: true }))
-  // Centred again: the rounding of a large mean would else count as spread.
-  const centred = sub(rough, mean(rough, { ...over, keepdims: true }))
-  return div(sum(mul(centred, centred), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
+  return inFloat32([x], x => {
+    const rough = sub(x, mean(x, { ...over, keepdims: true }))
+    // Centred again: the rounding of a large mean would else count as spread.
+    const centred = sub(rough, mean(rough, { ...over, keepdims: true }))
+    return div(sum(mul(centred, centred), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
+  })
 }
 export { variance as var }
 /** The square root of `variance`; where that is 0, so are all derivatives. */
-export const std = (x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor =>
-  safeSqrt(variance(x, checked('std', x, options)))
+export function std(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
+  const over = checked('std', x, options)
+  return inFloat32([x], y => safeSqrt(variance(y, over)))
+}
 
 export interface NormOptions extends ReduceOptions {
   /** The norm's order p: any number above 0, or Infinity for the largest magnitude; 2 by default. */
@@ -125,7 +129,8 @@ export function vectorNorm(x: Tensor, options: NormOptions = {}): Tensor {
   const over = checked('vectorNorm', x, options)
   const { ord = 2 } = options
   if (!(ord > 0)) throw new Error(`vectorNorm: ord must be a number above 0, not ${ord}`)
-  const values = isFloat(x.dtype) ? x : astype(x, 'float32')
+  if (x.dtype === 'float16') return inFloat32([x], y => vectorNorm(y, options))
+  const values = astype(x, floatType(x.dtype))
   const magnitude = abs(values)
   if (ord === 1 || count(x, over.axis) === 0) return sum(magnitude, over)
   if (ord === Infinity) return max(magnitude, over)

@@ -27,6 +27,13 @@ export function align(op: string, operands: readonly TensorLike[], dtype = commo
   return tensors.map(t => broadcastTo(t, shape))
 }
 
+/**
+ * f of operands, computed and kept in float32 where they are float16: for what would leave its range, or lose its digits,
+ * on the way.
+ */
+export const inFloat32 = (operands: readonly Tensor[], f: (...operands: Tensor[]) => Tensor): Tensor =>
+  operands[0].dtype === 'float16' ? astype(f(...operands.map(x => astype(x, 'float32'))), 'float16') : f(...operands)
+
 /** `broadcastTo` in the name of another operation. */
 export function expandTo(op: string, x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x

@@ -1,7 +1,7 @@
 /** Trees of tensors in safetensors files, each under its leaf's name. */
 
 import { readSafetensors, writeSafetensors } from '../data/safetensors.js'
-import type { HostArray } from '../graph/dtype.js'
+import type { DType, HostArray } from '../graph/dtype.js'
 import { sameShape } from '../graph/shape.js'
 import { tensor } from '../tensor/create.js'
 import { realize } from '../tensor/realize.js'
@@ -18,8 +18,10 @@ export async function saveTree(path: string, tree: unknown, metadata: Metadata =
   await writeSafetensors(path, arrays, metadata)
 }
 
+const widens = (from: DType, to: DType): boolean => from === 'float16' && to === 'float32'
+
 /**
- * Gives the tensors of a tree the values of a file, in place.
+ * Gives the tensors of a tree the values of a file, in place; those of float16 may fill a float32.
  *
  * @param accept looks at the file's metadata before anything changes, and throws to refuse the file.
  * @returns what `accept` returned.
@@ -34,7 +36,7 @@ export async function loadTree<T>(path: string, tree: unknown, accept: (metadata
     ...wanted.flatMap(({ name, tensor: { dtype, shape } }) => {
       if (!Object.hasOwn(tensors, name)) return [`'${name}' is missing`]
       const found = tensors[name]
-      const fits = found.dtype === dtype && sameShape(found.shape, shape)
+      const fits = (found.dtype === dtype || widens(found.dtype, dtype)) && sameShape(found.shape, shape)
       return fits ? [] : [`'${name}' is ${found.dtype}[${found.shape}], expected ${dtype}[${shape}]`]
     }),
     ...Object.keys(tensors).flatMap(name => (names.has(name) ? [] : [`'${name}' is not expected`])),
@@ -43,6 +45,6 @@ export async function loadTree<T>(path: string, tree: unknown, accept: (metadata
     const more = problems.length > 3 ? ` and ${problems.length - 3} more` : ''
     throw new Error(`load: ${path} does not fit: ${problems.slice(0, 3).join('; ')}${more}; nothing was loaded`)
   }
-  for (const { name, tensor: t } of wanted) t.assign(tensor(tensors[name]))
+  for (const { name, tensor: t } of wanted) t.assign(tensor(tensors[name], { dtype: t.dtype }))
   return accepted
 }

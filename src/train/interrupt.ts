@@ -1,5 +1,7 @@
 /** Requests to stop a long job at its next safe point. */
 
+import { node } from '../runtime/environment.js'
+
 export interface Interrupt {
   readonly requested: boolean
   /** Leaves signals alone again. */
@@ -15,14 +17,14 @@ export function interrupts(sigint: boolean, signal?: AbortSignal): Interrupt {
   const onSignal = (): void => {
     pressed = true
   }
-  const listens = sigint && typeof process !== 'undefined'
-  if (listens) process.once('SIGINT', onSignal)
+  const listened = sigint ? node : undefined
+  listened?.once('SIGINT', onSignal)
   return {
     get requested() {
       return pressed || signal?.aborted === true
     },
     release() {
-      if (listens) process.removeListener('SIGINT', onSignal)
+      listened?.removeListener('SIGINT', onSignal)
     },
   }
 }

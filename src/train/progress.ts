@@ -3,6 +3,8 @@
  * It writes to stderr, so that stdout stays the job's own.
  */
 
+import { importPackage, node } from '../runtime/environment.js'
+
 export type Fields = Readonly<Record<string, string | number>>
 
 export interface Progress {
@@ -11,11 +13,13 @@ export interface Progress {
   stop(): void
 }
 
-/** Where progress is shown: process.stderr, or anything else that takes text. Only a stream of Node can show a bar. */
+/** Where progress is shown: standard error, or anything else that takes text. Only a stream of Node can show a bar. */
 export interface Screen {
   readonly isTTY?: boolean
   write(text: string): unknown
 }
+
+const browserConsole: Screen = { write: text => console.info(text.trimEnd()) }
 
 const isStream = (screen: Screen): screen is Screen & NodeJS.WritableStream => 'pipe' in screen && 'on' in screen
 
@@ -26,18 +30,21 @@ const shown = (fields: Fields): string =>
 
 /**
  * Begins to show the progress of `total` steps.
- * @param stream where to; a bar when it is a terminal, else lines at 0, 25, 50, 75 and 100 % without control characters
+ * @param stream where to, standard error or a browser's console if absent; a bar when it is a terminal, else lines at 0, 25, 50, 75 and 100 % without control characters
  */
-export async function progress(total: number, label: string, stream: Screen = process.stderr): Promise<Progress> {
+export async function progress(total: number, label: string, stream?: Screen): Promise<Progress> {
   if (!Number.isInteger(total) || total < 1) throw new Error(`progress: total ${total}: needs a positive integer`)
-  return stream.isTTY && isStream(stream) ? bar(total, label, stream) : lines(total, label, stream)
+  const screen = stream ?? node?.stderr ?? browserConsole
+  const drawn = screen.isTTY && isStream(screen) ? await bar(total, label, screen) : undefined
+  return drawn ?? lines(total, label, screen)
 }
 
-async function bar(total: number, label: string, stream: NodeJS.WritableStream): Promise<Progress> {
-  // Loaded only when it is shown, so that training needs no terminal.
-  const { SingleBar } = await import('cli-progress')
+async function bar(total: number, label: string, stream: NodeJS.WritableStream): Promise<Progress | undefined> {
+  // Loaded only when it is shown, so that training needs no terminal; a program bundled into one file may lack it.
+  const loaded = await importPackage('cli-progress').catch(() => undefined)
+  if (!loaded) return undefined
   const format = '{label} {bar} {percentage}% | {value}/{total} | {eta_formatted} left | {fields}'
-  const view = new SingleBar({
+  const view = new loaded.SingleBar({
     format,
     stream,
     barCompleteChar: '█',

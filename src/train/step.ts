@@ -11,13 +11,24 @@ import { add, astype, isfinite, less, logicalAnd, logicalNot, mul, where } from 
 import { reshape, stack } from '../tensor/movement.js'
 import { foldIn } from '../tensor/random.js'
 import { full, Tensor } from '../tensor/tensor.js'
+import {
+  areFinite,
+  choose,
+  firstScale,
+  halved,
+  halvedBatch,
+  type LossScale,
+  nextScale,
+  type PrecisionOptions,
+  unscaled,
+} from './loss-scale.js'
 import { updatesOf } from './updates.js'
 
 /** A number per batch: a mean over its examples. */
 export type Metric<M> = (model: M, batch: Batch, ctx: Context) => Tensor
 
 /** What is trained and how. */
-export interface Objective<M> {
+export interface Objective<M> extends PrecisionOptions {
   readonly loss: Loss<M>
   readonly optimizer: Optimizer
   /** Numbers to report beside the loss, by name. */
@@ -34,6 +45,8 @@ export interface State<M> {
   readonly sums: Tensor
   /** The number, from 0, of the first step whose loss was not finite; or -1. */
   readonly badStep: Tensor
+  /** In float16. */
+  readonly scale?: LossScale
 }
 
 export interface Compiled<M> {
@@ -51,28 +64,39 @@ export const noSums = (k: number): Tensor => tensor(new Float32Array(k))
 export const countOf = (batch: Readonly<Record<string, { readonly shape: readonly number[] }>>): number =>
   Object.values(batch)[0].shape[0]
 
-export function compileObjective<M>({ loss, optimizer, metrics = {}, clipNorm }: Objective<M>): Compiled<M> {
-  const measures = [scalar('loss', loss), ...Object.entries(metrics).map(([name, f]) => scalar(`metric '${name}'`, f))]
+export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
+  const { loss, optimizer, metrics = {}, clipNorm, precision } = objective
+  const inPrecision = precision === 'float16' ? inFloat16<M> : (f: Metric<M>) => f
+  const measures = [
+    scalar('loss', loss),
+    ...Object.entries(metrics).map(([name, f]) => scalar(`metric '${name}'`, f)),
+  ].map(inPrecision)
 
   const step = (state: State<M>, key: Tensor, batch: Batch): State<M> => {
-    const now = state.optimizer.step
+    const { scale } = state
+    // Steps made, those that were skipped included.
+    const now = scale ? add(state.optimizer.step, scale.skipped) : state.optimizer.step
     const ctx: Context = { training: true, key: foldIn(key, now) }
     const run = (model: M) => {
       const { update, into } = updatesOf(model)
       // Only the loss's own pass moves the statistics: once per step.
       const values = measures.map((f, i) => f(model, batch, i === 0 ? { ...ctx, update } : ctx))
-      return [values[0], { values, into }] as const
+      return [scale ? mul(values[0], scale.factor) : values[0], { values, into }] as const
     }
-    const [[value, { values, into }], slopes] = valueAndGrad(run, { hasAux: true })(state.model)
+    const [[, { values, into }], scaled] = valueAndGrad(run, { hasAux: true })(state.model)
+    const slopes = scale ? unscaled(scaled, scale) : scaled
     const grads = clipNorm === undefined ? slopes : clipByGlobalNorm(slopes, clipNorm)
     const next = optimizer.update(grads, state.optimizer, state.model)
-    const isFirstBad = logicalAnd(less(state.badStep, 0), logicalNot(isfinite(value)))
-    return {
-      model: into(next.params),
-      optimizer: next.state,
+    const isFirstBad = logicalAnd(less(state.badStep, 0), logicalNot(isfinite(values[0])))
+    const moved = { model: into(next.params), optimizer: next.state }
+    const rest = {
       sums: accumulate(state.sums, values, batch),
       badStep: where(isFirstBad, now, state.badStep),
     }
+    if (!scale) return { ...moved, ...rest }
+    const finite = areFinite(slopes)
+    const stayed = { model: state.model, optimizer: state.optimizer }
+    return { ...choose(finite, moved, stayed), ...rest, scale: nextScale(scale, finite, objective) }
   }
   const evaluate = (sums: Tensor, batch: Batch, model: M): Tensor =>
     accumulate(
@@ -87,6 +111,7 @@ export function compileObjective<M>({ loss, optimizer, metrics = {}, clipNorm }:
       optimizer: optimizer.init(model),
       sums: noSums(measures.length),
       badStep: full([], -1, 'int32'),
+      ...(precision === 'float16' && { scale: firstScale(objective) }),
     }),
     step: compile(step, { donate: [0, 2] }),
     evaluate: compile(evaluate, { donate: [0, 1] }),
@@ -102,6 +127,12 @@ function scalar<M>(name: string, f: Metric<M>): Metric<M> {
     throw new Error(`Trainer: ${name} must return one number per batch, not ${found}; reduce it, for instance by mean`)
   }
 }
+
+/** f of the model and the batch in float16, its value in float32. */
+const inFloat16 =
+  <M>(f: Metric<M>): Metric<M> =>
+  (model, batch, ctx) =>
+    astype(f(halved(model), halvedBatch(batch), ctx), 'float32')
 
 /** A batch's means, added as often as it has examples. */
 const accumulate = (sums: Tensor, means: readonly Tensor[], batch: Batch): Tensor =>

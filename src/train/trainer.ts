@@ -86,13 +86,21 @@ export class Trainer<M> {
    * option is out of range.
    */
   constructor({ model, seed = 0, ...objective }: TrainerOptions<M>) {
-    const { loss, metrics = {}, clipNorm } = objective
+    const { loss, metrics = {}, clipNorm, precision = 'float32', lossScale } = objective
     if (leaves(model).length === 0) throw new Error('Trainer: the model has no tensors')
     checkUntied('Trainer', model)
     if (typeof loss !== 'function') throw new Error('Trainer: loss must be a function (model, batch, ctx) => scalar')
     if ('loss' in metrics) throw new Error("Trainer: a metric cannot be called 'loss'; rename it")
     if (clipNorm !== undefined && !(clipNorm > 0))
       throw new Error(`Trainer: clipNorm must be a number > 0, not ${clipNorm}`)
+    if (precision !== 'float32' && precision !== 'float16')
+      throw new Error(`Trainer: precision must be 'float32' or 'float16', not '${precision}'`)
+    if (lossScale !== undefined && precision === 'float32')
+      throw new Error("Trainer: lossScale is for precision 'float16'; leave it out, or set the precision")
+    if (
+      typeof lossScale === 'number' ? !(lossScale > 0 && lossScale < Infinity) : (lossScale ?? 'dynamic') !== 'dynamic'
+    )
+      throw new Error(`Trainer: lossScale must be 'dynamic' or a finite number > 0, not ${lossScale}`)
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw new Error(`Trainer: the seed must be an integer from 0 to 2^53 - 1, not ${seed}`)
     this.#seed = seed

@@ -174,7 +174,6 @@ describe('the command line', () => {
       ['--seed', 'x'],
       ['--norm', 'l3'],
       ['--device', 'abacus'],
-      ['--device', 'webgpu'],
       ['--threads', '65'],
       ['--frobnicate'],
       ['extra'],

@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import { decodeSafetensors, encodeSafetensors, readSafetensors, writeSafetensors } from '../../src/data/safetensors.js'
 import { type DType, dtypes, type HostArray } from '../../src/graph/dtype.js'
+import { halfOfBits } from '../../src/graph/half.js'
 
 const host = (dtype: DType, shape: number[], values: number[]): HostArray => ({
   dtype,
@@ -29,6 +30,7 @@ const decodeOne = (dtype: string, data: number[], bytes: number) =>
 describe('round trip', () => {
   const value = (dtype: DType): fc.Arbitrary<number> =>
     ({
+      float16: fc.nat(0xffff).map(halfOfBits),
       float32: fc.float(),
       float64: fc.double(),
       int32: fc.integer(),
@@ -37,7 +39,7 @@ describe('round trip', () => {
     })[dtype]
   const array = fc
     .tuple(
-      fc.constantFrom<DType[]>('float32', 'float64', 'int32', 'uint32', 'bool'),
+      fc.constantFrom<DType[]>('float16', 'float32', 'float64', 'int32', 'uint32', 'bool'),
       fc.array(fc.nat(3), { maxLength: 3 }),
     )
     .chain(([dtype, shape]) => {
@@ -107,7 +109,10 @@ describe('reading the other dtypes', () => {
       2,
     )
     const expected = [1, -2, 65504, 2 ** -24, 1023 * 2 ** -24, -0, Infinity, -Infinity, NaN, 0.333251953125]
-    expect(read).toEqual(host('float32', [10], expected))
+    expect(read).toEqual(host('float16', [10], expected))
+    const bytes = encodeSafetensors({ a: read })
+    const words = new DataView(bytes.buffer, bytes.length - 20)
+    expect(halves.map((_, i) => words.getUint16(2 * i, true))).toEqual(halves)
   })
   test('BF16', () => {
     expect(decodeOne('BF16', [0x80, 0x3f, 0x49, 0xc0, 0x80, 0x7f], 2)).toEqual(
@@ -211,7 +216,7 @@ describe('malformed files', () => {
       expect(() => encodeSafetensors({ w: { ...host('float32', [2], [1, 2]), ...change } })).toThrow(
         `encodeSafetensors: 'w' ${message}`,
       )
-    refused({ dtype: 'float16' }, "has dtype 'float16': known are bool, int32, uint32, float32, float64")
+    refused({ dtype: 'int8' }, "has dtype 'int8': known are bool, int32, uint32, float16, float32, float64")
     refused({ shape: [-2, -1] }, 'has shape [-2,-1]: sizes must be integers >= 0')
     refused({ shape: [0.5, 4] }, 'has shape [0.5,4]: sizes must be integers >= 0')
     refused({ dtype: 'int32' }, 'is int32, so its data must be Int32Array, not Float32Array')

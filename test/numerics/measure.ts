@@ -1,7 +1,7 @@
 /** The errors of the library's functions on its devices, through the public API. */
 
 import * as sp from 'saddlepoint'
-import type { Float } from '../../src/runtime/backends/wasm/math-builder.js'
+import type { Float } from '../../src/compiler/math/builder.js'
 import { operandsOf, type Row } from './functions.js'
 import { ulps } from './real.js'
 import { hardPoints, rounded } from './samples.js'

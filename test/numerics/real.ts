@@ -3,7 +3,7 @@
  * reference for errors in units in the last place (ULP). Sums and products are exact.
  */
 
-import type { Float } from '../../src/runtime/backends/wasm/math-builder.js'
+import type { Float } from '../../src/compiler/math/builder.js'
 
 export interface Real {
   readonly m: bigint

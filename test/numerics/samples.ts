@@ -1,6 +1,6 @@
 /** Where functions of floats are tried: every exponent, the usual range, and points that are hard for some of them. */
 
-import type { Float } from '../../src/runtime/backends/wasm/math-builder.js'
+import type { Float } from '../../src/compiler/math/builder.js'
 
 const words = new DataView(new ArrayBuffer(8))
 

@@ -16,7 +16,7 @@ const floors: readonly (readonly string[])[] = [
 ]
 /** Folders on one floor that may use each other, one way. */
 const neighbours: Readonly<Record<string, readonly string[]>> = { optim: ['nn'], check: [] }
-/** Packages that a folder may import; Node's own modules are imported where they are used, never at the top. */
+/** Packages that a folder may import; Node's own modules come from runtime/environment.ts, except in cli. */
 const packages: Readonly<Record<string, readonly string[]>> = {
   cli: ['commander', 'pngjs', 'vega', 'vega-lite', '@resvg/resvg-wasm'],
 }

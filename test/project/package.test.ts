@@ -3,6 +3,8 @@
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
+import { type BuildOptions, build } from 'esbuild'
 import { expect, test } from 'vitest'
 
 const run = promisify(execFile)
@@ -52,4 +54,44 @@ test('the environment chooses the device', async () => {
 test('methods survive a bundler that drops modules without side effects', async () => {
   const { sideEffects } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { sideEffects: string[] }
   expect(sideEffects).toContain('./dist/tensor/methods.js')
+})
+
+/** All entries in one bundle for browsers. */
+const bundle = (options: BuildOptions) =>
+  build({
+    stdin: {
+      contents: entries.map((e, i) => `export * as entry${i} from '${e.replace('.', 'saddlepoint')}'`).join('\n'),
+      resolveDir: root,
+    },
+    // The built files, not the sources that tsconfig.json maps names to.
+    tsconfigRaw: {},
+    bundle: true,
+    platform: 'browser',
+    format: 'esm',
+    ...options,
+    metafile: true,
+    write: false,
+  })
+
+test('what the entries reach names no module of Node and no package, and uses no global of Node', async () => {
+  const nodeGlobals = ['process', 'require', 'Buffer', 'global', '__dirname', '__filename']
+  const define = Object.fromEntries(nodeGlobals.map(name => [name, `FREE_${name}`]))
+  const { metafile, outputFiles, warnings } = await bundle({ define })
+  expect(warnings).toEqual([])
+  const modules = Object.keys(metafile.inputs).filter(path => path !== '<stdin>')
+  expect(modules.length).toBeGreaterThan(100)
+  for (const path of modules) {
+    expect(path).toMatch(/^dist\/(?!cli)/)
+    expect(readFileSync(`${root}/${path}`, 'utf8'), path).not.toMatch(/['"`]node:/)
+  }
+  expect(outputFiles[0].text.match(/FREE_\w+/g)).toBeNull()
+})
+
+test('the size of a bundle is the one that docs/browser.md gives', async () => {
+  const { outputFiles } = await bundle({ minify: true })
+  const [, minified, zipped] =
+    /is (\d+) kB minified by esbuild \((\d+) kB with gzip\)/.exec(readFileSync(`${root}/docs/browser.md`, 'utf8')) ?? []
+  const [{ contents }] = outputFiles
+  expect(Math.abs(contents.length / 1000 / Number(minified) - 1)).toBeLessThan(0.1)
+  expect(Math.abs(gzipSync(contents).length / 1000 / Number(zipped) - 1)).toBeLessThan(0.1)
 })

@@ -1,81 +1,19 @@
-/** The WebAssembly device's special functions, evaluated operation by operation, against exact references. */
+/** The expansions of special functions, evaluated operation by operation, against exact references. */
 
 import * as sp from 'saddlepoint'
 import { describe, expect, it } from 'vitest'
 import { axisIndex } from '../../src/compiler/affine.js'
-import { type Expr, ExprTable, isOperation, type Operation, walkExprs } from '../../src/compiler/expr.js'
+import { ExprTable, isOperation, walkExprs } from '../../src/compiler/expr.js'
+import type { Float } from '../../src/compiler/math/builder.js'
+import { expandMath, type MathOp, mathOps } from '../../src/compiler/math/expand.js'
 import { erf, floorMod } from '../../src/runtime/backends/reference/functions.js'
-import { farFunctions, isFarOp } from '../../src/runtime/backends/wasm/far.js'
-import { expandMath, type MathOp, mathOps } from '../../src/runtime/backends/wasm/math.js'
-import type { Float } from '../../src/runtime/backends/wasm/math-builder.js'
 import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
 import { functions, stated } from '../numerics/functions.js'
 import { ulps, ulps32 } from '../numerics/real.js'
 import { hardPoints, rounded, sample, uniforms } from '../numerics/samples.js'
+import { evaluator, expansionOf, type Fn } from '../numerics/scalar.js'
 
-// --- An evaluator that rounds every operation to its type -----------------------------------------------------------
-
-type Fn = (x: number, y: number) => number
-
-const bits = new DataView(new ArrayBuffer(8))
-const write = {
-  float32: (v: number) => bits.setFloat32(0, v),
-  float64: (v: number) => bits.setFloat64(0, v),
-  int32: (v: number) => bits.setInt32(0, v),
-  int64: (v: bigint) => bits.setBigInt64(0, v),
-}
-const read = {
-  float32: () => bits.getFloat32(0),
-  float64: () => bits.getFloat64(0),
-  int32: () => bits.getInt32(0),
-  int64: () => bits.getBigInt64(0),
-}
-
-const round = (type: string, text: string): string =>
-  type === 'float32'
-    ? `Math.fround(${text})`
-    : type === 'int32'
-      ? `(${text}) | 0`
-      : type === 'int64'
-        ? `BigInt.asIntN(64, ${text})`
-        : text
-
-const infix: Partial<Record<Operation['op'], string>> = {
-  ...{ add: '+', sub: '-', mul: '*', div: '/', and: '&', or: '|', xor: '^' },
-  ...{ shiftLeft: '<<', shiftRight: '>>', less: '<', equal: '===' },
-}
-const calls: Partial<Record<Operation['op'], string>> = { abs: 'abs', floor: 'floor', trunc: 'trunc' }
-
-function operationText({ op, type, args }: Operation, fused: boolean): string {
-  const [a, b, c] = args.map(e => `e${e.id}`)
-  if (op === 'select') return `${a} ? ${b} : ${c}`
-  if (op === 'bitcast') return `(write.${args[0].type}(${a}), read.${type}())`
-  if (op === 'fma') return round(type, `${fused ? `${a} * ${b}` : round(type, `${a} * ${b}`)} + ${c}`)
-  if (op === 'neg') return `-${a}`
-  if (op === 'not') return `!${a}`
-  if (calls[op]) return `Math.${calls[op]}(${a})`
-  if (isFarOp(op)) return round(type, `far.${op}(${[a, b].slice(0, args.length)})`)
-  if (infix[op]) return round(type, `${a} ${infix[op]} ${b}`)
-  throw new Error(`${op} of ${type} is not for SIMD`)
-}
-
-/** The expansion of a function as JavaScript. A fused float32 fma is a float64 sum rounded: exact but for double rounding. */
-function compile(op: MathOp, type: Float, fused: boolean): Fn {
-  const exprs = new ExprTable()
-  const [x, y] = [0, 1].map(buffer => exprs.load(buffer, type, axisIndex(0, 4), []))
-  const binary = op === 'pow' || op === 'remainder'
-  const root = expandMath(exprs.operation(op, type, ...(binary ? [x, y] : [x])), exprs)
-  const lines: string[] = []
-  const text = (e: Expr): string => {
-    if (isOperation(e)) return operationText(e, fused)
-    if (e.op === 'load') return e.buffer === 0 ? 'x' : 'y'
-    if (e.op !== 'constant') throw new Error(e.op)
-    return e.type === 'int64' ? `${BigInt(e.value)}n` : Object.is(e.value, -0) ? '-0' : round(e.type, String(e.value))
-  }
-  walkExprs([root], e => lines.push(`const e${e.id} = ${text(e)}`))
-  const make = new Function('write', 'read', 'far', `return (x, y) => { ${lines.join('; ')}; return e${root.id} }`)
-  return make(write, read, farFunctions())
-}
+const compile = (op: MathOp, type: Float, fused: boolean): Fn => evaluator(expansionOf(op, type), { fused })
 
 type Unary = 'exp' | 'expm1' | 'log' | 'log1p' | 'tanh' | 'erf' | 'sin' | 'cos' | 'atan'
 const { exp, expm1, log, log1p, tanh, sin, cos, atan } = Math

@@ -1,6 +1,7 @@
 /**
  * The reference device: every kernel as plain JavaScript loops, every float in float64 whatever its dtype, rounded to
- * float32 only when it is read (or cast). Slow and simple: the oracle that other devices are compared with.
+ * float32 only when it is read (or cast), to float16 where every device stores one. Slow and simple: the oracle that other
+ * devices are compared with.
  */
 
 import type { ArgsortKernel, Kernel, ScatterKernel, Schedule } from '../../../compiler/kernel.js'
@@ -43,13 +44,17 @@ function compileKernel(kernel: Kernel): { step: Step; text: string } {
   }
 }
 
-function scatterAdd({ rows, count, width, index, updates, output }: ScatterKernel, buffers: readonly Values[]): void {
+function scatterAdd(
+  { type, rows, count, width, index, updates, output }: ScatterKernel,
+  buffers: readonly Values[],
+): void {
   const out = buffers[output].fill(0)
   for (let i = 0; i < count; i++) {
     const row = buffers[index][i]
     if (row < 0 || row >= rows) continue
     for (let j = 0; j < width; j++) out[row * width + j] += buffers[updates][i * width + j]
   }
+  if (type === 'float16') out.forEach((sum, i) => (out[i] = functions.roundToHalf(sum)))
 }
 
 function sortRows({ rows, length, input, output }: ArgsortKernel, buffers: readonly Values[]): void {

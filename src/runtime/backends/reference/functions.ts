@@ -1,5 +1,7 @@
 /** Scalar functions that JavaScript lacks, in float64, for the reference device. */
 
+export { roundToHalf } from '../../../graph/half.js'
+
 /** 2/√π - 1 and the others of 2/√π (-1)ⁿ / (n! (2n+1)), the last first. */
 const erfCoefficients = [0.1283791670955126]
 for (let n = 1, c = 2 / Math.sqrt(Math.PI); n < 24; n++) erfCoefficients.unshift((c /= -n) / (2 * n + 1))

@@ -67,6 +67,8 @@ function operationText({ op, type, args }: Operation): string {
       return `roundEven(${a})`
     case 'erf':
       return `erf(${a})`
+    case 'roundToHalf':
+      return `roundToHalf(${a})`
     case 'pow':
       return `pow(${a}, ${b})`
     case 'mul':
@@ -91,6 +93,8 @@ function operationText({ op, type, args }: Operation): string {
       throw new Error(`reference: ${op} is for the expansions of other devices`)
     case 'fma':
       return `${a} * ${b} + ${c}`
+    case 'keep':
+      return a
     case 'bitcast':
       return `bitcast(${a}, '${from}', '${type}')`
     case 'cast':

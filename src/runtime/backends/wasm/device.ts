@@ -7,7 +7,7 @@ import type { Schedule } from '../../../compiler/kernel.js'
 import { planMemory } from '../../../compiler/plan-memory.js'
 import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
-import { isNode } from '../../environment.js'
+import { isNode, node } from '../../environment.js'
 import { argsort } from '../reference/functions.js'
 import { encodeModule, Func } from './assembler.js'
 import { guardBytes } from './elements.js'
@@ -119,6 +119,7 @@ class WasmDevice implements Device {
   #view(dtype: DType, address: number, size: number): TypedArray {
     const { buffer } = this.#heap.memory
     switch (dtype) {
+      case 'float16':
       case 'float32':
         return new Float32Array(buffer, address, size)
       case 'float64':
@@ -174,27 +175,22 @@ const hasRelaxedSimd = (): boolean =>
 const relaxedFlag = '--experimental-wasm-relaxed-simd'
 
 /** Turns relaxed SIMD on where Node has it behind a flag; returns the flags that workers need too. */
-async function enableRelaxedSimd(): Promise<string[]> {
-  if (hasRelaxedSimd() || !isNode) return []
-  const v8 = await import('node:v8')
-  v8.setFlagsFromString(relaxedFlag)
+function enableRelaxedSimd(): string[] {
+  if (hasRelaxedSimd() || !node) return []
+  node.getBuiltinModule('v8').setFlagsFromString(relaxedFlag)
   return [relaxedFlag]
 }
 
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
-async function defaultThreads(): Promise<number> {
-  if (!isNode) return 1
-  const os = await import('node:os')
-  return Math.min(os.availableParallelism(), 16)
-}
+const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
 
 export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
   if (threads !== undefined && threads > 1 && !isNode)
     throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
-  const flags = await enableRelaxedSimd()
-  const count = threads ?? (await defaultThreads())
+  const flags = enableRelaxedSimd()
+  const count = threads ?? defaultThreads()
   const heap = new Heap(layout.reserved, count > 1)
   const workers = await Threads.start(count - 1, heap.memory, layout.job, flags)
   return new WasmDevice(heap, workers, count, hasRelaxedSimd())

@@ -65,7 +65,7 @@ export class Elements {
     let operations = 0
     walkExprs(roots, e => {
       if (isWide(e.type)) wide = true
-      if (isOperation(e)) operations++
+      if (isOperation(e) && e.op !== 'keep') operations++
       if (e.op === 'load') used.add(e.buffer)
       if (e.op === 'reduced' || operandsOf(e).some(a => this.#late.has(a))) this.#late.add(e)
       this.#exprs.push({ e, level: Math.max(-1, ...e.axes) })
@@ -114,6 +114,8 @@ export class Elements {
       const found = this.#scopes[s].values.get(e)
       if (found) return found[Math.min(u, found.length - 1)]
     }
+    // The same bits: no instruction.
+    if (e.op === 'keep' || e.op === 'bitcast') return this.value(e.args[0], u)
     if (e.op === 'reduced') return this.reduced[Math.min(u, this.reduced.length - 1)]
     const copies = this.#varies(e) ? this.copies : 1
     const locals = Array.from({ length: copies }, () => this.#f.local('v128'))

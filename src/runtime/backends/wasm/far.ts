@@ -1,6 +1,6 @@
 /**
- * Functions of numbers that the expansions of math.ts do not reach. The host computes them in float64, element by element;
- * a module imports those that it uses.
+ * Functions of numbers that the expansions of compiler/math do not reach. The host computes them in float64, element by
+ * element; a module imports those that it uses.
  */
 
 import type { FarOp } from '../../../compiler/expr.js'

@@ -4,9 +4,10 @@
  * a barrier stands between kernels. Results do not depend on who computes which chunk.
  */
 
-import { copyExprs } from '../../../compiler/copy.js'
-import { ExprTable, type FarOp, walkExprs } from '../../../compiler/expr.js'
+import { type FarOp, walkExprs } from '../../../compiler/expr.js'
 import { type BufferSpec, type Kernel, kernelExprs, type LoopKernel, type Schedule } from '../../../compiler/kernel.js'
+import { expandKernel } from '../../../compiler/math/kernel.js'
+import { computeType } from '../../../graph/dtype.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
 import {
@@ -21,7 +22,6 @@ import {
   rowBlock,
 } from './gemm.js'
 import { emitLoops, layoutOf } from './loops.js'
-import { expandOperation } from './math.js'
 import { emitScatter } from './scatter.js'
 import type { Target } from './values.js'
 
@@ -58,7 +58,7 @@ export interface ProgramOptions extends Pick<Target, 'relaxed'> {
 const sorting: Import = { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'], results: [] }
 
 /** Code numbers of dtypes for the host's sort. */
-export const sortTypes = ['float32', 'float64', 'int32', 'uint32', 'bool'] as const
+export const sortTypes = ['float16', 'float32', 'float64', 'int32', 'uint32', 'bool'] as const
 
 export function buildProgram(schedule: Schedule, options: ProgramOptions): Program {
   const kernels = schedule.kernels.map(k => (k.kind === 'loop' ? expandKernel(k) : k))
@@ -158,7 +158,8 @@ class ProgramBuilder {
     }
     const { outputs } = gemm.kernel
     const inPlace =
-      outputs.find(o => o.value.op === 'reduced') ?? outputs.find(o => this.#buffers[o.buffer].dtype === gemm.type)
+      outputs.find(o => o.value.op === 'reduced') ??
+      outputs.find(o => computeType(this.#buffers[o.buffer].dtype) === gemm.type)
     const raw = inPlace?.buffer ?? this.#addScratch(gemm.type, gemm.batch * gemm.rows * gemm.columns, index)
     const name = this.#name(gemm.kernel.name)
     const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
@@ -290,19 +291,3 @@ class ProgramBuilder {
 
 /** Reads of the barrier before a thread goes to sleep: some tens of microseconds. */
 const spinLimit = 20_000
-
-/** The kernel with special functions written out. */
-function expandKernel(kernel: LoopKernel): LoopKernel {
-  const expand = copyExprs(new ExprTable(), { operation: expandOperation })
-  const { reduce } = kernel
-  const contraction = reduce?.contraction
-  return {
-    ...kernel,
-    reduce: reduce && {
-      ...reduce,
-      body: expand(reduce.body),
-      contraction: contraction && { ...contraction, left: expand(contraction.left), right: expand(contraction.right) },
-    },
-    outputs: kernel.outputs.map(o => ({ buffer: o.buffer, value: expand(o.value) })),
-  }
-}

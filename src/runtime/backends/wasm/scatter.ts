@@ -1,11 +1,13 @@
 /**
  * Emits scatter-add without atomics: a call owns a range of result rows, clears it, and goes through all indices for those
- * that fall into it. Sums are made in the order of the indices, whoever makes them.
+ * that fall into it. Sums are made in the order of the indices, whoever makes them; those of float16 are rounded at the end.
  */
 
 import type { ScatterKernel } from '../../../compiler/kernel.js'
+import { isFloat } from '../../../graph/dtype.js'
 import { Func } from './assembler.js'
 import { bytesOf } from './memory-access.js'
+import { emitRoundToHalf } from './values.js'
 
 /** A function `name(begin, end)` that computes rows begin .. end - 1 of the result. */
 export function emitScatter(name: string, { type, count, width, index, updates, output }: ScatterKernel): Func {
@@ -14,7 +16,7 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
   const rowBytes = width * size
   const [begin, end] = [0, 1]
   const [out, from, indices, i, row, target, source, j] = Array.from({ length: 8 }, () => f.local('i32'))
-  const add = type === 'float32' ? 'f32x4.add' : type === 'float64' ? 'f64x2.add' : 'i32x4.add'
+  const add = type === 'float64' ? 'f64x2.add' : isFloat(type) ? 'f32x4.add' : 'i32x4.add'
   const sum = f.local('v128')
   for (const [buffer, local] of [
     [output, out],
@@ -53,5 +55,15 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
         f.for(j, rowBytes, size, () => accumulate(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero'))
       })
   })
+  if (type === 'float16') {
+    f.get(begin).i32(rowBytes).op('i32.mul').set(j)
+    f.get(end).i32(rowBytes).op('i32.mul').set(i)
+    f.for(j, { local: i }, size, () => {
+      f.get(out).get(j).op('i32.add').tee(target).memory('v128.load32_zero').set(sum)
+      f.get(target)
+      emitRoundToHalf(f, sum)
+      f.set(sum).get(sum).laneMemory('v128.store32_lane', 0)
+    })
+  }
   return f
 }

@@ -3,6 +3,7 @@
  * workers wait; a program's module is posted to them before its first job.
  */
 
+import { demandNode } from '../../environment.js'
 import { farFunctions } from './far.js'
 
 /** What Node's worker_threads offers of a worker. */
@@ -68,8 +69,10 @@ export class Threads {
     flags: readonly string[],
   ): Promise<Threads> {
     if (count === 0) return new Threads([], memory, jobAddress)
-    const { Worker } = await import('node:worker_threads')
-    const source = `${flags.map(flag => `require('node:v8').setFlagsFromString('${flag}')`).join('\n')}\n;(${workerMain})(require('node:worker_threads'), (${farFunctions})())`
+    const { Worker } = demandNode('setDevice', 'use { threads: 1 }').getBuiltinModule('worker_threads')
+    const source = `const node = name => process.getBuiltinModule(name);
+      ${flags.map(flag => `node('v8').setFlagsFromString('${flag}');`).join(' ')}
+      (${workerMain})(node('worker_threads'), (${farFunctions})())`
     const workers = Array.from({ length: count }, (_, i) => {
       const worker: NodeWorker = new Worker(source, {
         eval: true,

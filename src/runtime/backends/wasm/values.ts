@@ -18,6 +18,7 @@ export type Lanes = 2 | 4
 
 type Class = 'f32' | 'f64' | 'i32' | 'u32' | 'i64' | 'mask'
 const classes: Record<ScalarType, Class> = {
+  float16: 'f32',
   float32: 'f32',
   float64: 'f64',
   int32: 'i32',
@@ -146,8 +147,8 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
     case 'remainder':
       emitIntegerDivision(f, op, cls === 'u32', args, lanes)
       return
-    case 'bitcast':
-      push()
+    case 'roundToHalf':
+      emitRoundToHalf(f, args[0])
       return
     case 'sinFar':
     case 'cosFar':
@@ -167,6 +168,30 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
     default:
       throw new Error(`wasm: no instruction for ${op} on ${type}`)
   }
+}
+
+/**
+ * Pushes float32s rounded to float16, halves to even. Of e, the exponent but no less than -14, the last place of float16 is
+ * 2^(e-10): no smaller bit is left in a sum with 2^(e+13), from which 2^(e+13) is then taken. From 65536 on it is infinite.
+ */
+export function emitRoundToHalf(f: Func, x: Local): void {
+  const [size, magic] = [f.local('v128'), f.local('v128')]
+  const [limit, infinity] = [65536, Infinity].map(value => splatBytes(value, 'float32'))
+  const word = (value: number): Uint8Array => splatBytes(value, 'int32')
+  f.get(x).op('f32x4.abs').v128(limit).op('f32x4.min').tee(size)
+  f.v128(word(0x7f800000))
+    .op('v128.and')
+    .v128(splatBytes(2 ** -14, 'float32'))
+    .op('i32x4.max_s')
+  f.v128(word(13 << 23))
+    .op('i32x4.add')
+    .set(magic)
+  f.v128(infinity)
+  f.get(size).get(magic).op('f32x4.add').get(magic).op('f32x4.sub').tee(size)
+  f.get(size).v128(limit).op('f32x4.eq', 'v128.bitselect')
+  f.get(x)
+    .v128(word(-(2 ** 31)))
+    .op('v128.and', 'v128.or')
 }
 
 function emitShift(f: Func, e: Operation, [value, amount]: readonly Local[], lanes: Lanes): void {

@@ -1,10 +1,11 @@
 /**
  * Short names for the scalar operations of one floating type, with its integer twin of the same width. Expansions are
- * written once over it, for float32 with int32 and for float64 with int64. It knows no function; those are in math-*.ts.
+ * written once over it, for float32 with int32 and for float64 with int64. It knows no function; those are in the other
+ * files of this folder.
  */
 
-import type { Expr, ExprTable, FarOp } from '../../../compiler/expr.js'
-import { toDType } from '../../../graph/dtype.js'
+import { toDType } from '../../graph/dtype.js'
+import type { Expr, ExprTable, FarOp } from '../expr.js'
 
 export type Float = 'float32' | 'float64'
 /** A constant of each precision. */
@@ -54,7 +55,7 @@ export class Builder {
     return typeof x === 'number' ? this.c(x) : x
   }
   #floats(
-    op: 'add' | 'sub' | 'mul' | 'div' | 'fma' | 'abs' | 'neg' | 'floor' | 'trunc' | FarOp,
+    op: 'add' | 'sub' | 'mul' | 'div' | 'fma' | 'abs' | 'neg' | 'floor' | 'round' | 'keep' | FarOp,
     ...args: (Expr | number)[]
   ): Expr {
     return this.exprs.operation(op, this.type, ...args.map(a => this.#float(a)))
@@ -81,14 +82,25 @@ export class Builder {
   neg(a: Expr): Expr {
     return this.#floats('neg', a)
   }
-  trunc(a: Expr): Expr {
-    return this.#floats('trunc', a)
+  /** The nearest integer, halves to even. */
+  round(a: Expr): Expr {
+    return this.#floats('round', a)
   }
   floor(a: Expr): Expr {
     return this.#floats('floor', a)
   }
 
-  /** A value where `near` holds, elsewhere (NaN included) what the host makes of the operands. */
+  /** x as it was rounded: no compiler looks into it. */
+  keep(x: Expr): Expr {
+    return this.#floats('keep', x)
+  }
+  /** Of x + magic: its bits, of which the low ones are an integer, and that integer as a number. */
+  integerOf(sum: Expr, magic: number): { i: Expr; n: Expr } {
+    const shifted = this.keep(sum)
+    return { i: this.bitsOf(shifted), n: this.sub(shifted, magic) }
+  }
+
+  /** A value where `near` holds, elsewhere (NaN included) what the far function makes of the operands. */
   reach(near: Expr, value: Expr, op: FarOp, x: Expr, ...others: Expr[]): Expr {
     return this.select(near, value, this.#floats(op, this.select(near, 0, x), ...others))
   }
@@ -99,6 +111,10 @@ export class Builder {
   equal(a: Expr | number, b: Expr | number): Expr {
     return this.exprs.operation('equal', 'bool', this.#float(a), this.#float(b))
   }
+  /** Whether x is no NaN. */
+  isNumber(x: Expr): Expr {
+    return this.exprs.operation('lessEqual', 'bool', this.abs(x), this.c(Infinity))
+  }
   not(a: Expr): Expr {
     return this.exprs.operation('not', 'bool', a)
   }
@@ -107,6 +123,10 @@ export class Builder {
   }
   either(a: Expr, b: Expr): Expr {
     return this.exprs.operation('or', 'bool', a, b)
+  }
+  /** Whether one of two conditions holds, and not the other. */
+  differ(a: Expr, b: Expr): Expr {
+    return this.exprs.operation('xor', 'bool', a, b)
   }
   select(condition: Expr, a: Expr | number, b: Expr | number): Expr {
     return this.exprs.operation('select', this.type, condition, this.#float(a), this.#float(b))
@@ -125,9 +145,17 @@ export class Builder {
     return others.reduce((sum, a) => this.fma(sum, x, a), this.c(last))
   }
 
+  /** The bits that a head lacks. */
+  get headBits(): number {
+    return this.pick({ float32: 12, float64: 27 })
+  }
   /** x with the lower half of its bits cleared: the product of two such is exact. */
   head(x: Expr): Expr {
-    return this.ofBits(this.int('and', this.bitsOf(x), this.pick({ float32: -(2 ** 12), float64: -(2 ** 27) })))
+    return this.ofBits(this.int('and', this.bitsOf(x), -(2 ** this.headBits)))
+  }
+  /** x rounded so that its last n bits are 0. */
+  rounded(x: Expr, n: number): Expr {
+    return this.ofBits(this.int('and', this.int('add', this.bitsOf(x), 2 ** (n - 1)), -(2 ** n)))
   }
 
   /** An integer constant. */

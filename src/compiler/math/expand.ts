@@ -1,32 +1,45 @@
 /**
- * Functions that SIMD has no instruction for, as expansions into operations that it has. Used on a kernel's expressions
- * before they are printed; the reference device, which has Math.exp and the like, does without.
+ * Functions that devices have no accurate instruction for, as expansions into basic operations. Used on a kernel's
+ * expressions before they are printed; the reference device, which has Math.exp and the like, does without.
+ *
+ * A compiler of WGSL may contract, reassociate and assume that there are no NaN, no infinities and no signed zeros.
+ * `keep` stands where that would cost accuracy. Comparisons and selects are printed as operations on integers, and
+ * special values are chosen by them, the signs of zeros set by bits. What is left to arithmetic: finite numbers
+ * overflow to infinity (exp, expm1, pow); a NaN operand makes NaN (exp, expm1, tanh, erf, atan); -1 / infinity is a
+ * zero (atan); and what remainder makes of infinities is not below |y|. Where subnormal numbers are flushed, log and
+ * pow take those for 2^-152.
  */
 
-import { copyExprs } from '../../../compiler/copy.js'
-import type { Expr, ExprTable, ScalarOp, ScalarType } from '../../../compiler/expr.js'
-import { Builder } from './math-builder.js'
-import { erf, exp, expm1, log, log1p, pow, tanh } from './math-exponential.js'
-import { atan, cos, sin } from './math-trigonometric.js'
+import { copyExprs } from '../copy.js'
+import type { Expr, ExprTable, ScalarOp, ScalarType } from '../expr.js'
+import { Builder } from './builder.js'
+import { erf, exp, expm1, log, log1p, pow, tanh } from './exponential.js'
+import { atan, cos, sin } from './trigonometric.js'
 
 type Expansion = (m: Builder, x: Expr, y: Expr) => Expr
 
 /** -1, 0 or 1; a zero keeps its sign. */
 const sign: Expansion = (m, x) => m.select(m.less(0, x), 1, m.select(m.less(x, 0), -1, x))
 
-/** r - trunc(r / y) y, exactly: that is a number of r's precision, and the product's rounding error is computed too. */
+/**
+ * r - q y, exactly, for an integer q of about r / y with four bits less than there are. The product's rounding error is
+ * computed too (Dekker 1971), and the difference is a number of r's precision, also after a division within 2.5 ULP.
+ */
 function reduceBy(m: Builder, r: Expr, y: Expr, yHead: Expr): Expr {
-  const q = m.trunc(m.div(r, y))
-  const p = m.mul(q, y)
-  // Rounded, so that the tail is short enough for qTail * yTail to be exact.
-  const qHead = m.head(m.ofBits(m.int('add', m.bitsOf(q), m.pick({ float32: 2 ** 11, float64: 2 ** 26 }))))
+  const q = m.rounded(m.round(m.div(r, y)), 4)
+  const p = m.keep(m.mul(q, y))
+  const qHead = m.rounded(q, m.headBits)
   const qTail = m.sub(q, qHead)
   const yTail = m.sub(y, yHead)
-  const cross = m.fma(qHead, yTail, m.fma(qTail, yHead, m.fma(qHead, yHead, m.neg(p))))
-  return m.sub(m.sub(r, p), m.fma(qTail, yTail, cross))
+  const heads = m.keep(m.fma(qHead, yHead, m.neg(p)))
+  const cross = m.keep(m.fma(qHead, yTail, m.keep(m.fma(qTail, yHead, heads))))
+  return m.sub(m.keep(m.sub(r, p)), m.fma(qTail, yTail, cross))
 }
 
-/** x - floor(x / y) y, exact here while |x / y| < 2^48 (float32) or 2^104 (float64), else by the host. A zero is +0 or -0. */
+/**
+ * x - floor(x / y) y, exact here while |x / y| < 2^39 (float32) or 2^97 (float64), beyond that by the far function. A
+ * zero is +0 or -0.
+ */
 function remainder(m: Builder, x: Expr, y: Expr): Expr {
   const yHead = m.head(y)
   const twice = reduceBy(m, reduceBy(m, x, y, yHead), y, yHead)

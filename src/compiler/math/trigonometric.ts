@@ -1,7 +1,7 @@
-/** Sine, cosine and arc tangent as basic operations; see math-exponential.ts for how coefficients and bounds were found. */
+/** Sine, cosine and arc tangent as basic operations; see exponential.ts for how coefficients and bounds were found. */
 
-import type { Expr } from '../../../compiler/expr.js'
-import type { Builder, Each } from './math-builder.js'
+import type { Expr } from '../expr.js'
+import type { Builder, Each } from './builder.js'
 
 /** pi / 2 in parts, each a small multiple of 2^-11, 2^-23, 2^-35, 2^-47 or 2^-25, 2^-51, ..., and what remains. */
 const halfPi: Each<readonly number[]> = {
@@ -37,22 +37,22 @@ function reduceAngle(m: Builder, x: Expr): { i: Expr; high: Expr; low: Expr } {
   const parts = m.pick(halfPi)
   const step = m.pick({ float32: 2 ** 11, float64: 2 ** 25 })
   const less = (from: Expr, n: Expr, part: number): Expr => m.fma(n, -parts[part], from)
-  const coarse = m.sub(m.fma(x, 2 / Math.PI, m.magic * step), m.magic * step)
-  const rest = less(less(x, coarse, 0), coarse, 1)
-  const shifted = m.fma(rest, 2 / Math.PI, m.magic)
-  const fine = m.sub(shifted, m.magic)
-  const near = less(less(less(rest, fine, 0), fine, 1), coarse, 2)
+  const nearest = (y: Expr, magic: number): { i: Expr; n: Expr } => m.integerOf(m.fma(y, 2 / Math.PI, magic), magic)
+  const coarse = nearest(x, m.magic * step).n
+  const rest = less(m.keep(less(x, coarse, 0)), coarse, 1)
+  const { i, n: fine } = nearest(rest, m.magic)
+  const near = m.keep(less(less(m.keep(less(rest, fine, 0)), fine, 1), coarse, 2))
   const small = m.fma(fine, parts[2], m.mul(coarse, parts[3]))
-  const nearer = m.sub(near, small)
-  const high = less(nearer, fine, 3)
-  const lost = m.add(m.sub(m.sub(near, nearer), small), less(m.sub(nearer, high), fine, 3))
-  return { i: m.bitsOf(shifted), high, low: less(lost, m.add(coarse, fine), 4) }
+  const nearer = m.keep(m.sub(near, small))
+  const high = m.keep(less(nearer, fine, 3))
+  const lost = m.add(m.keep(m.sub(m.sub(near, nearer), small)), less(m.sub(nearer, high), fine, 3))
+  return { i, high, low: m.fma(m.add(m.keep(coarse), fine), -parts[4], lost) }
 }
 
 /**
  * sin(x + quarter pi / 2): sine or cosine of the reduced angle, by the parity of its quadrant. Within 1 and 1.5 ULP for
- * |x| < 2^20 and 2^50, also next to multiples of pi / 2 (float64: 0.9 for |x| < 100). A reduction of larger numbers takes
- * more bits of pi than fit here; the host has them.
+ * |x| < 2^20 and 2^50, also next to multiples of pi / 2 (float64: 0.9 for |x| < 100); 2 on a GPU. A reduction of larger
+ * numbers takes more bits of pi than fit here; the far functions have them.
  */
 function sine(m: Builder, x: Expr, quarter: 0 | 1): Expr {
   const size = m.abs(x)
@@ -87,20 +87,19 @@ const atanCoefficients: Each<readonly number[]> = {
 }
 
 /**
- * atan a = atan t, pi/4 + atan((a - 1) / (a + 1)) or pi/2 + atan(-1 / a), parted at 1/2 and 2. Within 1.5 and 1.5 ULP.
+ * atan a = atan t, pi/4 + atan((a - 1) / (a + 1)) or pi/2 + atan(-1 / a), parted at 1/2 and 2. Within 1.5 and 1.5 ULP;
+ * 3.6 on a GPU.
  */
 export function atan(m: Builder, x: Expr): Expr {
   const a = m.abs(x)
   const middle = m.less(0.5, a)
   const large = m.less(2, a)
-  const t = m.div(
-    m.select(large, -1, m.select(middle, m.sub(a, 1), a)),
-    m.select(large, a, m.select(middle, m.add(a, 1), 1)),
-  )
+  const quotient = m.div(m.select(large, -1, m.sub(a, 1)), m.select(large, a, m.add(a, 1)))
+  const t = m.select(middle, quotient, a)
   const base = m.select(large, Math.PI / 2, m.select(middle, Math.PI / 4, 0))
   const z = m.mul(t, t)
   // What the base lacks is in proportion to it.
   const lacking = m.pick({ float32: -2.7827534056188314e-8, float64: 3.8981718325193755e-17 })
   const tail = m.fma(m.mul(t, z), m.polynomial(z, atanCoefficients), m.mul(base, lacking))
-  return m.withSign(m.add(base, m.add(t, tail)), m.signOf(x))
+  return m.withSign(m.add(base, m.keep(m.add(t, tail))), m.signOf(x))
 }

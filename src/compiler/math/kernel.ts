@@ -1,0 +1,21 @@
+/** Whole kernels with their special functions written out as basic operations. */
+
+import { copyExprs } from '../copy.js'
+import { ExprTable } from '../expr.js'
+import type { LoopKernel } from '../kernel.js'
+import { expandOperation } from './expand.js'
+
+export function expandKernel(kernel: LoopKernel): LoopKernel {
+  const expand = copyExprs(new ExprTable(), { operation: expandOperation })
+  const { reduce } = kernel
+  const contraction = reduce?.contraction
+  return {
+    ...kernel,
+    reduce: reduce && {
+      ...reduce,
+      body: expand(reduce.body),
+      contraction: contraction && { ...contraction, left: expand(contraction.left), right: expand(contraction.right) },
+    },
+    outputs: kernel.outputs.map(o => ({ buffer: o.buffer, value: expand(o.value) })),
+  }
+}

@@ -1,0 +1,343 @@
+/** Matrix products and convolutions: kernels/contraction.wgsl in tiles that fit the shape, split where results are few. */
+
+import { axisIndex, type Index, linearIndex, substitute, unravel } from '../../../compiler/affine.js'
+import { copyExprs } from '../../../compiler/copy.js'
+import { type Expr, ExprTable } from '../../../compiler/expr.js'
+import { bufferReads, type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
+import { partsOf, splitReduction } from '../../../compiler/split.js'
+import { sizeOf } from '../../../graph/shape.js'
+import { axisStatements, indexText, nameOf, statements, stored } from './print.js'
+import { reductionStages, strideOf } from './reduction.js'
+import type { StageList } from './stage.js'
+
+type ContractingKernel = LoopKernel & { readonly reduce: Reduction & { readonly contraction: Contraction } }
+
+const isContracting = (kernel: LoopKernel): kernel is ContractingKernel => kernel.reduce?.contraction !== undefined
+
+/** Results of a workgroup and of a thread, and inner positions between two barriers. */
+export interface Tile {
+  readonly rows: number
+  readonly columns: number
+  readonly inner: number
+  readonly threadRows: number
+  readonly threadColumns: number
+}
+
+/** Two of each factor's tiles take at most 16 KiB of workgroup memory, which every GPU has. */
+export const tiles: Readonly<Record<'large' | 'medium' | 'small' | 'tall' | 'wide', Tile>> = {
+  large: { rows: 128, columns: 128, inner: 8, threadRows: 8, threadColumns: 8 },
+  medium: { rows: 64, columns: 64, inner: 16, threadRows: 4, threadColumns: 4 },
+  small: { rows: 32, columns: 32, inner: 16, threadRows: 4, threadColumns: 4 },
+  tall: { rows: 128, columns: 32, inner: 8, threadRows: 8, threadColumns: 4 },
+  wide: { rows: 32, columns: 128, inner: 8, threadRows: 4, threadColumns: 8 },
+}
+
+/** A matrix product by its flattened sizes. */
+export interface Product {
+  readonly batch: number
+  readonly rows: number
+  readonly columns: number
+  readonly inner: number
+}
+
+function productOf({ axes, reduce }: ContractingKernel): Product {
+  const size = (of: readonly number[]): number => sizeOf(of.map(a => axes[a]))
+  const { batch, rows, columns } = reduce.contraction
+  return { batch: size(batch), rows: size(rows), columns: size(columns), inner: sizeOf(reduce.axes) }
+}
+
+/**
+ * What a plan costs, in multiplications that a processor of the GPU does meanwhile: a model to choose by, no prediction.
+ * `workgroups` run at a time; a step between barriers waits `latency`; each value read from workgroup memory costs `read`;
+ * a split costs `dispatch` and `partial` for every partial result.
+ */
+const costs = { workgroups: 128, latency: 2 ** 15, read: 2, dispatch: 2 ** 20, partial: 0.6 } as const
+/** A split makes up to so many workgroups and leaves so many inner positions to each. */
+const split = { workgroups: 256, inner: 128 } as const
+/** Tiles that compute so many times what is asked for are worth less than plain loops. */
+const maxWaste = 12
+
+export interface Plan {
+  readonly tile: Tile
+  /** Into how many parts the inner loops are split. */
+  readonly parts: number
+}
+
+const workgroups = ({ batch, rows, columns }: Product, tile: Tile): number =>
+  batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns)
+
+function costOf(product: Product, { tile, parts }: Plan): number {
+  const waves = Math.ceil((workgroups(product, tile) * parts) / costs.workgroups)
+  const steps = Math.ceil(product.inner / parts / tile.inner)
+  const reads = costs.read * (1 / tile.threadRows + 1 / tile.threadColumns)
+  const step = costs.latency + tile.rows * tile.columns * tile.inner * (1 + reads)
+  const results = product.batch * product.rows * product.columns
+  return waves * steps * step + (parts > 1 ? costs.dispatch + costs.partial * parts * results : 0)
+}
+
+/** The cheapest tiles and split, or undefined where tiles are not worth it. */
+export function planOf(product: Product): Plan | undefined {
+  const { batch, rows, columns, inner } = product
+  if (!isTiled(rows, columns, inner)) return undefined
+  const plans = Object.values(tiles).flatMap(tile => {
+    const groups = workgroups(product, tile)
+    const parts = Math.floor(Math.min(split.workgroups / groups, inner / split.inner))
+    const waste = (groups * tile.rows * tile.columns) / (batch * rows * columns)
+    return waste > maxWaste ? [] : [{ tile, parts: 1 }, ...(parts > 1 ? [{ tile, parts }] : [])]
+  })
+  let best: Plan | undefined
+  for (const plan of plans) if (!best || costOf(product, plan) < costOf(product, best)) best = plan
+  return best
+}
+
+/** Adds the stages of a contraction; false if plain loops compute it as well. */
+export function contractionStages(kernel: LoopKernel, stages: StageList): boolean {
+  if (!isContracting(kernel) || kernel.reduce.type !== 'float32') return false
+  const plan = planOf(productOf(kernel))
+  if (!plan) return false
+  planStages(kernel, plan, stages)
+  return true
+}
+
+/** The stages of a contraction by a given plan. */
+export function planStages(kernel: LoopKernel, { tile, parts }: Plan, stages: StageList): void {
+  if (!isContracting(kernel)) throw new Error(`webgpu: ${kernel.name} is no contraction`)
+  if (parts === 1) {
+    addStage(kernel, tile, stages)
+    return
+  }
+  const each = partsOf(kernel.reduce.axes, parts)
+  const buffer = stages.scratch(kernel.reduce.type, sizeOf(each) * sizeOf(kernel.axes))
+  const [partial, final] = splitReduction(kernel, each, buffer)
+  planStages(partial, { tile, parts: 1 }, stages)
+  reductionStages(final, stages)
+}
+
+function addStage(kernel: ContractingKernel, tile: Tile, stages: StageList): void {
+  const product = productOf(kernel)
+  const { rows, columns, threadRows, threadColumns } = tile
+  const threads = (rows / threadRows) * (columns / threadColumns)
+  const code = new ContractionCode(kernel, b => stages.dtypeOf(b), stages.storage)
+  const isRagged = product.inner % tile.inner !== 0
+  const left = loadCode('left', rows / 4, threads, tile.inner, code.factor('left', isRagged))
+  const right = loadCode('right', columns / 4, threads, tile.inner, code.factor('right', isRagged))
+  const results = code.results()
+  const text = (...lines: (readonly string[])[]): string => lines.flat().join('\n')
+  stages.add({
+    name: kernel.name,
+    template: 'contraction',
+    holes: {
+      rows: product.rows,
+      columns: product.columns,
+      inner: product.inner,
+      batches: product.batch,
+      tile_rows: rows,
+      tile_columns: columns,
+      tile_inner: tile.inner,
+      thread_rows: threadRows,
+      thread_columns: threadColumns,
+      left_vector: left.vector,
+      left_lane: left.lane,
+      right_vector: right.vector,
+      right_lane: right.lane,
+      before: text(code.before()),
+      next: text(left.next, right.next),
+      load: text(left.load, right.load),
+      store: text(left.store, right.store),
+      column_body: text(results.ofColumn),
+      row_body: text(results.ofRow),
+      ...registerCode(threadRows, threadColumns),
+    },
+    reads: bufferReads(kernel),
+    writes: kernel.outputs.map(o => o.buffer),
+    groups: workgroups(product, tile),
+  })
+}
+
+const upTo = (n: number): number[] => [...Array(n).keys()]
+
+/** The sums of a thread, how a position of the inner loop changes them, and how they come into the array `results`. */
+function registerCode(threadRows: number, threadColumns: number): Record<'sums' | 'multiply' | 'results', string> {
+  const vectors = upTo(threadColumns / 4)
+  const sums: string[] = []
+  const results: string[] = []
+  const multiply = vectors.map(
+    j => `let right_${j} = right_tiles[right_tile + k * column_vectors + ${j}u * grid_columns];`,
+  )
+  for (const i of upTo(threadRows)) {
+    const [vector, component] = [`left_${Math.floor(i / 4)}`, 'xyzw'[i % 4]]
+    if (component === 'x')
+      multiply.push(`let ${vector} = left_tiles[left_tile + k * row_vectors + ${Math.floor(i / 4)}u * grid_rows];`)
+    for (const j of vectors) {
+      const sum = `sum_${i}_${j}`
+      sums.push(`var ${sum} = vec4f();`)
+      multiply.push(`${sum} = fma(vec4f(${vector}.${component}), right_${j}, ${sum});`)
+      for (const c of upTo(4)) results.push(`results[${(4 * j + c) * threadRows + i}] = ${sum}.${'xyzw'[c]};`)
+    }
+  }
+  return { sums: sums.join('\n'), multiply: multiply.join('\n'), results: results.join('\n') }
+}
+
+/** How the threads load one factor's tile of `vectors` times `inner` vectors: each keeps its vector. */
+function loadCode(
+  side: 'left' | 'right',
+  vectors: number,
+  threads: number,
+  inner: number,
+  { body, value, isInnerFirst }: FactorCode,
+): Record<'vector' | 'lane', string> & Record<'next' | 'load' | 'store', string[]> {
+  const lanes = threads / vectors
+  const loads = upTo(Math.ceil(inner / lanes))
+  const place = `${side}_tiles[${side}_tile + (${side}_lane`
+  const stride = side === 'left' ? 'row_vectors' : 'column_vectors'
+  const busy = lanes > inner ? [`if (${side}_lane < tile_inner) {`, '}'] : []
+  return {
+    // What is nearer in memory changes first from thread to thread.
+    vector: isInnerFirst ? `thread / ${lanes}u` : `thread % ${vectors}u`,
+    lane: isInnerFirst ? `thread % ${lanes}u` : `thread / ${vectors}u`,
+    next: loads.map(i => `var ${side}_next_${i}: vec4f;`),
+    load: loads.flatMap(i => [
+      busy[0] ?? '{',
+      `  let position = first_position + ${side}_lane + ${i}u * ${side}_lanes;`,
+      ...body.map(line => `  ${line}`),
+      `  ${side}_next_${i} = ${value};`,
+      '}',
+    ]),
+    store: [
+      ...busy.slice(0, 1),
+      ...loads.map(i => `${place} + ${i}u * ${side}_lanes) * ${stride}] = ${side}_next_${i};`),
+      ...busy.slice(1),
+    ],
+  }
+}
+
+/** The flattened batch, row and column of a result. */
+const [flatBatch, flatRow, flatColumn] = [0, 1, 2]
+
+type DTypeOf = Parameters<typeof statements>[1]
+
+/** One of the two factors: how four neighbours of its rows (or columns) are computed at an inner position. */
+interface FactorCode {
+  readonly body: readonly string[]
+  /** The four as a vector. */
+  readonly value: string
+  /** Whether neighbours of the innermost reduced loop are closer together in memory than those of rows (or columns). */
+  readonly isInnerFirst: boolean
+}
+
+/**
+ * The expressions of a contraction as WGSL. Each factor is copied four times with row (or column) axes of its own: what
+ * does not depend on the row is one value then, and what depends on nothing else is computed before the loop.
+ */
+class ContractionCode {
+  readonly #kernel: ContractingKernel
+  readonly #dtypeOf: DTypeOf
+  readonly #storage: StageList['storage']
+  readonly #exprs = new ExprTable()
+  readonly #before: string[] = []
+  /** What is in scope before the loop. */
+  readonly #done = new Set<Expr>()
+  #axes = 3
+  readonly #firstBatch: number
+  readonly #firstInner: number
+
+  constructor(kernel: ContractingKernel, dtypeOf: DTypeOf, storage: StageList['storage']) {
+    this.#kernel = kernel
+    this.#dtypeOf = dtypeOf
+    this.#storage = storage
+    const { batch } = kernel.reduce.contraction
+    this.#firstBatch = this.#take(batch.length)
+    this.#firstInner = this.#take(kernel.reduce.axes.length)
+    this.#before.push(...axisStatements('i32(batch)', this.#sizes(batch), this.#firstBatch))
+  }
+
+  /** The first of so many new axes. */
+  #take(count: number): number {
+    this.#axes += count
+    return this.#axes - count
+  }
+
+  #sizes(axes: readonly number[]): number[] {
+    return axes.map(a => this.#kernel.axes[a])
+  }
+
+  /** A copy with other indices in place of the kernel's axes. */
+  #copier(positions: ReadonlyMap<number, Index>, reduced?: Expr): (e: Expr) => Expr {
+    const index = (i: Index): Index =>
+      substitute(i, atom => (atom.kind === 'axis' ? positions.get(atom.axis) : undefined))
+    return copyExprs(this.#exprs, { index, reduced })
+  }
+
+  /** @param isRagged whether the last tile goes beyond the last inner position. */
+  factor(side: 'left' | 'right', isRagged: boolean): FactorCode {
+    const { axes, reduce } = this.#kernel
+    const { batch, rows, columns, [side]: expr } = reduce.contraction
+    const [own, kind] = side === 'left' ? [rows, 'row'] : [columns, 'column']
+    const values = [0, 1, 2, 3].map(neighbour => {
+      const firstOwn = this.#take(own.length)
+      const positions = new Map<number, Index>()
+      own.forEach((a, i) => positions.set(a, axisIndex(firstOwn + i, axes[a])))
+      batch.forEach((a, i) => positions.set(a, axisIndex(this.#firstBatch + i, axes[a])))
+      reduce.axes.forEach((size, i) => positions.set(axes.length + i, axisIndex(this.#firstInner + i, size)))
+      const name = `${kind}_${neighbour}`
+      this.#before.push(
+        `let ${name} = i32(min(first_${kind} + ${side}_vector * 4u + ${neighbour}u, ${kind}s - 1u));`,
+        ...axisStatements(name, this.#sizes(own), firstOwn),
+      )
+      return this.#copier(positions)(expr)
+    })
+    const innerAxes = new Set(reduce.axes.map((_, i) => this.#firstInner + i))
+    const isFixed = (e: Expr): boolean => [...e.axes].every(a => !innerAxes.has(a))
+    this.#before.push(...statements(values, this.#dtypeOf, this.#done, isFixed))
+    const position = isRagged ? 'i32(min(position, inner - 1u))' : 'i32(position)'
+    const vector = `vec4f(${values.map(nameOf).join(', ')})`
+    return {
+      body: [
+        ...axisStatements(position, reduce.axes, this.#firstInner),
+        ...statements(values, this.#dtypeOf, new Set(this.#done)),
+      ],
+      // Beyond the last position both factors are 0, whatever their expressions make of it.
+      value: isRagged ? `select(vec4f(), ${vector}, position < inner)` : vector,
+      isInnerFirst: strideOf(expr, axes.length + reduce.axes.length - 1) <= strideOf(expr, own[own.length - 1]),
+    }
+  }
+
+  before(): readonly string[] {
+    return this.#before
+  }
+
+  /** The statements that compute and store results: those of a column, and those of a row in it. */
+  results(): { readonly ofColumn: readonly string[]; readonly ofRow: readonly string[] } {
+    const { axes, reduce, outputs } = this.#kernel
+    const { batch, rows, columns } = reduce.contraction
+    const positions = new Map<number, Index>()
+    for (const [of, flat] of [
+      [batch, flatBatch],
+      [rows, flatRow],
+      [columns, flatColumn],
+    ] as const) {
+      const sizes = this.#sizes(of)
+      unravel(axisIndex(flat, sizeOf(sizes)), sizes).forEach((index, i) => positions.set(of[i], index))
+    }
+    const copy = this.#copier(positions, this.#exprs.reduced(reduce.type, [flatBatch, flatRow, flatColumn]))
+    const values = outputs.map(o => copy(o.value))
+    const own = axes.map((_, a) => positions.get(a) ?? axisIndex(a, 1))
+    const position = indexText(linearIndex(own, axes))
+    const done = new Set<Expr>()
+    return {
+      ofColumn: [
+        `let i${flatBatch} = i32(batch);`,
+        `let i${flatColumn} = i32(column);`,
+        ...statements(values, this.#dtypeOf, done, e => !e.axes.has(flatRow)),
+      ],
+      ofRow: [
+        `let i${flatRow} = i32(row);`,
+        ...statements(values, this.#dtypeOf, done),
+        ...outputs.map(({ buffer }, i) => {
+          const value = stored(this.#dtypeOf(buffer), nameOf(values[i]), this.#storage)
+          return `b${buffer}[${position}] = ${value};`
+        }),
+      ],
+    }
+  }
+}

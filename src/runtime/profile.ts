@@ -1,0 +1,112 @@
+/** Where the time of a computation goes: each kernel's time, with the bytes and operations that it has to account for. */
+
+import { getDevice } from './device.js'
+
+export interface KernelTime {
+  readonly name: string
+  /** Milliseconds since the first kernel began, and how long it took. */
+  readonly start: number
+  readonly milliseconds: number
+  /** Bytes that it must move and floating-point operations that it makes, counted from its schedule. */
+  readonly bytes: number
+  readonly flops: number
+}
+
+/** What a device can do at most, as measured on it. */
+export interface Ceilings {
+  readonly bytesPerSecond: number
+  readonly flopsPerSecond: number
+}
+
+export interface Profile {
+  readonly device: string
+  readonly kernels: readonly KernelTime[]
+  readonly ceilings: Ceilings
+}
+
+/**
+ * Runs f with every kernel timed on the device in use, a webgpu device with the feature timestamp-query.
+ *
+ * @throws if the device cannot time kernels.
+ * @example const { profile: p } = await profile(() => step(model, batch)); console.log(printProfile(p))
+ */
+export async function profile<T>(f: () => T | Promise<T>): Promise<{ result: T; profile: Profile }> {
+  const device = await getDevice()
+  if (!device.startTiming || !device.ceilings)
+    throw new Error(
+      `profile: the device ${device.name} does not time kernels; use a webgpu device with timestamp-query`,
+    )
+  const ceilings = await device.ceilings()
+  const stop = device.startTiming()
+  let kernels: readonly KernelTime[] = []
+  try {
+    const result = await f()
+    kernels = await stop()
+    return { result, profile: { device: device.description, kernels: fromZero(kernels), ceilings } }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function fromZero(kernels: readonly KernelTime[]): KernelTime[] {
+  const first = Math.min(...kernels.map(k => k.start))
+  return kernels.map(k => ({ ...k, start: k.start - first }))
+}
+
+/** A kernel's share of what the device can do: of its bandwidth or of its arithmetic, whichever limits the kernel. */
+export const fractionOfCeiling = ({ milliseconds, bytes, flops }: KernelTime, ceilings: Ceilings): number =>
+  Math.max(bytes / ceilings.bytesPerSecond, flops / ceilings.flopsPerSecond) / (milliseconds / 1000)
+
+/** A table of the kernels, equal names together, the longest first. */
+export function printProfile({ device, kernels, ceilings }: Profile): string {
+  const total = kernels.reduce((n, k) => n + k.milliseconds, 0)
+  const groups = new Map<string, KernelTime & { readonly count: number }>()
+  for (const k of kernels) {
+    const have = groups.get(k.name)
+    groups.set(k.name, {
+      name: k.name,
+      start: have?.start ?? k.start,
+      count: (have?.count ?? 0) + 1,
+      milliseconds: (have?.milliseconds ?? 0) + k.milliseconds,
+      bytes: (have?.bytes ?? 0) + k.bytes,
+      flops: (have?.flops ?? 0) + k.flops,
+    })
+  }
+  const rows = [...groups.values()].sort((a, b) => b.milliseconds - a.milliseconds)
+  const lines = rows.map(k => {
+    const seconds = k.milliseconds / 1000
+    return [
+      k.name.padEnd(36),
+      String(k.count).padStart(5),
+      k.milliseconds.toFixed(3).padStart(10),
+      `${((100 * k.milliseconds) / total).toFixed(1)}%`.padStart(7),
+      (k.bytes / seconds / 1e9).toFixed(1).padStart(9),
+      (k.flops / seconds / 1e9).toFixed(1).padStart(9),
+      `${(100 * fractionOfCeiling(k, ceilings)).toFixed(0)}%`.padStart(8),
+    ].join(' ')
+  })
+  return [
+    `${device}: ${total.toFixed(3)} ms in ${kernels.length} kernels`,
+    `ceilings: ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s, ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s`,
+    `${'kernel'.padEnd(36)} count         ms   share      GB/s   GFLOP/s  ceiling`,
+    ...lines,
+  ].join('\n')
+}
+
+/** The profile as a file for chrome://tracing and Perfetto (the Trace Event Format). */
+export const chromeTrace = ({ device, kernels }: Profile): string =>
+  JSON.stringify({
+    traceEvents: [
+      { ph: 'M', pid: 0, name: 'process_name', args: { name: device } },
+      ...kernels.map(({ name, start, milliseconds, bytes, flops }) => ({
+        ph: 'X',
+        pid: 0,
+        tid: 0,
+        name,
+        ts: start * 1000,
+        dur: milliseconds * 1000,
+        args: { bytes, flops },
+      })),
+    ],
+  })

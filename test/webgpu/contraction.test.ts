@@ -1,0 +1,237 @@
+/** Matrix products and convolutions on the webgpu device: every tile on ragged sizes, layouts, prologues, epilogues, splits. */
+
+import * as sp from 'saddlepoint'
+import { describe, expect, test } from 'vitest'
+import { addIndex, axisIndex, scaleIndex } from '../../src/compiler/affine.js'
+import { ExprTable } from '../../src/compiler/expr.js'
+import type { BufferSpec, LoopKernel } from '../../src/compiler/kernel.js'
+import { type Product, planOf, planStages, tiles } from '../../src/runtime/backends/webgpu/contraction.js'
+import { makeStage, type Stage } from '../../src/runtime/backends/webgpu/stage.js'
+import { expectClose, onGpu, type Programs } from './against-reference.js'
+import { openGpu } from './gpu.js'
+
+const { conv2d, grad, matmul } = sp
+type Tensor = sp.Tensor
+
+const programs: Programs = {
+  '1x1x1': u => matmul(u(1, 1, 1), u(2, 1, 1)),
+  '4x4x4': u => matmul(u(1, 4, 4), u(2, 4, 4)),
+  '5x6x7': u => matmul(u(1, 5, 6), u(2, 6, 7)),
+  'whole tiles': u => matmul(u(1, 64, 96), u(2, 96, 128)),
+  '61x97x43': u => matmul(u(1, 61, 97), u(2, 97, 43)),
+  '257x300x129': u => matmul(u(1, 257, 300), u(2, 300, 129)),
+  tall: u => matmul(u(1, 1000, 35), u(2, 35, 10)),
+  wide: u => matmul(u(1, 10, 35), u(2, 35, 1000)),
+  'long inner loop': u => matmul(u(1, 37, 5000), u(2, 5000, 21)),
+  'long inner loop, a prime number': u => matmul(u(1, 37, 5003), u(2, 5003, 21)),
+  'left transposed': u => matmul(u(1, 97, 61).matrixTranspose(), u(2, 97, 43)),
+  'both transposed': u => matmul(u(1, 97, 61).matrixTranspose(), u(2, 43, 97).matrixTranspose()),
+  batched: u => matmul(u(1, 6, 33, 17), u(2, 6, 17, 19)),
+  'batched, many small': u => matmul(u(1, 100, 5, 6), u(2, 100, 6, 7)),
+  'batched, broadcast': u => matmul(u(1, 5, 1, 33, 17), u(2, 3, 17, 8)),
+  'heads of attention': u => {
+    const heads = (seed: number): Tensor => u(seed, 2, 30, 3, 16).permuteDims([0, 2, 1, 3])
+    return matmul(matmul(heads(1), heads(2).matrixTranspose()).softmax(), heads(3)).permuteDims([0, 2, 1, 3])
+  },
+  'factors that are expressions, ragged': u => matmul(u(1, 70, 101).exp(), u(2, 101, 30).exp()),
+  'factors that are expressions, split': u => matmul(u(1, 20, 3001).exp(), u(2, 3001, 30).exp()),
+  'factors with a value for each row and column': u =>
+    matmul(u(1, 70, 50).mul(u(3, 70, 1).exp()), u(2, 50, 30).mul(u(4, 30).tanh())),
+  'with an epilogue': u =>
+    matmul(u(1, 70, 50), u(2, 50, 30))
+      .add(u(3, 30))
+      .mul(u(4, 70, 1))
+      .relu(),
+  'with an epilogue, split': u =>
+    matmul(u(1, 20, 3000), u(2, 3000, 30))
+      .add(u(3, 30))
+      .relu(),
+  'with an epilogue, transposed': u =>
+    matmul(u(1, 70, 50), u(2, 50, 30))
+      .matrixTranspose()
+      .add(u(3, 30, 70)),
+  'with two results': u => {
+    const z = matmul(u(1, 40, 50), u(2, 50, 24)).add(u(3, 24))
+    return sp.concat([z.relu(), z.tanh()], 0)
+  },
+  conv: u =>
+    conv2d(u(1, 4, 14, 15, 3), u(2, 3, 3, 3, 16))
+      .add(u(3, 16))
+      .relu(),
+  'conv, strided, same padding': u => conv2d(u(1, 2, 17, 19, 5), u(2, 5, 3, 5, 9), { stride: 2, padding: 'same' }),
+  'conv, dilated, asymmetric': u =>
+    conv2d(u(1, 2, 19, 18, 4), u(2, 3, 3, 4, 8), {
+      dilation: 2,
+      padding: [
+        [1, 2],
+        [0, -1],
+      ],
+    }),
+  'conv, grouped': u => conv2d(u(1, 2, 9, 9, 8), u(2, 3, 3, 4, 16), { groups: 2 }),
+  'conv to one channel': u => conv2d(u(1, 4, 13, 13, 16), u(2, 3, 3, 16, 1), { padding: 2 }),
+  'conv, 1x1': u => conv2d(u(1, 3, 8, 9, 20), u(2, 1, 1, 20, 30)).mul(u(3, 3, 8, 9, 30)),
+  'conv, gradient of the kernel': u =>
+    grad((w: Tensor) =>
+      conv2d(u(1, 4, 13, 13, 6), w)
+        .square()
+        .sum(),
+    )(u(2, 3, 3, 6, 16)),
+  'conv, gradient of the kernel, split': u =>
+    grad((w: Tensor) =>
+      conv2d(u(1, 16, 27, 27, 4), w, { padding: 1 })
+        .square()
+        .sum(),
+    )(u(2, 3, 3, 4, 8)),
+  'conv, gradient of the images': u =>
+    grad((x: Tensor) =>
+      conv2d(x, u(2, 3, 3, 6, 16), { stride: 2, padding: 1 })
+        .square()
+        .sum(),
+    )(u(1, 4, 13, 13, 6)),
+  'conv, gradient of the images, grouped': u =>
+    grad((x: Tensor) =>
+      conv2d(x, u(2, 3, 3, 4, 16), { groups: 2 })
+        .square()
+        .sum(),
+    )(u(1, 2, 9, 9, 8)),
+  'conv, second derivative of a loss': u => {
+    const x = u(1, 3, 11, 10, 4)
+    const loss = (x: Tensor, w: Tensor): Tensor => conv2d(x, w, { stride: 2, padding: 1 }).tanh().square().sum()
+    const penalty = (w: Tensor): Tensor =>
+      grad((y: Tensor) => loss(y, w))(x)
+        .square()
+        .sum()
+    return grad(penalty)(u(2, 3, 3, 4, 8))
+  },
+  'input-gradient penalty of a network': u => {
+    const [x, y] = [u(1, 16, 30), u(4, 16, 5)]
+    const f = (w: Tensor, v: Tensor): Tensor => {
+      const loss = (x: Tensor): Tensor => matmul(matmul(x, w).tanh(), v).sub(y).square().sum()
+      return loss(x).add(grad(loss)(x).square().sum())
+    }
+    return grad(f)(u(2, 30, 24), u(3, 24, 5))
+  },
+}
+
+describe('float32', () => {
+  test.each(Object.entries(programs))('%s', (_, program) => expectClose(program, 3e-6, 'float32'))
+})
+
+describe('float64, by plain loops', () => {
+  const names = ['61x97x43', 'with an epilogue', 'conv, strided, same padding', 'conv, gradient of the kernel']
+  test.each(names)('%s', name => expectClose(programs[name], 1e-13, 'float64'))
+})
+
+describe('every tile', () => {
+  /** c[b, i, j] = Σ exp(a)[b, i, k] w[b, k, j], each factor as it is or transposed. */
+  const product = ({ batch, rows, columns, inner }: Product, transposed: boolean): LoopKernel => {
+    const exprs = new ExprTable()
+    const [b, i, j, k] = [batch, rows, columns, inner].map((size, a) => axisIndex(a, size))
+    const [x, y, width, height] = transposed ? [k, i, rows, columns] : [i, k, inner, columns]
+    const left = addIndex(scaleIndex(b, rows * inner), addIndex(scaleIndex(x, width), y))
+    const right = addIndex(
+      scaleIndex(b, inner * columns),
+      transposed ? addIndex(scaleIndex(j, inner), k) : addIndex(scaleIndex(k, height), j),
+    )
+    const a = exprs.operation('fma', 'float32', ...[0, 0, 0].map(() => exprs.load(0, 'float32', left, [])))
+    const w = exprs.load(1, 'float32', right, [])
+    const reduced = exprs.reduced('float32', [0, 1, 2])
+    return {
+      kind: 'loop',
+      name: 'product',
+      axes: [batch, rows, columns],
+      reduce: {
+        op: 'sum',
+        type: 'float32',
+        axes: [inner],
+        body: exprs.operation('mul', 'float32', a, w),
+        contraction: { left: a, right: w, batch: [0], rows: [1], columns: [2] },
+      },
+      outputs: [{ buffer: 2, value: exprs.operation('neg', 'float32', reduced) }],
+    }
+  }
+
+  const names = Object.keys(tiles) as (keyof typeof tiles)[]
+  const shapes: readonly Product[] = [
+    { batch: 2, rows: 131, columns: 37, inner: 19 },
+    { batch: 1, rows: 35, columns: 260, inner: 48 },
+    { batch: 1, rows: 256, columns: 128, inner: 16 },
+    { batch: 3, rows: 4, columns: 5, inner: 7 },
+  ]
+  const cases = names.flatMap(tile =>
+    shapes.flatMap(shape => [1, 3].flatMap(parts => [false, true].map(t => ({ tile, shape, parts, transposed: t })))),
+  )
+  test('gives the same product', async () => {
+    const gpu = await openGpu()
+    try {
+      for (const { tile, shape, parts, transposed } of cases) {
+        const { batch, rows, columns, inner } = shape
+        const sizes = [batch * rows * inner, batch * inner * columns, batch * rows * columns]
+        const buffers: BufferSpec[] = sizes.map(size => ({ dtype: 'float32', size, role: 'leaf' }))
+        const [a, w, out] = sizes.map((size, s) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * i + s)))
+        const stages: Stage[] = []
+        const storage = { half: false }
+        planStages(
+          product(shape, transposed),
+          { tile: tiles[tile], parts },
+          {
+            storage,
+            dtypeOf: b => buffers[b].dtype,
+            scratch: (dtype, size) => buffers.push({ dtype, size, role: 'temporary' }) - 1,
+            add: source => stages.push(makeStage(source, buffers, storage)),
+          },
+        )
+        expect(stages).toHaveLength(parts === 1 ? 1 : 2)
+        const data = [a, w, out.fill(Number.NaN), ...buffers.slice(3).map(b => new Float32Array(b.size))]
+        for (const { code, bindings, groups } of stages) {
+          await gpu.run(
+            code,
+            bindings.map(({ buffer }) => data[buffer]),
+            [...groups, 1],
+          )
+        }
+        let worst = 0
+        for (let i = 0; i < out.length; i++) {
+          const [b, row, column] = [Math.floor(i / rows / columns), Math.floor(i / columns) % rows, i % columns]
+          let want = 0
+          for (let k = 0; k < inner; k++) {
+            const x = a[b * rows * inner + (transposed ? k * rows + row : row * inner + k)]
+            const y = w[b * inner * columns + (transposed ? column * inner + k : k * columns + column)]
+            want -= (x * x + x) * y
+          }
+          const error = Math.abs(out[i] - want)
+          worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(worst, error)
+        }
+        expect({ tile, shape, parts, transposed, isClose: worst < 1e-5 * inner }).toMatchObject({ isClose: true })
+      }
+    } finally {
+      gpu.close()
+    }
+  })
+})
+
+describe('plans', () => {
+  const plan = (batch: number, rows: number, columns: number, inner: number): unknown => {
+    const found = planOf({ batch, rows, columns, inner })
+    const tile = Object.entries(tiles).find(([, t]) => t === found?.tile)
+    return found && [tile?.[0], found.parts > 1]
+  }
+  test('large tiles for large products', () => expect(plan(1, 4096, 4096, 4096)).toEqual(['large', false]))
+  test('small tiles for small ones', () => expect(plan(1, 40, 40, 40)).toEqual(['small', false]))
+  test('tall tiles for few columns', () => expect(plan(1, 200_000, 32, 300)).toEqual(['tall', false]))
+  test('wide tiles for few rows', () => expect(plan(1, 32, 200_000, 300)).toEqual(['wide', false]))
+  test('few results of long loops are split', () => expect(plan(1, 36, 64, 20_000)).toEqual(['small', true]))
+  test('a vector is no matrix', () => expect(plan(1, 1, 1000, 1000)).toBeUndefined())
+  test('nor are many tiny ones', () => expect(plan(1000, 5, 6, 7)).toBeUndefined())
+  test('every tile fits the memory of a workgroup', () => {
+    for (const { rows, columns, inner } of Object.values(tiles))
+      expect(2 * 4 * inner * (rows + columns)).toBeLessThanOrEqual(2 ** 14)
+  })
+})
+
+test('the same product twice gives the same bits', async () => {
+  await onGpu()
+  const [a, b] = [sp.random.normal(sp.random.key(1), [40, 3000]), sp.random.normal(sp.random.key(2), [3000, 40])]
+  const [x, y] = [await matmul(a, b).data(), await matmul(a.add(0), b).data()]
+  expect([...x]).toEqual([...y])
+})

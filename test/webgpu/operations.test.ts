@@ -1,0 +1,11 @@
+/** Every operation and its gradients to order 3 on `webgpu` against `reference`; float64, which it computes in software, to order 1. */
+
+import * as sp from 'saddlepoint'
+import { afterAll } from 'vitest'
+import { comparesOperations } from '../operations/parity.js'
+
+const reference = await sp.setDevice('reference')
+const webgpu = await sp.setDevice('webgpu', { software: true })
+afterAll(() => Promise.all([reference.close(), webgpu.close()]))
+
+comparesOperations(reference, webgpu, { float64: { bound: 1e-12, order: 1 }, float32: { bound: 2e-5, order: 3 } })
