@@ -4,15 +4,13 @@
 // neighbours and each thread has several loads under way.
 // Memory: every operand is read once where its index is the position, every result written once.
 
-const size = {{size}}u;
-
 @compute @workgroup_size({{threads}})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
   runtime_zero = workgroup.z;
   let block = (workgroup.y * 65535u + workgroup.x) * {{block}}u;
   for (var item = 0u; item < {{items}}u; item++) {
     let position = block + item * {{threads}}u + thread;
-    if (position < size) {
+    if (position < {{size}}) {
       {{body}}
     }
   }

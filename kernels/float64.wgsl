@@ -1,6 +1,6 @@
 // float64 and int64 arithmetic, which WGSL lacks, as functions of `vec2<u32>` (x low word, y high word). Results are
-// those of IEEE 754, rounded to the nearest, halves to even; a NaN is 0x7ff80000_00000000. The arithmetic is of integers
-// only, so that no driver's idea of floating-point numbers matters.
+// those of IEEE 754, rounded to the nearest, halves to even; a NaN is 0x7ff80000_00000000. Only integers are computed
+// with, so that no driver's idea of floating-point numbers matters.
 //
 // A finite number is m 2^(e - 1086), with a sign, a significand m of 64 bits and e as its exponent field if bit 63 of m
 // is the leading one. What a significand loses to the right is remembered in its lowest bit (the sticky bit), which is

@@ -133,6 +133,19 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
   )
 })
 
+test('the loss of an attack sees float16 at every step, after a random start too', async () => {
+  const seen: string[] = []
+  const look: Loss<Model> = (m, batch, ctx) => {
+    seen.push(batch.x.dtype)
+    return mean(m, batch, ctx)
+  }
+  const key = random.key(5)
+  pgd(look, model(1), { x }, { epsilon, steps: 2, randomStart: true, key, labelKeys: [] })
+  const options = { stepSize: epsilon, epsilon, iterations: 2, randomInit: true, labelKeys: [] }
+  perturbOnBatch(adversarialRegularization(options)(look), model(1), { x }, {}, { training: false, key })
+  expect(seen).toEqual(Array(4).fill('float16'))
+})
+
 test('a loss of float32 over float16 features, and one of float16 over float32 features', async () => {
   const tiny = model(1e-7)
   const options = { epsilon, norm: 'l2', labelKeys: [] } as const

@@ -1,5 +1,5 @@
 /**
- * The wasm device against the float64 reference, in both precisions, with 1, 2 and 3 threads.
+ * The wasm device against the float64 reference, in all precisions, with 1, 2 and 3 threads.
  */
 
 import * as sp from 'saddlepoint'
@@ -9,9 +9,9 @@ import { exact, floating, type Make } from './device-programs.js'
 const { random } = sp
 
 const configurations = [1, 2, 3].flatMap(threads =>
-  (['float32', 'float64'] as const).map(dtype => ({ threads, dtype })),
+  (['float16', 'float32', 'float64'] as const).map(dtype => ({ threads, dtype })),
 )
-const bounds = { float32: 1e-5, float64: 1e-13 } as const
+const bounds = { float16: 2 ** -10, float32: 1e-5, float64: 1e-13 } as const
 
 const maker =
   (dtype: sp.DType): Make =>

@@ -57,7 +57,12 @@ const special = [
   1e-40,
 ]
 const float32s = Float32Array.from([...awkward(2 ** -23), ...special, ...new Float32Array(words.buffer)])
-const float64s = Float64Array.from([...awkward(2 ** -50), ...special, ...new Float64Array(words.buffer)])
+const float64s = Float64Array.from([
+  ...awkward(2 ** -50),
+  ...awkward(0.7 * 2 ** -23),
+  ...special,
+  ...new Float64Array(words.buffer),
+])
 
 const expectSame = (got: ArrayLike<number>, want: ArrayLike<number>): void => {
   expect(got.length).toBe(want.length)
@@ -223,6 +228,11 @@ describe.each(['reference', 'wasm'] as const)('%s', name => {
       expect(moved).toBe(nearest(1 - move))
       expect(still).toBe(-2)
     }
+    // A rate of 1e-8 is 0 in float16.
+    const slow = sgd({ learningRate: 1e-8 })
+    const zero = { w: half([0]) }
+    const { params } = slow.update({ w: half([10_000]) }, slow.init(zero), zero)
+    expect(await params.w.array()).toEqual([nearest(-1e-4)])
     const clipped = clipByGlobalNorm({ w: half([300, 400]) }, 5)
     expect(await clipped.w.array()).toEqual([3, 4])
   })

@@ -37,6 +37,15 @@ const programs: Programs = {
   'factors that are expressions, split': u => matmul(u(1, 20, 3001).exp(), u(2, 3001, 30).exp()),
   'factors with a value for each row and column': u =>
     matmul(u(1, 70, 50).mul(u(3, 70, 1).exp()), u(2, 50, 30).mul(u(4, 30).tanh())),
+  'a factor that is better stored': u => {
+    const mask = sp.random.uniform(sp.random.key(3), [70, 50]).less(0.5)
+    return matmul(sp.where(mask, u(1, 70, 50), 0), u(2, 50, 30).mul(u(3, 30)))
+  },
+  'factors that are better stored, batched, split': u => {
+    const drop = (seed: number, x: Tensor): Tensor =>
+      sp.where(sp.random.uniform(sp.random.key(seed), x.shape).less(0.5), x, 0)
+    return matmul(drop(1, u(1, 2, 1, 20, 1500)), drop(2, u(2, 3, 1500, 25))).add(u(3, 25))
+  },
   'with an epilogue': u =>
     matmul(u(1, 70, 50), u(2, 50, 30))
       .add(u(3, 30))

@@ -255,7 +255,7 @@ describe('int64', () => {
   })
 })
 
-/** Numbers 2^e m next to multiples of pi / 2, m of so many bits: 2^(e + 1) / pi is nearly a fraction of denominator m. */
+/** Numbers 2^e m next to multiples of pi / 2, of so many bits: 2^(e + 1) / pi is nearly a fraction of denominator m. */
 function nearMultiples(e: number, bits: number): number[] {
   const found: number[] = []
   // The convergents of its continued fraction.

@@ -103,11 +103,11 @@ test('out of memory: what is large is listed, garbage is collected first, and wo
 test('a shader that does not compile is shown with its line and the expressions it came from', async () => {
   await sp.setDevice(device)
   const right = templates.elementwise
-  const broken = right.replace('if (position < size)', 'if (position < sise)')
+  const broken = right.replace('if (position <', 'if (positon <')
   Object.assign(templates, { elementwise: broken })
   try {
     await expect(make(5).mul(7).add(2).data()).rejects.toThrow(
-      /webgpu: the kernel \w+ does not compile:\n {2}line \d+: unresolved value 'sise'[\s\S]*if \(position < sise\)[\s\S]*It computes:\n[\s\S]*add\(mul\(b0\[i0\], 7\), 2\)/,
+      /webgpu: the kernel \w+ does not compile:\n {2}line \d+: unresolved value 'positon'[\s\S]*if \(positon <[\s\S]*It computes:\n[\s\S]*add\(mul\(b0\[i0\], 7\), 2\)/,
     )
   } finally {
     Object.assign(templates, { elementwise: right })

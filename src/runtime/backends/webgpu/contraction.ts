@@ -2,10 +2,11 @@
 
 import { axisIndex, type Index, linearIndex, substitute, unravel } from '../../../compiler/affine.js'
 import { copyExprs } from '../../../compiler/copy.js'
-import { type Expr, ExprTable } from '../../../compiler/expr.js'
+import { type Expr, ExprTable, isOperation, walkExprs } from '../../../compiler/expr.js'
 import { bufferReads, type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
 import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
+import { elementwiseStage } from './elementwise.js'
 import { axisStatements, indexText, nameOf, statements, stored } from './print.js'
 import { reductionStages, strideOf } from './reduction.js'
 import type { StageList } from './stage.js'
@@ -90,13 +91,66 @@ export function planOf(product: Product): Plan | undefined {
   return best
 }
 
+/**
+ * Operations up to which a factor is computed wherever a tile of it is loaded, counted for all tiles that load it: about
+ * as many as take the time of storing the factor and reading it again. And those of one such place, which has four copies.
+ */
+const prologue = { inAll: 128, inOne: 96 } as const
+
 /** Adds the stages of a contraction; false if plain loops compute it as well. */
 export function contractionStages(kernel: LoopKernel, stages: StageList): boolean {
   if (!isContracting(kernel) || kernel.reduce.type !== 'float32') return false
-  const plan = planOf(productOf(kernel))
+  const product = productOf(kernel)
+  const plan = planOf(product)
   if (!plan) return false
-  planStages(kernel, plan, stages)
+  let factored = kernel
+  for (const side of ['left', 'right'] as const) {
+    const { rows, columns } = plan.tile
+    const uses = side === 'left' ? Math.ceil(product.columns / columns) : Math.ceil(product.rows / rows)
+    const operations = operationsOf(kernel.reduce.contraction[side])
+    if (operations * uses > prologue.inAll || operations > prologue.inOne)
+      factored = storeFactor(factored, side, stages)
+  }
+  planStages(factored, plan, stages)
   return true
+}
+
+function operationsOf(e: Expr): number {
+  let count = 0
+  walkExprs([e], x => isOperation(x) && count++)
+  return count
+}
+
+/** Computes a factor by itself; the contraction that reads it instead. */
+function storeFactor(kernel: ContractingKernel, side: 'left' | 'right', stages: StageList): ContractingKernel {
+  const { name, axes, reduce, outputs } = kernel
+  const { contraction } = reduce
+  const all = [...axes, ...reduce.axes]
+  const inner = reduce.axes.map((_, i) => axes.length + i)
+  const order = side === 'left' ? [...contraction.rows, ...inner] : [...inner, ...contraction.columns]
+  const own = [...contraction.batch, ...order].filter(a => contraction[side].axes.has(a))
+  const sizes = own.map(a => all[a])
+  const buffer = stages.scratch(reduce.type, sizeOf(sizes))
+  const moved = new Map(own.map((a, i) => [a, axisIndex(i, all[a])]))
+  const value = copyExprs(new ExprTable(), {
+    index: index => substitute(index, atom => (atom.kind === 'axis' ? moved.get(atom.axis) : undefined)),
+  })(contraction[side])
+  elementwiseStage({ kind: 'loop', name: `${name}_${side}`, axes: sizes, outputs: [{ buffer, value }] }, stages)
+
+  const exprs = new ExprTable()
+  const copy = copyExprs(exprs)
+  const position = linearIndex(
+    own.map(a => axisIndex(a, all[a])),
+    sizes,
+  )
+  const load = exprs.load(buffer, reduce.type, position, [])
+  const [left, right] = side === 'left' ? [load, copy(contraction.right)] : [copy(contraction.left), load]
+  const body = exprs.operation('mul', reduce.type, left, right)
+  return {
+    ...kernel,
+    reduce: { ...reduce, body, contraction: { ...contraction, left, right } },
+    outputs: outputs.map(o => ({ ...o, value: copy(o.value) })),
+  }
 }
 
 /** The stages of a contraction by a given plan. */

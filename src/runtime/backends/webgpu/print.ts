@@ -6,6 +6,7 @@
 import { type Atom, type Condition, type Index, range } from '../../../compiler/affine.js'
 import { type Expr, isOperation, type Operation, type ScalarType, walkExprs } from '../../../compiler/expr.js'
 import type { DType } from '../../../graph/dtype.js'
+import { type Coding, machineStatements } from './machine.js'
 
 /** How values of each type lie in memory; a bool is a word of 0 or 1. */
 export interface Storage {
@@ -255,25 +256,60 @@ function definition(e: Expr, dtypeOf: (buffer: number) => DType): string {
   }
 }
 
+/** How values fill the two words of a register (machine.ts). */
+const coding: Coding = {
+  encode: (type, value) => {
+    switch (classes[type]) {
+      case 'float':
+      case 'int':
+        return `vec2u(bitcast<u32>(${value}), 0u)`
+      case 'uint':
+        return `vec2u(${value}, 0u)`
+      case 'bool':
+        return `vec2u(u32(${value}), 0u)`
+      default:
+        return value
+    }
+  },
+  decode: (type, register) => {
+    switch (classes[type]) {
+      case 'float':
+      case 'int':
+        return `bitcast<${valueType(type)}>(${register}.x)`
+      case 'uint':
+        return `${register}.x`
+      case 'bool':
+        return `(${register}.x != 0u)`
+      default:
+        return register
+    }
+  },
+  form: formOf,
+  name: nameOf,
+}
+
 /**
  * The statements that compute the roots, operands first, each value once.
  *
  * @param done what is in scope already; the values that become so are added.
- * @param isWanted leaves out what another place computes.
+ * @param isWanted leaves out what another place computes; without it, nothing but the roots need be in scope afterwards.
+ * @param compact whether the code is better short than fast.
  */
 export function statements(
   roots: readonly Expr[],
   dtypeOf: (buffer: number) => DType,
   done: Set<Expr> = new Set(),
-  isWanted: (e: Expr) => boolean = () => true,
+  isWanted?: (e: Expr) => boolean,
+  compact = true,
 ): string[] {
-  const lines: string[] = []
+  const list: Expr[] = []
   walkExprs(roots, e => {
-    if (e.op === 'constant' || done.has(e) || !isWanted(e)) return
-    done.add(e)
-    lines.push(definition(e, dtypeOf))
+    if (e.op !== 'constant' && !done.has(e) && (isWanted?.(e) ?? true)) list.push(e)
   })
-  return lines
+  const plain = (e: Expr): string => definition(e, dtypeOf)
+  const machine = isWanted || !compact ? undefined : machineStatements(list, new Set(roots), coding, plain)
+  for (const e of machine ? roots : list) done.add(e)
+  return machine ?? list.map(plain)
 }
 
 /** Variables for the axes whose row-major position is given: `let i<first> = ...;` and so on. */

@@ -159,23 +159,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
 // neighbours and each thread has several loads under way.
 // Memory: every operand is read once where its index is the position, every result written once.
 
-const size = {{size}}u;
-
 @compute @workgroup_size({{threads}})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
   runtime_zero = workgroup.z;
   let block = (workgroup.y * 65535u + workgroup.x) * {{block}}u;
   for (var item = 0u; item < {{items}}u; item++) {
     let position = block + item * {{threads}}u + thread;
-    if (position < size) {
+    if (position < {{size}}) {
       {{body}}
     }
   }
 }
 `,
   far: `// Sine, cosine and remainder of the numbers that the expansions of compiler/math do not reach: |x| >= 2^20 (float32) or
-// 2^50 (float64), remainders of any numbers. Integer arithmetic throughout. Of smaller numbers than that sine and cosine
-// make something cheap that no one uses. Sines and cosines are within 0.51 ULP, remainders exact.
+// 2^50 (float64), remainders of any numbers, by integer arithmetic. Of smaller numbers than that sine and cosine make
+// something cheap that no one uses. Sines and cosines are within 0.51 ULP, remainders exact.
 
 // 2 / pi: word i has the bits from 2^(31 - 32 i) down.
 fn two_over_pi(i: u32) -> u32 {
@@ -232,7 +230,7 @@ fn angle_far(m: vec2<u32>, k: i32) -> vec4<u32> {
   return vec4(u64_product(vec2(head.x | tail, head.y), half_pi), zeros - 1u, n | sign);
 }
 
-// sin(m 2^k + quarter pi / 2) by so many terms of the series: w is its sign bit, its size (x, y) 2^(-63 - z).
+// sin(m 2^k + quarter pi / 2) by so many terms of the series: w is its sign bit, its size (x, y) 2^(z - 63).
 fn sine_far(m: vec2<u32>, k: i32, quarter: u32, terms: u32) -> vec4<u32> {
   let angle = angle_far(m, k);
   let n = angle.w + quarter;
@@ -244,7 +242,9 @@ fn sine_far(m: vec2<u32>, k: i32, quarter: u32, terms: u32) -> vec4<u32> {
   }
   let cosine = (n & 1u) == 1u;
   let sign = ((n << 30u) ^ select(angle.w, 0u, cosine)) & 0x80000000u;
-  return select(vec4(u64_product(angle.xy, sum), angle.z, sign), vec4(sum, 0u, sign), cosine);
+  let size = select(u64_product(angle.xy, sum), sum, cosine);
+  let value = f64_normalize(size, -i32(select(angle.z, 0u, cosine)));
+  return vec4(value, sign);
 }
 
 fn f32_sine_far(x: f32, quarter: u32) -> f32 {
@@ -257,7 +257,7 @@ fn f32_sine_far(x: f32, quarter: u32) -> f32 {
     return bits(0x7fc00000u);
   }
   let r = sine_far(vec2((b & 0x7fffffu) | 0x800000u, 0u), field - 150, quarter, 6u);
-  return f32_pack(r.w ^ select(0u, b & 0x80000000u, quarter == 0u), 127 - i32(r.z), r.xy);
+  return f32_pack(r.w ^ select(0u, b & 0x80000000u, quarter == 0u), 127 + bitcast<i32>(r.z), r.xy);
 }
 
 fn sin_far(x: f32) -> f32 {
@@ -277,7 +277,7 @@ fn f64_sine_far(x: vec2<u32>, quarter: u32) -> vec2<u32> {
     return f64_nan();
   }
   let r = sine_far(u64_shift_sticky(f64_significand(x), 11u), field - 1075, quarter, 10u);
-  return f64_pack(r.w ^ select(0u, x.y & 0x80000000u, quarter == 0u), 1023 - i32(r.z), r.xy);
+  return f64_pack(r.w ^ select(0u, x.y & 0x80000000u, quarter == 0u), 1023 + bitcast<i32>(r.z), r.xy);
 }
 
 fn f64_sin_far(x: vec2<u32>) -> vec2<u32> {
@@ -304,7 +304,8 @@ fn remainder_far(x: f32, y: f32) -> f32 {
   for (var n = e.x - e.y; n > 0; n -= 8) {
     rest = (rest << u32(min(n, 8))) % m.y;
   }
-  return f32_pack(bitcast<u32>(x) & 0x80000000u, e.y + 40, vec2(rest, 0u));
+  let r = f64_normalize(vec2(0u, rest), e.y + 8);
+  return f32_pack(bitcast<u32>(x) & 0x80000000u, bitcast<i32>(r.z), r.xy);
 }
 
 // The same, 11 bits at a time.
@@ -322,16 +323,20 @@ fn f64_remainder_far(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
   for (var n = bitcast<i32>(a.z) - bitcast<i32>(b.z); n > 0; n -= 11) {
     rest = u64_divide_step(i64_shift_left(rest, u32(min(n, 11))), divisor).xy;
   }
-  return f64_pack(x.y & 0x80000000u, bitcast<i32>(b.z) + 11, rest);
+  let r = f64_normalize(rest, bitcast<i32>(b.z) + 11);
+  return f64_pack(x.y & 0x80000000u, bitcast<i32>(r.z), r.xy);
 }
 `,
-  float64: `// float64 and int64 arithmetic, which WGSL lacks, as functions of \`vec2<u32>\` (x low word, y high word). Results are those
-// of IEEE 754, rounded to the nearest, halves to even; a NaN is 0x7ff80000_00000000. There are only integer operations
-// inside, so that no driver's idea of floating-point arithmetic matters.
+  float64: `// float64 and int64 arithmetic, which WGSL lacks, as functions of \`vec2<u32>\` (x low word, y high word). Results are
+// those of IEEE 754, rounded to the nearest, halves to even; a NaN is 0x7ff80000_00000000. Only integers are computed
+// with, so that no driver's idea of floating-point numbers matters.
 //
 // A finite number is m 2^(e - 1086), with a sign, a significand m of 64 bits and e as its exponent field if bit 63 of m
 // is the leading one. What a significand loses to the right is remembered in its lowest bit (the sticky bit), which is
 // enough to round correctly.
+//
+// Drivers inline every call and compile in more than linear time. So selects are preferred to branches, \`&\` to \`&&\`
+// (which is a branch), and shifts are few; where a left shift does not vary, it is a product.
 
 fn i64_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   let low = a.x + b.x;
@@ -343,7 +348,7 @@ fn i64_sub(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
 }
 
 fn i64_less(a: vec2<u32>, b: vec2<u32>) -> bool {
-  return bitcast<i32>(a.y) < bitcast<i32>(b.y) || (a.y == b.y && a.x < b.x);
+  return select(bitcast<i32>(a.y) < bitcast<i32>(b.y), a.x < b.x, a.y == b.y);
 }
 
 // Shifts by 0 to 63; WGSL's own go up to 31.
@@ -360,18 +365,26 @@ fn i64_shift_right(a: vec2<u32>, n: u32) -> vec2<u32> {
   return select(vec2((a.x >> s) | ((a.y << 1u) << (31u - s)), high), vec2(high, sign), n > 31u);
 }
 
-// m / 2^n without a sign, with a sticky bit.
+// m / 2^n without a sign, n up to 63, with a sticky bit. 2^(32 - s) moves bits to the left, all of them out if s is 0.
 fn u64_shift_sticky(m: vec2<u32>, n: u32) -> vec2<u32> {
+  let far = n > 31u;
   let s = n & 31u;
-  let mask = (1u << s) - 1u;
-  let high = m.y >> s;
-  let near = vec2((m.x >> s) | ((m.y << 1u) << (31u - s)) | u32((m.x & mask) != 0u), high);
-  let far = vec2(high | u32((m.x | (m.y & mask)) != 0u), 0u);
-  return select(near, far, n > 31u);
+  let left = 2u * (1u << (31u - s));
+  let high = select(m.y, 0u, far);
+  let low = select(m.x, m.y, far);
+  let lost = (low * left) | select(0u, m.x, far);
+  return vec2((low >> s) | (high * left) | u32(lost != 0u), high >> s);
+}
+
+// By the exponent of a float, as drivers make long code of countLeadingZeros. Without the bit after the leading one, no
+// rounding reaches the next power of 2.
+fn u32_leading_zeros(x: u32) -> u32 {
+  return min(158u - (bitcast<u32>(f32(x & ~(x >> 1u))) >> 23u), 32u);
 }
 
 fn u64_leading_zeros(m: vec2<u32>) -> u32 {
-  return select(countLeadingZeros(m.y), 32u + countLeadingZeros(m.x), m.y == 0u);
+  let near = m.y != 0u;
+  return u32_leading_zeros(select(m.x, m.y, near)) + select(32u, 0u, near);
 }
 
 // a b of 32 bits each, by halves.
@@ -396,11 +409,11 @@ fn f64_nan() -> vec2<u32> {
 }
 
 fn f64_is_nan(x: vec2<u32>) -> bool {
-  return ((x.y << 1u) | u32(x.x != 0u)) > 0xffe00000u;
+  return (x.y & 0x7fffffffu) + u32(x.x != 0u) > 0x7ff00000u;
 }
 
 fn f64_nonzero(x: vec2<u32>) -> bool {
-  return ((x.y << 1u) | x.x) != 0u;
+  return ((x.y & 0x7fffffffu) | x.x) != 0u;
 }
 
 fn f64_neg(x: vec2<u32>) -> vec2<u32> {
@@ -418,69 +431,108 @@ fn f64_field(x: vec2<u32>) -> i32 {
 
 // m of a finite number whose e is its exponent field or, if that is 0, 1.
 fn f64_significand(x: vec2<u32>) -> vec2<u32> {
-  let hidden = select(0x80000000u, 0u, f64_field(x) == 0);
-  return vec2(x.x << 11u, hidden | ((x.y << 11u) & 0x7fffffffu) | (x.x >> 21u));
+  let hidden = select(0x80000000u, 0u, (x.y & 0x7ff00000u) == 0u);
+  return vec2(x.x * 2048u, ((x.y & 0xfffffu) * 2048u) | (x.x >> 21u) | hidden);
 }
 
-// m with its leading one at bit 63 (unless it is 0), and the bits of e.
+// m with its leading one moved to bit 63, and the bits of e; 0 gets an e that stays below all others.
+fn f64_normalize(m: vec2<u32>, e: i32) -> vec3<u32> {
+  let n = u64_leading_zeros(m);
+  return vec3(i64_shift_left(m, n), bitcast<u32>(select(e - i32(n), -4096, n == 64u)));
+}
+
 fn f64_unpack(x: vec2<u32>) -> vec3<u32> {
-  let m = f64_significand(x);
-  let n = u64_leading_zeros(m);
-  return vec3(i64_shift_left(m, n), bitcast<u32>(max(f64_field(x), 1) - i32(n)));
+  return f64_normalize(f64_significand(x), max(f64_field(x), 1));
 }
 
-// The float64 nearest to m 2^(e - 1086), with a sign bit; m has a sticky bit and its leading one anywhere.
-fn f64_pack(sign: u32, e: i32, m: vec2<u32>) -> vec2<u32> {
-  let n = u64_leading_zeros(m);
-  let exponent = select(e - i32(n), 0, n == 64u);
-  let v = u64_shift_sticky(i64_shift_left(m, n), u32(clamp(1 - exponent, 0, 63)));
-  let kept = vec2((v.x >> 11u) | (v.y << 21u), v.y >> 11u);
-  let up = (v.x & 0x7ffu) + (kept.x & 1u) > 0x400u;
+// The float64 with a sign bit, the exponent field \`before\` + 1 (or 0 if bit 63 is) and the significand v, rounded.
+fn f64_round_off(sign: u32, before: i32, v: vec2<u32>) -> vec2<u32> {
+  let low = (v.x >> 11u) | (v.y * 0x200000u);
+  let up = low + u32((v.x & 0x7ffu) + (low & 1u) > 0x400u);
   // The leading one adds 1 to the exponent field, and so does a carry.
-  let rounded = i64_add(kept, vec2(u32(up), u32(max(exponent, 1) - 1) << 20u));
-  let finite = select(rounded, vec2(0u, 0x7ff00000u), exponent > 2046);
-  return vec2(finite.x, finite.y | sign);
+  let high = (v.y >> 11u) + u32(up < low) + (u32(before) * 0x100000u);
+  let finite = high < 0x7ff00000u;
+  return vec2(select(0u, up, finite), select(0x7ff00000u, high, finite) | sign);
+}
+
+// The float64 nearest to m 2^(e - 1086), with a sign bit; m has a sticky bit and its leading one at bit 63.
+fn f64_pack(sign: u32, e: i32, m: vec2<u32>) -> vec2<u32> {
+  var v = m;
+  // Seldom needed. A loop, for drivers in software run all of an \`if\`, and compile what is between loops in its square.
+  for (var over = 1 - e; over > 0; over = 0) {
+    v = u64_shift_sticky(m, u32(min(over, 63)));
+  }
+  return f64_round_off(sign, clamp(e - 1, 0, 2046), v);
 }
 
 // The same for float32, whose bias is 896 less: of m 2^(e - 190).
 fn f32_pack(sign: u32, e: i32, m: vec2<u32>) -> f32 {
-  let n = u64_leading_zeros(m);
-  let exponent = select(e - i32(n), 0, n == 64u);
-  let high = u64_shift_sticky(i64_shift_left(m, n), u32(32 + clamp(1 - exponent, 0, 31))).x;
+  let high = u64_shift_sticky(m, u32(32 + clamp(1 - e, 0, 31))).x;
   let kept = high >> 8u;
-  let up = (high & 0xffu) + (kept & 1u) > 0x80u;
-  let rounded = kept + u32(up) + (u32(max(exponent, 1) - 1) << 23u);
-  return bits(sign | select(rounded, 0x7f800000u, exponent > 254));
+  let rounded = kept + u32((high & 0xffu) + (kept & 1u) > 0x80u) + (u32(clamp(e - 1, 0, 254)) << 23u);
+  return bits(sign | min(rounded, 0x7f800000u));
 }
 
 fn f64_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-  let swap = i64_less(f64_abs(a), f64_abs(b));
+  let swap = i64_sub(f64_abs(a), f64_abs(b)).y > 0x7fffffffu;
   let x = select(a, b, swap);
   let y = select(b, a, swap);
-  if (f64_field(x) == 2047) {
-    return select(x, f64_nan(), f64_is_nan(x) || (f64_field(y) == 2047 && x.y != y.y));
+  let field = f64_field(x);
+  let e = max(field, 1);
+  // With a bit for the carry above.
+  let m = f64_significand(x);
+  let n = f64_significand(y);
+  let larger = vec2((m.x >> 1u) | (m.y << 31u), m.y >> 1u);
+  let smaller = u64_shift_sticky(n, u32(min(1 + e - max(f64_field(y), 1), 63)));
+  let sum = select(i64_add(larger, smaller), i64_sub(larger, smaller), (x.y ^ y.y) > 0x7fffffffu);
+  // A sum of subnormal size is a multiple of their unit: it keeps that, and needs no rounding.
+  let left = min(u64_leading_zeros(sum), u32(e));
+  let finite = f64_round_off(x.y & 0x80000000u, e - i32(left), i64_shift_left(sum, left));
+  var value = select(finite, vec2(0u, x.y & y.y & 0x80000000u), (sum.x | sum.y) == 0u);
+  if (field == 2047) {
+    value = select(x, f64_nan(), f64_is_nan(x) | ((f64_field(y) == 2047) & (x.y != y.y)));
   }
-  let e = max(f64_field(x), 1);
-  let larger = u64_shift_sticky(f64_significand(x), 1u);
-  let smaller = u64_shift_sticky(f64_significand(y), u32(min(1 + e - max(f64_field(y), 1), 63)));
-  let sum = select(i64_add(larger, smaller), i64_sub(larger, smaller), ((x.y ^ y.y) >> 31u) == 1u);
-  let sign = select(x.y, x.y & y.y, (sum.x | sum.y) == 0u) & 0x80000000u;
-  return f64_pack(sign, e + 1, sum);
+  return value;
 }
 
 fn f64_sub(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   return f64_add(a, f64_neg(b));
 }
 
+// a b / 2^64 of significands of 53 bits, by columns of products of 14 bits, with a sticky bit.
+fn f64_product(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+  let p = vec4(a.x >> 8u, (a.x >> 22u) | (a.y * 1024u), a.y >> 4u, a.y >> 18u) & vec4(0x3fffu);
+  let q = vec4(b.x >> 8u, (b.x >> 22u) | (b.y * 1024u), b.y >> 4u, b.y >> 18u) & vec4(0x3fffu);
+  let c0 = p.x * q.x;
+  let c1 = p.x * q.y + p.y * q.x + (c0 >> 14u);
+  let c2 = p.x * q.z + p.y * q.y + p.z * q.x + (c1 >> 14u);
+  let c3 = p.x * q.w + p.y * q.z + p.z * q.y + p.w * q.x + (c2 >> 14u);
+  let c4 = p.y * q.w + p.z * q.z + p.w * q.y + (c3 >> 14u);
+  let c5 = p.z * q.w + p.w * q.z + (c4 >> 14u);
+  let c6 = p.w * q.w + (c5 >> 14u);
+  let lost = ((c0 | c1 | c2) & 0x3fffu) | (c3 & 0x3fu);
+  let low = (c5 * 0x400000u) | ((c4 & 0x3fffu) * 256u) | ((c3 & 0x3fffu) >> 6u) | u32(lost != 0u);
+  return vec2(low, c6 * 16u + ((c5 & 0x3fffu) >> 10u));
+}
+
 fn f64_mul(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+  let swap = (a.y & 0x7fffffffu) < (b.y & 0x7fffffffu);
+  let x = select(a, b, swap);
+  let y = select(b, a, swap);
   let sign = (a.y ^ b.y) & 0x80000000u;
-  if (max(f64_field(a), f64_field(b)) == 2047) {
-    let invalid = f64_is_nan(a) || f64_is_nan(b) || !f64_nonzero(a) || !f64_nonzero(b);
-    return select(vec2(0u, sign | 0x7ff00000u), f64_nan(), invalid);
+  let field = f64_field(x);
+  // If x is subnormal too, the product is 0 anyway.
+  let unpacked = f64_unpack(y);
+  let product = f64_product(f64_significand(x), unpacked.xy);
+  let top = product.y >> 31u;
+  let m = select(i64_add(product, product), product, top == 1u);
+  let e = max(field, 1) + bitcast<i32>(unpacked.z) + i32(top) - 1023;
+  var value = f64_pack(sign, e, m);
+  if (field == 2047) {
+    let invalid = f64_is_nan(x) | f64_is_nan(y) | !f64_nonzero(y);
+    value = select(vec2(0u, sign | 0x7ff00000u), f64_nan(), invalid);
   }
-  let x = f64_unpack(a);
-  let y = f64_unpack(b);
-  return f64_pack(sign, bitcast<i32>(x.z) + bitcast<i32>(y.z) - 1022, u64_product(x.xy, y.xy));
+  return value;
 }
 
 // r mod b and floor(r / b) for b from 2^52 to 2^53 and a quotient up to 2^11: the high words give it or 1 too much.
@@ -493,14 +545,6 @@ fn u64_divide_step(r: vec2<u32>, b: vec2<u32>) -> vec3<u32> {
 
 // By digits of 11 bits: the first is 0 or 1.
 fn f64_div(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-  let sign = (a.y ^ b.y) & 0x80000000u;
-  let huge = vec2(f64_field(a) == 2047, f64_field(b) == 2047);
-  let zero = vec2(!f64_nonzero(a), !f64_nonzero(b));
-  if (any(huge) || zero.y) {
-    let invalid = f64_is_nan(a) || f64_is_nan(b) || all(huge) || all(zero);
-    let infinite = huge.x || zero.y;
-    return select(vec2(0u, sign | select(0u, 0x7ff00000u, infinite)), f64_nan(), invalid);
-  }
   let x = f64_unpack(a);
   let y = f64_unpack(b);
   let divisor = u64_shift_sticky(y.xy, 11u);
@@ -513,17 +557,21 @@ fn f64_div(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     rest = i64_shift_left(step.xy, 11u);
   }
   quotient.x |= u32((rest.x | rest.y) != 0u);
-  return f64_pack(sign, bitcast<i32>(x.z) - bitcast<i32>(y.z) + 1031, quotient);
+  let sign = (a.y ^ b.y) & 0x80000000u;
+  let q = f64_normalize(quotient, bitcast<i32>(x.z) - bitcast<i32>(y.z) + 1031);
+  var value = f64_pack(sign, bitcast<i32>(q.z), q.xy);
+  let huge = vec2(f64_field(a) == 2047, f64_field(b) == 2047);
+  let zero = vec2(!f64_nonzero(a), !f64_nonzero(b));
+  if (any(huge | zero)) {
+    let invalid = f64_is_nan(a) | f64_is_nan(b) | all(huge) | all(zero);
+    let infinite = huge.x | zero.y;
+    value = select(vec2(0u, sign | select(0u, 0x7ff00000u, infinite)), f64_nan(), invalid);
+  }
+  return value;
 }
 
 // Bit by bit: \`rest\` is 2^i (x - root^2) with x from 1 to 4, both with 60 bits after the point; \`twice\` is 2 root.
 fn f64_sqrt(x: vec2<u32>) -> vec2<u32> {
-  if (!f64_nonzero(x) || all(x == vec2(0u, 0x7ff00000u))) {
-    return x;
-  }
-  if (f64_is_nan(x) || (x.y >> 31u) == 1u) {
-    return f64_nan();
-  }
   let v = f64_unpack(x);
   let e = bitcast<i32>(v.z) - 1023;
   var rest = u64_shift_sticky(v.xy, 3u - u32(e & 1));
@@ -535,11 +583,14 @@ fn f64_sqrt(x: vec2<u32>) -> vec2<u32> {
       rest = i64_sub(rest, trial);
       twice = i64_add(trial, bit);
     }
-    rest = i64_shift_left(rest, 1u);
+    rest = i64_add(rest, rest);
     bit = vec2((bit.x >> 1u) | (bit.y << 31u), bit.y >> 1u);
   }
   twice.x |= u32((rest.x | rest.y) != 0u);
-  return f64_pack(0u, 1025 + (e >> 1u), twice);
+  let root = f64_pack(0u, 1023 + (e >> 1u), i64_shift_left(twice, 2u));
+  let itself = !f64_nonzero(x) | all(x == vec2(0u, 0x7ff00000u));
+  let invalid = f64_is_nan(x) | (x.y > 0x7fffffffu);
+  return select(select(root, f64_nan(), invalid), x, itself);
 }
 
 // a b + c, rounded twice.
@@ -550,23 +601,17 @@ fn f64_fma(a: vec2<u32>, b: vec2<u32>, c: vec2<u32>) -> vec2<u32> {
 // x rounded to an integer: toward 0 (way 0), away from 0 (1) or to the nearest, halves to even (2).
 fn f64_to_integer(x: vec2<u32>, way: u32) -> vec2<u32> {
   let size = f64_abs(x);
-  let sign = x.y & 0x80000000u;
   let e = f64_field(x);
-  if (e > 1074) {
-    return x;
-  }
-  if (e < 1023) {
-    let one = (way == 1u && f64_nonzero(x)) || (way == 2u && i64_less(vec2(0u, 0x3fe00000u), size));
-    return vec2(0u, sign | select(0u, 0x3ff00000u, one));
-  }
-  let unit = i64_shift_left(vec2(1u, 0u), u32(1075 - e));
+  let unit = i64_shift_left(vec2(1u, 0u), u32(clamp(1075 - e, 0, 52)));
   let below = i64_sub(unit, vec2(1u, 0u));
-  let odd = any((size & unit) != vec2(0u));
-  let most = select(below, vec2(0u), way == 0u);
+  let odd = u32(any((size & unit) != vec2(0u)));
   // One less than half a unit if the integer is even, else half.
-  let half = i64_add(i64_shift_right(below, 1u), vec2(u32(odd), 0u));
+  let half = i64_add(i64_shift_right(below, 1u), vec2(odd, 0u));
+  let most = select(below, vec2(0u), way == 0u);
   let r = i64_add(size, select(most, half, way == 2u)) & ~below;
-  return vec2(r.x, r.y | sign);
+  let one = select((way == 1u) & f64_nonzero(x), i64_less(vec2(0u, 0x3fe00000u), size), way == 2u);
+  let value = select(select(r, vec2(0u, select(0u, 0x3ff00000u, one)), e < 1023), size, e > 1074);
+  return vec2(value.x, value.y | (x.y & 0x80000000u));
 }
 
 fn f64_trunc(x: vec2<u32>) -> vec2<u32> {
@@ -585,37 +630,37 @@ fn f64_round(x: vec2<u32>) -> vec2<u32> {
   return f64_to_integer(x, 2u);
 }
 
-// Numbers as integers of the same order; both zeros are 0.
+// Integers that compare as the numbers do; both zeros are 0.
 fn f64_order(x: vec2<u32>) -> vec2<u32> {
   return select(x, i64_sub(vec2(0u), f64_abs(x)), (x.y >> 31u) == 1u);
 }
 
 fn f64_less(a: vec2<u32>, b: vec2<u32>) -> bool {
-  return !(f64_is_nan(a) || f64_is_nan(b)) && i64_less(f64_order(a), f64_order(b));
+  return !(f64_is_nan(a) | f64_is_nan(b)) & i64_less(f64_order(a), f64_order(b));
 }
 
 fn f64_less_equal(a: vec2<u32>, b: vec2<u32>) -> bool {
-  return !(f64_is_nan(a) || f64_is_nan(b)) && !i64_less(f64_order(b), f64_order(a));
+  return !(f64_is_nan(a) | f64_is_nan(b)) & !i64_less(f64_order(b), f64_order(a));
 }
 
 fn f64_equal(a: vec2<u32>, b: vec2<u32>) -> bool {
-  return !(f64_is_nan(a) || f64_is_nan(b)) && all(f64_order(a) == f64_order(b));
+  return !(f64_is_nan(a) | f64_is_nan(b)) & all(f64_order(a) == f64_order(b));
 }
 
 // NaN if either is. Among equals, only those of zeros differ, by the sign: -0 is the lesser.
 fn f64_maximum(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   let most = select(select(a, a & b, f64_equal(a, b)), b, f64_less(a, b));
-  return select(most, f64_nan(), f64_is_nan(a) || f64_is_nan(b));
+  return select(most, f64_nan(), f64_is_nan(a) | f64_is_nan(b));
 }
 
 fn f64_minimum(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   let least = select(select(a, a | b, f64_equal(a, b)), b, f64_less(b, a));
-  return select(least, f64_nan(), f64_is_nan(a) || f64_is_nan(b));
+  return select(least, f64_nan(), f64_is_nan(a) | f64_is_nan(b));
 }
 
 // m 2^(e - 1054), which no rounding is needed for.
 fn f64_exact(sign: u32, e: i32, m: u32) -> vec2<u32> {
-  let n = countLeadingZeros(m);
+  let n = u32_leading_zeros(m);
   let v = m << (n & 31u);
   let size = vec2(v << 21u, (v >> 11u) + (u32(e - i32(n) - 1) << 20u));
   let value = select(size, vec2(0u), m == 0u);
@@ -653,7 +698,7 @@ fn f64_from_i32(x: i32) -> vec2<u32> {
 fn f64_to_size(x: vec2<u32>, width: i32, limit: u32) -> u32 {
   let e = f64_field(x) - 1023;
   let size = f64_significand(x).y >> u32(clamp(31 - e, 0, 31));
-  return select(select(size, limit, e >= width), 0u, e < 0 || f64_is_nan(x));
+  return select(select(size, limit, e >= width), 0u, (e < 0) | f64_is_nan(x));
 }
 
 fn f64_to_u32(x: vec2<u32>) -> u32 {
