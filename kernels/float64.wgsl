@@ -66,13 +66,12 @@ fn u32_product(a: u32, b: u32) -> vec2<u32> {
   return vec2((cross << 16u) | (low & 0xffffu), (a >> 16u) * (b >> 16u) + (middle >> 16u) + (cross >> 16u));
 }
 
-// a b / 2^64, with a sticky bit.
+// a b / 2^64, rounded down.
 fn u64_product(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   let low = u32_product(a.x, b.x);
   let middle = i64_add(u32_product(a.y, b.x), vec2(low.y, 0u));
   let cross = i64_add(u32_product(a.x, b.y), vec2(middle.x, 0u));
-  let high = i64_add(i64_add(u32_product(a.y, b.y), vec2(middle.y, 0u)), vec2(cross.y, 0u));
-  return vec2(high.x | u32((low.x | cross.x) != 0u), high.y);
+  return i64_add(i64_add(u32_product(a.y, b.y), vec2(middle.y, 0u)), vec2(cross.y, 0u));
 }
 
 fn f64_nan() -> vec2<u32> {
@@ -133,7 +132,7 @@ fn f64_pack(sign: u32, e: i32, m: vec2<u32>) -> vec2<u32> {
   for (var over = 1 - e; over > 0; over = 0) {
     v = u64_shift_sticky(m, u32(min(over, 63)));
   }
-  return f64_round_off(sign, clamp(e - 1, 0, 2046), v);
+  return f64_round_off(sign, max(e - 1, 0), v);
 }
 
 // The same for float32, whose bias is 896 less: of m 2^(e - 190).

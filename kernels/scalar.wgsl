@@ -1,6 +1,7 @@
 // Scalar functions that WGSL lacks, or has only for compilers that know NaN, infinities and the order of operations.
 // A WGSL compiler may assume that floats are finite, reassociate and contract. So everything that must not be guessed at
 // is computed on the bits: comparisons, tests, maxima, rounding to float16.
+// There are no branches, and `&` stands for `&&`, which is one: drivers inline these functions, many to a kernel.
 
 // The f32 with these bits; no compiler knows runtime_zero, so none can fold or refuse a NaN or an infinity.
 fn bits(b: u32) -> f32 {
@@ -23,15 +24,15 @@ fn order(x: f32) -> i32 {
 }
 
 fn less(a: f32, b: f32) -> bool {
-  return order(a) < order(b) && !is_nan(a) && !is_nan(b);
+  return (order(a) < order(b)) & !is_nan(a) & !is_nan(b);
 }
 
 fn less_equal(a: f32, b: f32) -> bool {
-  return order(a) <= order(b) && !is_nan(a) && !is_nan(b);
+  return (order(a) <= order(b)) & !is_nan(a) & !is_nan(b);
 }
 
 fn equal(a: f32, b: f32) -> bool {
-  return order(a) == order(b) && !is_nan(a);
+  return (order(a) == order(b)) & !is_nan(a);
 }
 
 fn nonzero(x: f32) -> bool {
@@ -57,66 +58,45 @@ fn minimum(a: f32, b: f32) -> f32 {
 
 // Truncated and kept within the type; NaN is 0.
 fn to_i32(x: f32) -> i32 {
-  if (is_nan(x)) {
-    return 0;
-  }
-  return select(select(i32(x), i32(0x80000000u), order(x) <= order(-2147483648.0)), 0x7fffffff, order(x) >= order(2147483648.0));
+  let near = select(i32(x), i32(0x80000000u), order(x) <= order(-2147483648.0));
+  return select(select(near, 0x7fffffff, order(x) >= order(2147483648.0)), 0, is_nan(x));
 }
 
 fn to_u32(x: f32) -> u32 {
-  if (is_nan(x) || order(x) <= 0) {
-    return 0u;
-  }
-  return select(u32(x), 0xffffffffu, order(x) >= order(4294967296.0));
+  let near = select(u32(x), 0xffffffffu, order(x) >= order(4294967296.0));
+  return select(near, 0u, is_nan(x) | (order(x) <= 0));
 }
 
-// Integer division rounded down and its remainder; both are 0 where the divisor is 0.
+// Integer division rounded down and its remainder; both are 0 where the divisor is 0. -2^31 / -1 wraps.
 fn div_i32(a: i32, b: i32) -> i32 {
-  if (b == 0) {
-    return 0;
-  }
-  // -2^31 / -1 wraps.
-  if (b == -1) {
-    return -a;
-  }
-  return a / b - select(0, 1, a % b != 0 && ((a ^ b) < 0));
+  let d = select(b, 1, (b == 0) | (b == -1));
+  let q = a / d;
+  let floored = q - select(0, 1, (a != q * d) & ((a ^ d) < 0));
+  return select(select(floored, -a, b == -1), 0, b == 0);
 }
 
 fn mod_i32(a: i32, b: i32) -> i32 {
-  if (b == 0 || b == -1) {
-    return 0;
-  }
-  let r = a % b;
-  return r + select(0, b, r != 0 && ((r ^ b) < 0));
+  let d = select(b, 1, (b == 0) | (b == -1));
+  let r = a % d;
+  return r + select(0, d, (r != 0) & ((r ^ d) < 0));
 }
 
 fn div_u32(a: u32, b: u32) -> u32 {
-  if (b == 0u) {
-    return 0u;
-  }
-  return a / b;
+  return select(a / select(b, 1u, b == 0u), 0u, b == 0u);
 }
 
 fn mod_u32(a: u32, b: u32) -> u32 {
-  if (b == 0u) {
-    return 0u;
-  }
-  return a % b;
+  return a % select(b, 1u, b == 0u);
 }
 
 // The nearest number that a float16 can be, halves to even; infinity from 65520 on.
 fn round_to_half(x: f32) -> f32 {
   let sign = bitcast<u32>(x) & 0x80000000u;
   let a = bitcast<u32>(x) & 0x7fffffffu;
-  if (a > 0x7f800000u) {
-    return x;
-  }
-  if (a >= 0x477ff000u) {
-    return bits(sign | 0x7f800000u);
-  }
-  if (a < 0x38800000u) {
-    // Below 2^-14 float16 has multiples of 2^-24.
-    return bits(sign | bitcast<u32>(round(bitcast<f32>(a) * 16777216.0) * bitcast<f32>(0x33800000u)));
-  }
-  return bits(sign | ((a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u));
+  let usual = (a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u;
+  // Below 2^-14 float16 has multiples of 2^-24.
+  let small = bitcast<u32>(round(bitcast<f32>(a) * 16777216.0) * bitcast<f32>(0x33800000u));
+  let finite = select(usual, small, a < 0x38800000u);
+  let size = select(finite, 0x7f800000u, a >= 0x477ff000u);
+  return select(bits(sign | size), x, is_nan(x));
 }

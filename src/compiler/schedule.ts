@@ -77,7 +77,6 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[], maxReads:
     if (depth > maxDepth || cost > maxCost) stored.add(node)
     nested.set(node, { depth, cost })
   }
-  if (Number.isFinite(maxReads)) limitReads(order, stored, maxReads)
 
   // From consumers to operands: which kernels would compute this node, and how often.
   const readers = new Map<Node, Set<Node>>()
@@ -101,22 +100,26 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[], maxReads:
       if (node.op !== 'gather' || input === node.inputs[1]) widest.set(input, Math.max(widest.get(input) ?? 0, reach))
     }
   }
+  if (Number.isFinite(maxReads)) limitReads(order, stored, maxReads)
   return stored
 }
 
 /** Stores operands until no node's expression reads more than `maxReads` buffers. */
 function limitReads(order: readonly Node[], stored: Set<Node>, maxReads: number): void {
-  const reads = new Map<Node, ReadonlySet<Node>>()
-  const seenBy = (n: Node): ReadonlySet<Node> =>
-    stored.has(n) || n.op === 'input' ? new Set([n]) : (reads.get(n) as ReadonlySet<Node>)
-  for (const node of order) {
-    const all = (): Set<Node> => new Set(node.inputs.flatMap(n => [...seenBy(n)]))
-    while (all().size > maxReads) {
-      const [most] = [...node.inputs].sort((a, b) => seenBy(b).size - seenBy(a).size)
-      if (seenBy(most).size === 1) break
-      stored.add(most)
+  for (let before = -1; before !== stored.size; ) {
+    before = stored.size
+    const reads = new Map<Node, ReadonlySet<Node>>()
+    const seenBy = (n: Node): ReadonlySet<Node> =>
+      stored.has(n) || n.op === 'input' ? new Set([n]) : (reads.get(n) as ReadonlySet<Node>)
+    for (const node of order) {
+      const all = (): Set<Node> => new Set(node.inputs.flatMap(n => [...seenBy(n)]))
+      while (all().size > maxReads) {
+        const [most] = [...node.inputs].sort((a, b) => seenBy(b).size - seenBy(a).size)
+        if (seenBy(most).size === 1) break
+        stored.add(most)
+      }
+      reads.set(node, all())
     }
-    reads.set(node, all())
   }
 }
 

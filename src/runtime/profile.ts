@@ -31,6 +31,7 @@ export interface Profile {
  * @example const { profile: p } = await profile(() => step(model, batch)); console.log(printProfile(p))
  */
 export async function profile<T>(f: () => T | Promise<T>): Promise<{ result: T; profile: Profile }> {
+  if (typeof f !== 'function') throw new Error(`profile: expects a function that computes, not ${typeof f}`)
   const device = await getDevice()
   if (!device.startTiming || !device.ceilings)
     throw new Error(
@@ -58,8 +59,21 @@ function fromZero(kernels: readonly KernelTime[]): KernelTime[] {
 export const fractionOfCeiling = ({ milliseconds, bytes, flops }: KernelTime, ceilings: Ceilings): number =>
   Math.max(bytes / ceilings.bytesPerSecond, flops / ceilings.flopsPerSecond) / (milliseconds / 1000)
 
-/** A table of the kernels, equal names together, the longest first. */
-export function printProfile({ device, kernels, ceilings }: Profile): string {
+function demandProfile(name: string, given: Profile): void {
+  if (!Array.isArray(given?.kernels))
+    throw new Error(
+      `${name}: expects the \`profile\` that profile(f) resolves to, not ${typeof given}; { result, profile } holds it`,
+    )
+}
+
+/**
+ * A table of the kernels, equal names together, the longest first.
+ *
+ * @throws if given something else than a profile.
+ */
+export function printProfile(measured: Profile): string {
+  demandProfile('printProfile', measured)
+  const { device, kernels, ceilings } = measured
   const total = kernels.reduce((n, k) => n + k.milliseconds, 0)
   const groups = new Map<string, KernelTime & { readonly count: number }>()
   for (const k of kernels) {
@@ -94,9 +108,15 @@ export function printProfile({ device, kernels, ceilings }: Profile): string {
   ].join('\n')
 }
 
-/** The profile as a file for chrome://tracing and Perfetto (the Trace Event Format). */
-export const chromeTrace = ({ device, kernels }: Profile): string =>
-  JSON.stringify({
+/**
+ * The profile as a file for chrome://tracing and Perfetto (the Trace Event Format).
+ *
+ * @throws if given something else than a profile.
+ */
+export function chromeTrace(measured: Profile): string {
+  demandProfile('chromeTrace', measured)
+  const { device, kernels } = measured
+  return JSON.stringify({
     traceEvents: [
       { ph: 'M', pid: 0, name: 'process_name', args: { name: device } },
       ...kernels.map(({ name, start, milliseconds, bytes, flops }) => ({
@@ -110,3 +130,4 @@ export const chromeTrace = ({ device, kernels }: Profile): string =>
       })),
     ],
   })
+}

@@ -41,7 +41,8 @@ const wideModel = (gradient: number): Model => {
 const losses: Loss<Model> = ({ first, second, scale }, { x }) =>
   matmul(matmul(x, first).relu(), second).sum({ axis: 1 }).mul(scale[1]).mul(scale[0])
 const mean: Loss<Model> = (model, batch, ctx) => losses(model, batch, ctx).mean()
-const x = draw(3, [n, d])
+/** The examples, anew on the device in use. */
+const examples = (): Tensor => draw(3, [n, d])
 const flat = async (t: Tensor): Promise<number[]> => Array.from(await t.data())
 
 const epsilon = 0.25
@@ -56,11 +57,11 @@ async function expectRounded(half: Tensor, exact: Tensor): Promise<void> {
 }
 
 describe.each(['reference', 'wasm'] as const)('%s', device => {
-  const on = (run: () => Promise<void>) => async () => {
+  const on = (run: (x: Tensor) => Promise<void>) => async () => {
     const before = await getDevice()
     const own = await setDevice(device, { threads: 1 })
     try {
-      await run()
+      await run(examples())
     } finally {
       await setDevice(before)
       await own.close()
@@ -70,7 +71,7 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
   for (const [name, loss] of Object.entries({ losses, mean })) {
     test(
       `the input gradient of ${name} has the digits of float16, though it is far below its normal numbers`,
-      on(async () => {
+      on(async x => {
         for (const size of [1e-7, 1e-5, 1]) {
           const of = (m: Model, x: Tensor) =>
             inputGradient('test', loss, m, { x }, { x }, { training: false }).gradient.x
@@ -90,7 +91,7 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
   for (const norm of norms) {
     test(
       `${norm}: FGSM, PGD and adversarial regularisation move float16 as float32, rounded`,
-      on(async () => {
+      on(async x => {
         const options = { epsilon, norm, clipMin: -0.875, clipMax: 0.875, labelKeys: [] }
         const attacks: Readonly<Record<string, (loss: Loss<Model>, m: Model, batch: Batch) => Attacked>> = {
           fgsm: (loss, m, batch) => fgsm(loss, m, batch, options),
@@ -117,7 +118,7 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
 
   test(
     'random starts of float16 lie in the ball',
-    on(async () => {
+    on(async x => {
       for (const norm of ['linf', 'l2', 'l1'] satisfies Norm[]) {
         const options = { epsilon, norm, steps: 1, stepSize: 0, randomStart: true, key: random.key(5), labelKeys: [] }
         const { adversarial } = pgd(losses, model(1), { x }, options)
@@ -134,6 +135,7 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
 })
 
 test('the loss of an attack sees float16 at every step, after a random start too', async () => {
+  const x = examples()
   const seen: string[] = []
   const look: Loss<Model> = (m, batch, ctx) => {
     seen.push(batch.x.dtype)
@@ -147,6 +149,7 @@ test('the loss of an attack sees float16 at every step, after a random start too
 })
 
 test('a loss of float32 over float16 features, and one of float16 over float32 features', async () => {
+  const x = examples()
   const tiny = model(1e-7)
   const options = { epsilon, norm: 'l2', labelKeys: [] } as const
   const exact = fgsm(losses, wideModel(1e-7), { x: wide(x) }, options).adversarial.x

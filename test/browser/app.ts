@@ -63,7 +63,7 @@ async function train(images: Uint8Array, labels: Uint8Array, progress?: Screen):
   const loss = (m: typeof model, { image, label }: Batch, ctx: Context) => crossEntropy(m.apply(image, ctx), label)
   const trainer = new Trainer({
     model,
-    loss: adversarialRegularization({ multiplier: 0.2, stepSize: 0.1, norm: 'linf', labelKeys: ['label'] })(loss),
+    loss: adversarialRegularization({ multiplier: 0.2, stepSize: 1, norm: 'l2', labelKeys: ['label'] })(loss),
     optimizer: adam({ learningRate: 1e-2 }),
     metrics: { accuracy: (m, { image, label }, ctx) => accuracy(m.apply(image, ctx), label) },
   })

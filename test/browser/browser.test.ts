@@ -207,7 +207,8 @@ test.each(deviceNames)('adversarial training in a page built by Vite, on %s', as
   await setDevice('reference')
   const want = await app.train(files['images.idx'], files['labels.idx'], { write: () => {} })
   expect(epochs.length).toBe(want.length)
-  epochs.forEach(({ loss }, i) => expect(Math.abs(loss / want[i].loss - 1)).toBeLessThan(1e-4))
+  // Pixels changed by one rounding move these losses by up to 5e-4, a learning rate 1 % higher by 2e-3 and more.
+  epochs.forEach(({ loss }, i) => expect(Math.abs(loss / want[i].loss - 1)).toBeLessThan(1e-3))
   expect(epochs[1].loss).toBeLessThan(0.7 * epochs[0].loss)
   // Progress goes to the console.
   expect(said[0]).toMatch(/^training: 0% \(0\/32\)/)

@@ -1,5 +1,4 @@
-import type * as fs from 'node:fs/promises'
-import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
+import fs, { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PNG } from 'pngjs'
@@ -18,22 +17,17 @@ import {
 } from '../../src/cli/report/index.js'
 import { svgToPng } from '../../src/cli/report/png.js'
 
-/** Whether the disk is full: a file takes a few bytes, however it is written. */
+/** Whether the disk is full: a file takes a few bytes. */
 let full = false
-vi.mock('node:fs/promises', async importOriginal => {
-  const real = await importOriginal<typeof fs>()
-  const fail = async (write: (part: string) => Promise<unknown>): Promise<never> => {
-    await write('<!')
-    throw new Error('ENOSPC: no space left on device, write')
-  }
-  const open: typeof fs.open = async (...args) => {
-    const handle = await real.open(...args)
-    if (full) handle.writeFile = () => fail(part => handle.write(part))
-    return handle
-  }
-  const writeFile: typeof fs.writeFile = (path, ...rest) =>
-    full ? fail(part => real.writeFile(path, part)) : real.writeFile(path, ...rest)
-  return { ...real, open, writeFile }
+const fail = async (write: (part: string) => Promise<unknown>): Promise<never> => {
+  await write('<!')
+  throw new Error('ENOSPC: no space left on device, write')
+}
+const { open } = fs
+vi.spyOn(fs, 'open').mockImplementation(async (...args) => {
+  const handle = await open(...args)
+  if (full) handle.writeFile = () => fail(part => handle.write(part))
+  return handle
 })
 
 const model = { parameters: 93322, secondsPerEpoch: 41.26 }

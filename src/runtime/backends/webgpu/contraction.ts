@@ -93,9 +93,10 @@ export function planOf(product: Product): Plan | undefined {
 
 /**
  * Operations up to which a factor is computed wherever a tile of it is loaded, counted for all tiles that load it: about
- * as many as take the time of storing the factor and reading it again. And those of one such place, which has four copies.
+ * as many as take the time of storing the factor and reading it again. And those of one such place, which has four copies or more:
+ * drivers take long over more.
  */
-const prologue = { inAll: 128, inOne: 96 } as const
+const prologue = { inAll: 128, inOne: 16 } as const
 
 /** Adds the stages of a contraction; false if plain loops compute it as well. */
 export function contractionStages(kernel: LoopKernel, stages: StageList): boolean {

@@ -70,6 +70,7 @@ function atomText(atom: Atom): string {
   }
 }
 
+/** Whether all conditions hold; `&`, for `&&` is a branch. */
 export const conditionText = (conditions: readonly Condition[]): string =>
   conditions
     .flatMap(({ index, low, high }) => {
@@ -77,11 +78,11 @@ export const conditionText = (conditions: readonly Condition[]): string =>
       const { low: least, high: most } = range(index)
       const isKnown = index.terms.every(t => t.atom.kind === 'axis')
       return [
-        ...(isKnown && least >= low ? [] : [`${text} >= ${low}`]),
-        ...(isKnown && most < high ? [] : [`${text} < ${high}`]),
+        ...(isKnown && least >= low ? [] : [`(${text} >= ${low})`]),
+        ...(isKnown && most < high ? [] : [`(${text} < ${high})`]),
       ]
     })
-    .join(' && ') || 'true'
+    .join(' & ') || 'true'
 
 const words = new DataView(new ArrayBuffer(8))
 const hex = (word: number): string => `0x${(word >>> 0).toString(16).padStart(8, '0')}u`
@@ -246,10 +247,15 @@ function definition(e: Expr, dtypeOf: (buffer: number) => DType): string {
     case 'inside':
       return `let ${name} = ${conditionText(e.conditions)};`
     case 'load': {
-      const element = loaded(dtypeOf(e.buffer), `b${e.buffer}[${indexText(e.index)}]`)
-      return e.conditions.length === 0
-        ? `let ${name} = ${element};`
-        : `var ${name} = ${zeroOf(e.type)}; if (${conditionText(e.conditions)}) { ${name} = ${element}; }`
+      const buffer = `b${e.buffer}`
+      const dtype = dtypeOf(e.buffer)
+      if (e.conditions.length === 0) return `let ${name} = ${loaded(dtype, `${buffer}[${indexText(e.index)}]`)};`
+      // Where nothing is to be read, element 0 is, and left out.
+      const element = loaded(dtype, `${buffer}[select(0, ${indexText(e.index)}, ${name}_inside)]`)
+      return (
+        `let ${name}_inside = ${conditionText(e.conditions)}; ` +
+        `let ${name} = select(${zeroOf(e.type)}, ${element}, ${name}_inside);`
+      )
     }
     case 'reduced':
       return `let ${name} = reduced;`

@@ -395,13 +395,12 @@ fn u32_product(a: u32, b: u32) -> vec2<u32> {
   return vec2((cross << 16u) | (low & 0xffffu), (a >> 16u) * (b >> 16u) + (middle >> 16u) + (cross >> 16u));
 }
 
-// a b / 2^64, with a sticky bit.
+// a b / 2^64, rounded down.
 fn u64_product(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
   let low = u32_product(a.x, b.x);
   let middle = i64_add(u32_product(a.y, b.x), vec2(low.y, 0u));
   let cross = i64_add(u32_product(a.x, b.y), vec2(middle.x, 0u));
-  let high = i64_add(i64_add(u32_product(a.y, b.y), vec2(middle.y, 0u)), vec2(cross.y, 0u));
-  return vec2(high.x | u32((low.x | cross.x) != 0u), high.y);
+  return i64_add(i64_add(u32_product(a.y, b.y), vec2(middle.y, 0u)), vec2(cross.y, 0u));
 }
 
 fn f64_nan() -> vec2<u32> {
@@ -462,7 +461,7 @@ fn f64_pack(sign: u32, e: i32, m: vec2<u32>) -> vec2<u32> {
   for (var over = 1 - e; over > 0; over = 0) {
     v = u64_shift_sticky(m, u32(min(over, 63)));
   }
-  return f64_round_off(sign, clamp(e - 1, 0, 2046), v);
+  return f64_round_off(sign, max(e - 1, 0), v);
 }
 
 // The same for float32, whose bias is 896 less: of m 2^(e - 190).
@@ -811,6 +810,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   scalar: `// Scalar functions that WGSL lacks, or has only for compilers that know NaN, infinities and the order of operations.
 // A WGSL compiler may assume that floats are finite, reassociate and contract. So everything that must not be guessed at
 // is computed on the bits: comparisons, tests, maxima, rounding to float16.
+// There are no branches, and \`&\` stands for \`&&\`, which is one: drivers inline these functions, many to a kernel.
 
 // The f32 with these bits; no compiler knows runtime_zero, so none can fold or refuse a NaN or an infinity.
 fn bits(b: u32) -> f32 {
@@ -833,15 +833,15 @@ fn order(x: f32) -> i32 {
 }
 
 fn less(a: f32, b: f32) -> bool {
-  return order(a) < order(b) && !is_nan(a) && !is_nan(b);
+  return (order(a) < order(b)) & !is_nan(a) & !is_nan(b);
 }
 
 fn less_equal(a: f32, b: f32) -> bool {
-  return order(a) <= order(b) && !is_nan(a) && !is_nan(b);
+  return (order(a) <= order(b)) & !is_nan(a) & !is_nan(b);
 }
 
 fn equal(a: f32, b: f32) -> bool {
-  return order(a) == order(b) && !is_nan(a);
+  return (order(a) == order(b)) & !is_nan(a);
 }
 
 fn nonzero(x: f32) -> bool {
@@ -867,68 +867,47 @@ fn minimum(a: f32, b: f32) -> f32 {
 
 // Truncated and kept within the type; NaN is 0.
 fn to_i32(x: f32) -> i32 {
-  if (is_nan(x)) {
-    return 0;
-  }
-  return select(select(i32(x), i32(0x80000000u), order(x) <= order(-2147483648.0)), 0x7fffffff, order(x) >= order(2147483648.0));
+  let near = select(i32(x), i32(0x80000000u), order(x) <= order(-2147483648.0));
+  return select(select(near, 0x7fffffff, order(x) >= order(2147483648.0)), 0, is_nan(x));
 }
 
 fn to_u32(x: f32) -> u32 {
-  if (is_nan(x) || order(x) <= 0) {
-    return 0u;
-  }
-  return select(u32(x), 0xffffffffu, order(x) >= order(4294967296.0));
+  let near = select(u32(x), 0xffffffffu, order(x) >= order(4294967296.0));
+  return select(near, 0u, is_nan(x) | (order(x) <= 0));
 }
 
-// Integer division rounded down and its remainder; both are 0 where the divisor is 0.
+// Integer division rounded down and its remainder; both are 0 where the divisor is 0. -2^31 / -1 wraps.
 fn div_i32(a: i32, b: i32) -> i32 {
-  if (b == 0) {
-    return 0;
-  }
-  // -2^31 / -1 wraps.
-  if (b == -1) {
-    return -a;
-  }
-  return a / b - select(0, 1, a % b != 0 && ((a ^ b) < 0));
+  let d = select(b, 1, (b == 0) | (b == -1));
+  let q = a / d;
+  let floored = q - select(0, 1, (a != q * d) & ((a ^ d) < 0));
+  return select(select(floored, -a, b == -1), 0, b == 0);
 }
 
 fn mod_i32(a: i32, b: i32) -> i32 {
-  if (b == 0 || b == -1) {
-    return 0;
-  }
-  let r = a % b;
-  return r + select(0, b, r != 0 && ((r ^ b) < 0));
+  let d = select(b, 1, (b == 0) | (b == -1));
+  let r = a % d;
+  return r + select(0, d, (r != 0) & ((r ^ d) < 0));
 }
 
 fn div_u32(a: u32, b: u32) -> u32 {
-  if (b == 0u) {
-    return 0u;
-  }
-  return a / b;
+  return select(a / select(b, 1u, b == 0u), 0u, b == 0u);
 }
 
 fn mod_u32(a: u32, b: u32) -> u32 {
-  if (b == 0u) {
-    return 0u;
-  }
-  return a % b;
+  return a % select(b, 1u, b == 0u);
 }
 
 // The nearest number that a float16 can be, halves to even; infinity from 65520 on.
 fn round_to_half(x: f32) -> f32 {
   let sign = bitcast<u32>(x) & 0x80000000u;
   let a = bitcast<u32>(x) & 0x7fffffffu;
-  if (a > 0x7f800000u) {
-    return x;
-  }
-  if (a >= 0x477ff000u) {
-    return bits(sign | 0x7f800000u);
-  }
-  if (a < 0x38800000u) {
-    // Below 2^-14 float16 has multiples of 2^-24.
-    return bits(sign | bitcast<u32>(round(bitcast<f32>(a) * 16777216.0) * bitcast<f32>(0x33800000u)));
-  }
-  return bits(sign | ((a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u));
+  let usual = (a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u;
+  // Below 2^-14 float16 has multiples of 2^-24.
+  let small = bitcast<u32>(round(bitcast<f32>(a) * 16777216.0) * bitcast<f32>(0x33800000u));
+  let finite = select(usual, small, a < 0x38800000u);
+  let size = select(finite, 0x7f800000u, a >= 0x477ff000u);
+  return select(bits(sign | size), x, is_nan(x));
 }
 `,
   scatter: `// Sums the updates of every element of the result, in the order of their indices: the same result from run to run, and
