@@ -7,7 +7,7 @@ import { ExprTable } from '../../src/compiler/expr.js'
 import type { BufferSpec, LoopKernel } from '../../src/compiler/kernel.js'
 import { type Product, planOf, planStages, tiles } from '../../src/runtime/backends/webgpu/contraction.js'
 import { makeStage, type Stage } from '../../src/runtime/backends/webgpu/stage.js'
-import { expectClose, onGpu, type Programs } from './against-reference.js'
+import { expectClose, expectEqual, onGpu, type Programs } from './against-reference.js'
 import { openGpu } from './gpu.js'
 
 const { conv2d, grad, matmul } = sp
@@ -46,6 +46,7 @@ const programs: Programs = {
       sp.where(sp.random.uniform(sp.random.key(seed), x.shape).less(0.5), x, 0)
     return matmul(drop(1, u(1, 2, 1, 20, 1500)), drop(2, u(2, 3, 1500, 25))).add(u(3, 25))
   },
+  'a factor of equal numbers': u => matmul(u(1, 70, 50), sp.full([50, 30], 0.3)),
   'with an epilogue': u =>
     matmul(u(1, 70, 50), u(2, 50, 30))
       .add(u(3, 30))
@@ -130,6 +131,16 @@ describe('float64, by plain loops', () => {
   const names = ['61x97x43', 'with an epilogue', 'conv, strided, same padding', 'conv, gradient of the kernel']
   test.each(names)('%s', name => expectClose(programs[name], 1e-13, 'float64'))
 })
+
+test('float16', () =>
+  expectClose(u => matmul(u(1, 70, 50).astype('float16'), u(2, 50, 30).astype('float16')), 1e-3, 'float32'))
+
+test('integers, by plain loops', () =>
+  expectEqual(() => {
+    const integers = (seed: number, ...shape: number[]): Tensor =>
+      sp.random.randint(sp.random.key(seed), shape, -100_000, 100_000)
+    return matmul(integers(1, 7, 50), integers(2, 50, 9))
+  }))
 
 describe('every tile', () => {
   /** c[b, i, j] = Σ exp(a)[b, i, k] w[b, k, j], each factor as it is or transposed. */
@@ -240,7 +251,7 @@ describe('plans', () => {
 
 test('the same product twice gives the same bits', async () => {
   await onGpu()
-  const [a, b] = [sp.random.normal(sp.random.key(1), [40, 3000]), sp.random.normal(sp.random.key(2), [3000, 40])]
+  const [a, b] = [sp.random.uniform(sp.random.key(1), [40, 3000]), sp.random.uniform(sp.random.key(2), [3000, 40])]
   const [x, y] = [await matmul(a, b).data(), await matmul(a.add(0), b).data()]
   expect([...x]).toEqual([...y])
 })

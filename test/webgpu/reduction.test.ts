@@ -64,6 +64,8 @@ const floating: Programs = {
     )(u(1, 2, 9, 9, 12)),
   'embedding, summed': u =>
     sp.take(u(1, 100, 33), tensor(Int32Array.from({ length: 64 }, (_, i) => (i * 79) % 100))).sum({ axis: 0 }),
+  'one value many times': u => sp.broadcastTo(u(1, 1, 4), [9000, 4]).sum({ axis: 0 }),
+  'constants and positions': () => sp.ones([70, 33]).mul(sp.arange(33)).sum({ axis: 1 }),
   'matrix times vector': u => sp.matmul(u(1, 300, 200), u(2, 200)),
   'vector times matrix': u => sp.matmul(u(1, 200), u(2, 200, 300)),
   'two long vectors': u => sp.matmul(u(1, 1, 60_000), u(2, 60_000, 2)),
@@ -122,6 +124,8 @@ describe('float64', () => {
   test.each(names)('%s', name => expectClose(floating[name], 1e-13, 'float64'))
   test('max with NaN', () => expectEqual(u => withValues(u, { 77: Number.NaN }, 10, 50).max({ axis: 1 }), 'float64'))
 })
+
+test('float16', () => expectClose(u => u(1, 70, 455).astype('float16').sum({ axis: 1 }), 1e-3, 'float32'))
 
 describe('to the bit', () => {
   test.each(Object.entries(exact))('%s', (_, program) => expectEqual(program))

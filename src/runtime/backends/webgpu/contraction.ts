@@ -25,12 +25,13 @@ export interface Tile {
 }
 
 /** Two of each factor's tiles take at most 16 KiB of workgroup memory, which every GPU has. */
-export const tiles: Readonly<Record<'large' | 'medium' | 'small' | 'tall' | 'wide', Tile>> = {
+export const tiles: Readonly<Record<'large' | 'medium' | 'small' | 'tall' | 'wide' | 'thin', Tile>> = {
   large: { rows: 128, columns: 128, inner: 8, threadRows: 8, threadColumns: 8 },
   medium: { rows: 64, columns: 64, inner: 16, threadRows: 4, threadColumns: 4 },
   small: { rows: 32, columns: 32, inner: 16, threadRows: 4, threadColumns: 4 },
   tall: { rows: 128, columns: 32, inner: 8, threadRows: 8, threadColumns: 4 },
   wide: { rows: 32, columns: 128, inner: 8, threadRows: 4, threadColumns: 8 },
+  thin: { rows: 128, columns: 8, inner: 16, threadRows: 4, threadColumns: 4 },
 }
 
 /** A matrix product by its flattened sizes. */
@@ -39,12 +40,20 @@ export interface Product {
   readonly rows: number
   readonly columns: number
   readonly inner: number
+  /** Whether rows share elements, as those of a convolution do: then tiles pay even for a single column. */
+  readonly overlaps?: boolean
 }
 
 function productOf({ axes, reduce }: ContractingKernel): Product {
   const size = (of: readonly number[]): number => sizeOf(of.map(a => axes[a]))
   const { batch, rows, columns } = reduce.contraction
-  return { batch: size(batch), rows: size(rows), columns: size(columns), inner: sizeOf(reduce.axes) }
+  return {
+    batch: size(batch),
+    rows: size(rows),
+    columns: size(columns),
+    inner: sizeOf(reduce.axes),
+    overlaps: reduce.axes.length > 1,
+  }
 }
 
 /**
@@ -78,8 +87,8 @@ function costOf(product: Product, { tile, parts }: Plan): number {
 
 /** The cheapest tiles and split, or undefined where tiles are not worth it. */
 export function planOf(product: Product): Plan | undefined {
-  const { batch, rows, columns, inner } = product
-  if (!isTiled(rows, columns, inner)) return undefined
+  const { batch, rows, columns, inner, overlaps } = product
+  if (!isTiled(rows, overlaps ? Math.max(columns, 4) : columns, inner)) return undefined
   const plans = Object.values(tiles).flatMap(tile => {
     const groups = workgroups(product, tile)
     const parts = Math.floor(Math.min(split.workgroups / groups, inner / split.inner))
