@@ -44,7 +44,7 @@ const programs: Programs = {
   'factors that are better stored, batched, split': u => {
     const drop = (seed: number, x: Tensor): Tensor =>
       sp.where(sp.random.uniform(sp.random.key(seed), x.shape).less(0.5), x, 0)
-    return matmul(drop(1, u(1, 2, 1, 20, 1500)), drop(2, u(2, 3, 1500, 25))).add(u(3, 25))
+    return matmul(drop(1, u(1, 3, 20, 1500)), drop(2, u(2, 3, 1500, 25))).add(u(3, 25))
   },
   'a factor of equal numbers': u => matmul(u(1, 70, 50), sp.full([50, 30], 0.3)),
   'with an epilogue': u =>

@@ -101,9 +101,9 @@ export function planOf(product: Product): Plan | undefined {
 }
 
 /**
- * Operations up to which a factor is computed wherever a tile of it is loaded, counted for all tiles that load it: about
- * as many as take the time of storing the factor and reading it again. And those of one such place, which has four copies or more:
- * drivers take long over more.
+ * Operations up to which a factor is computed wherever a tile of it is loaded. In all: counted for all tiles that load it,
+ * about as many as take the time of storing the factor and reading it again. In one: of one such place, which has four
+ * copies or more; drivers take long to compile many.
  */
 const prologue = { inAll: 128, inOne: 16 } as const
 
