@@ -56,6 +56,11 @@ fn minimum(a: f32, b: f32) -> f32 {
   return select(select(smaller, b, is_nan(b)), a, is_nan(a));
 }
 
+// Rounded to the nearest; drivers convert words from 2^31 on less carefully.
+fn from_u32(x: u32) -> f32 {
+  return fma(f32(x >> 16u), 65536.0, f32(x & 0xffffu));
+}
+
 // Truncated and kept within the type; NaN is 0.
 fn to_i32(x: f32) -> i32 {
   let near = select(i32(x), i32(0x80000000u), order(x) <= order(-2147483648.0));

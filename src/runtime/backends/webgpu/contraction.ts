@@ -31,7 +31,7 @@ export const tiles: Readonly<Record<'large' | 'medium' | 'small' | 'tall' | 'wid
   small: { rows: 32, columns: 32, inner: 16, threadRows: 4, threadColumns: 4 },
   tall: { rows: 128, columns: 32, inner: 8, threadRows: 8, threadColumns: 4 },
   wide: { rows: 32, columns: 128, inner: 8, threadRows: 4, threadColumns: 8 },
-  thin: { rows: 128, columns: 8, inner: 16, threadRows: 4, threadColumns: 4 },
+  thin: { rows: 128, columns: 8, inner: 8, threadRows: 4, threadColumns: 4 },
 }
 
 /** A matrix product by its flattened sizes. */

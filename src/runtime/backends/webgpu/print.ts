@@ -198,7 +198,7 @@ const forms: { readonly [op: string]: Partial<Record<Class, string>> } = {
 const casts: { readonly [from in Class]?: Partial<Record<Class, string>> } = {
   float: { float: 'a', int: 'to_i32(a)', uint: 'to_u32(a)', bool: 'nonzero(a)', wide: 'f64_from_f32(a)' },
   int: { float: 'f32(a)', int: 'a', uint: 'u32(a)', bool: 'a != 0', wide: 'f64_from_i32(a)' },
-  uint: { float: 'f32(a)', int: 'i32(a)', uint: 'a', bool: 'a != 0u', wide: 'f64_from_u32(a)' },
+  uint: { float: 'from_u32(a)', int: 'i32(a)', uint: 'a', bool: 'a != 0u', wide: 'f64_from_u32(a)' },
   bool: { float: 'f32(a)', int: 'i32(a)', uint: 'u32(a)', bool: 'a', wide: 'f64_from_u32(u32(a))' },
   wide: {
     float: 'f64_to_f32(a)',
@@ -230,6 +230,10 @@ function operationText(e: Operation): string {
   const names = e.args.map(nameOf)
   if (first.op === 'constant' && e.args.every(a => a.op === 'constant'))
     names[0] = runtimeConstant(first.value, first.type)
+  // A compiler that assumes finite numbers makes 0 of a product with 0, also where it is NaN.
+  if (e.op === 'mul' || e.op === 'fma' || e.op === 'div')
+    for (const [i, a] of e.args.entries())
+      if (a.op === 'constant' && a.value === 0) names[i] = runtimeConstant(0, a.type)
   if ((e.op === 'shiftLeft' || e.op === 'shiftRight') && amount.op === 'constant' && classes[e.type] !== 'wideInt')
     return `${names[0]} ${e.op === 'shiftLeft' ? '<<' : '>>'} ${amount.value & 31}u`
   return formOf(e).replace(/\b[abc]\b/g, letter => names[letter.charCodeAt(0) - 97])
