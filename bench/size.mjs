@@ -1,4 +1,4 @@
-// Lines of code per folder of src and kernels: blank lines and lines that are comments alone do not count.
+// Lines of code per folder of src and kernels: blank lines, lines that are comments alone, and what is generated do not count.
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -21,7 +21,7 @@ const codeLines = text => {
 const files = folder =>
   readdirSync(folder).flatMap(name => {
     const path = join(folder, name)
-    return statSync(path).isDirectory() ? files(path) : /\.(ts|wgsl)$/.test(name) ? [path] : []
+    return statSync(path).isDirectory() ? files(path) : /\.(ts|wgsl)$/.test(name) && name !== 'templates.ts' ? [path] : []
   })
 
 const totals = new Map()
