@@ -16,6 +16,8 @@ export interface Buffer {
 export interface Executable {
   /** Resolves when the code can run, for a device that compiles while others work; rejects where it does not compile. */
   readonly ready?: Promise<void>
+  /** Makes sure of memory for what lives during a run, where that may be short. */
+  reserve?(): void
   run(leaves: readonly Buffer[], results: readonly Buffer[]): void
   /** The generated code, for people to read. */
   print(): string
@@ -37,8 +39,7 @@ export interface Device {
   /** Distinct buffers that one kernel may touch; no limit where undefined. */
   readonly maxBuffers?: number
   /**
-   * Whether what was allocated since the last call can be had, on a device that learns of it later; undefined where
-   * nothing is in doubt.
+   * Whether all that was allocated can be had, on a device that learns of it later; undefined where nothing is in doubt.
    * @throws OutOfMemory
    */
   settle?(): Promise<void> | undefined
@@ -74,6 +75,13 @@ export interface DeviceOptions {
 
 const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
 
+/** Whether an environment variable says yes. */
+const isSet = (name: string): boolean => !['', '0', 'no', 'false'].includes(environment(name) ?? '')
+
+/** The options that are given. */
+const defined = (options: DeviceOptions): DeviceOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+
 async function open(name: string, options: DeviceOptions): Promise<Device> {
   if (!isDeviceName(name)) throw new Error(`setDevice: unknown device '${name}'; one of ${deviceNames.join(', ')}`)
   const { threads, memoryLimit } = options
@@ -88,7 +96,10 @@ async function open(name: string, options: DeviceOptions): Promise<Device> {
     case 'wasm':
       return (await import('./backends/wasm/device.js')).wasmDevice(options)
     case 'webgpu':
-      return (await import('./backends/webgpu/device.js')).webgpuDevice(options)
+      return (await import('./backends/webgpu/device.js')).webgpuDevice({
+        software: isSet('SADDLEPOINT_SOFTWARE'),
+        ...defined(options),
+      })
   }
 }
 
@@ -112,7 +123,6 @@ export function getDevice(): Promise<Device> {
     const threads = environment('SADDLEPOINT_THREADS')
     current = open(environment('SADDLEPOINT_DEVICE') ?? 'wasm', {
       ...(threads !== undefined && { threads: Number(threads) }),
-      software: environment('SADDLEPOINT_SOFTWARE') !== undefined,
     })
     current.catch(() => (current = undefined))
   }

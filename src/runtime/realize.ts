@@ -148,28 +148,79 @@ function checkPresent(storage: Storage, leaf: Pick<Node, 'dtype' | 'shape'>): vo
   }
 }
 
-/** Moves a leaf's values to the device. Only a change of device makes this wait. */
-async function moveTo(device: Device, leaf: Node<'input'>): Promise<void> {
-  const { storage } = leaf.attrs
+const isElsewhere = (device: Device, { attrs: { storage } }: Node<'input'>): boolean => {
   const buffer = storage.buffer as Buffer | undefined
-  if (!buffer || buffer.device === device) return
-  storage.host = await buffer.device.read(buffer)
-  finalizer.unregister(storage)
-  buffer.device.free(buffer)
-  storage.buffer = undefined
+  return buffer !== undefined && buffer.device !== device
 }
 
-function bind(device: Device, leaf: Node<'input'>): Buffer {
+/** Values on their way to the host: whoever else wants to move them waits for the same. */
+const moves = new WeakMap<Storage, Promise<void>>()
+
+/** Takes a leaf's values from its device to the host. Only a change of device makes a run wait for this. */
+function bringHome({ attrs: { storage } }: Node<'input'>): Promise<void> {
+  const under = moves.get(storage)
+  if (under) return under
+  const buffer = storage.buffer as Buffer
+  const move = buffer.device.read(buffer).then(host => {
+    // Freed or donated meanwhile?
+    if (storage.buffer !== buffer) return
+    finalizer.unregister(storage)
+    buffer.device.free(buffer)
+    storage.buffer = undefined
+    storage.host = host
+  })
+  const ended = move.finally(() => moves.delete(storage))
+  moves.set(storage, ended)
+  return ended
+}
+
+/** The leaf's buffer on the device; what had to be uploaded is noted, to be undone where memory is short. */
+function bind(device: Device, leaf: Node<'input'>, uploaded: Map<Storage, TypedArray>): Buffer {
   const { storage } = leaf.attrs
   checkPresent(storage, leaf)
   if (!storage.buffer) {
-    if (!storage.host) throw new Error(`realize: ${labelOf(leaf)} has no values`)
-    const uploaded = device.upload(storage.host, leaf.dtype)
-    storage.buffer = uploaded
+    const { host } = storage
+    if (!host) throw new Error(`realize: ${labelOf(leaf)} has no values`)
+    const buffer = device.upload(host, leaf.dtype)
+    storage.buffer = buffer
     storage.host = undefined
-    finalizer.register(storage, uploaded, storage)
+    finalizer.register(storage, buffer, storage)
+    uploaded.set(storage, host)
   }
   return storage.buffer as Buffer
+}
+
+/** Runs the plan's code on its leaves; its results. Nothing is lost if memory is short. */
+async function execute({ device, executable, results }: Plan, leaves: readonly Node<'input'>[]): Promise<Buffer[]> {
+  const made: Buffer[] = []
+  const uploaded = new Map<Storage, TypedArray>()
+  try {
+    for (;;) {
+      while (leaves.some(leaf => isElsewhere(device, leaf)))
+        for (const leaf of leaves) if (isElsewhere(device, leaf)) await bringHome(leaf)
+      const bound = leaves.map(leaf => bind(device, leaf, uploaded))
+      for (const { shape, dtype } of results.slice(made.length)) made.push(device.allocate(dtype, sizeOf(shape)))
+      executable.reserve?.()
+      const doubt = device.settle?.()
+      // From binding to running nothing waits, so that nobody takes a leaf away in between.
+      if (!doubt) {
+        executable.run(bound, made)
+        return made
+      }
+      await doubt
+    }
+  } catch (error) {
+    for (const buffer of made) device.free(buffer)
+    if (error instanceof OutOfMemory)
+      for (const [storage, host] of uploaded) {
+        if (!storage.buffer) continue
+        finalizer.unregister(storage)
+        device.free(storage.buffer as Buffer)
+        storage.buffer = undefined
+        storage.host = host
+      }
+    throw error
+  }
 }
 
 /** Runs f; where memory is short, once more after garbage was collected. */
@@ -188,24 +239,8 @@ export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Pro
   const { device, executable, results } = plan
   await turnWhenDue()
   if (isUnderPressure(device)) await relievePressure(device)
-  for (const leaf of leaves) {
-    const buffer = leaf.attrs.storage.buffer as Buffer | undefined
-    if (buffer && buffer.device !== device) await moveTo(device, leaf)
-  }
   await executable.ready
-  const outputs = await withMemory(device, async () => {
-    const made: Buffer[] = []
-    try {
-      const bound = leaves.map(leaf => bind(device, leaf))
-      for (const { shape, dtype } of results) made.push(device.allocate(dtype, sizeOf(shape)))
-      executable.run(bound, made)
-      await device.settle?.()
-    } catch (error) {
-      for (const buffer of made) device.free(buffer)
-      throw error
-    }
-    return made
-  })
+  const outputs = await withMemory(device, () => execute(plan, leaves))
   stats.runs++
   return outputs.map((buffer, i) => inputNode(hold(buffer), results[i].shape, results[i].dtype))
 }

@@ -73,6 +73,7 @@ function plainText({ op, type, args }: Operation, { fused, divide }: Arithmetic)
   if (op === 'neg') return `-${a}`
   if (op === 'not') return `!${a}`
   if (op === 'keep') return a
+  if (op === 'cast' && args[0].type === 'int32') return round(type, a)
   if (calls[op]) return `${calls[op]}(${a})`
   if (isFarOp(op)) return round(type, `far.${op}(${[a, b].slice(0, args.length)})`)
   if (infix[op]) return round(type, `${a} ${infix[op]} ${b}`)

@@ -94,3 +94,13 @@ for (const dtype of ['float32', 'int32', 'uint32', 'bool'] as const) {
     expect([...results[1]]).toEqual([...results[0]])
   })
 }
+
+test('logarithms of subnormal numbers, which a GPU may take for 0 elsewhere', async () => {
+  const results: number[][] = []
+  for (const device of [wasm, webgpu]) {
+    await sp.setDevice(device)
+    const x = sp.tensor([1e-45, 1e-40, 1e-38, 2e-38, 1])
+    results.push([...(await x.log().data()), ...(await sp.log2(x).data())])
+  }
+  for (const [i, want] of results[0].entries()) expect(results[1][i]).toBeCloseTo(want, 4)
+})

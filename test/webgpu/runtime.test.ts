@@ -1,8 +1,10 @@
 /** The GPU runtime: what a step creates, and what happens when memory is short, code is wrong or the device is lost. */
 
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import * as sp from 'saddlepoint'
 import { dataset } from 'saddlepoint/data'
 import { Linear, mse, Sequential } from 'saddlepoint/nn'
@@ -152,6 +154,90 @@ test('a closed device says so', async () => {
   await other.close()
   await expect(make(3).add(1).data()).rejects.toThrow('webgpu: the device was closed; call setDevice again')
   await expect(x.data()).rejects.toThrow('webgpu: the device was closed')
+})
+
+test('several runs that need the same tensor from another device move it once', async () => {
+  const wasm = await sp.setDevice('wasm', { threads: 1 })
+  const x = make(1000).mul(1)
+  await sp.realize(x.add(0.5), x)
+  const held = make(1000).mul(7)
+  await sp.realize(held)
+  const before = wasm.bytesInUse
+  await sp.setDevice(device)
+  const y = x.add(1)
+  const [a, b, c] = await Promise.all([y.mul(1).data(), x.add(2).data(), x.add(3).data()])
+  expect([a[5], b[5], c[5]]).toEqual([2, 3, 4])
+  expect(wasm.bytesInUse).toBeLessThanOrEqual(before)
+  expect(wasm.bytesInUse).toBeGreaterThan(0)
+  await sp.setDevice(wasm)
+  const many = [1, 2, 3, 4].map(n => make(1000).mul(n * 10))
+  for (const t of many) await sp.realize(t)
+  expect(await Promise.all(many.map(async t => (await t.data())[5]))).toEqual([10, 20, 30, 40])
+  expect((await held.data())[5]).toBe(7)
+  await sp.setDevice(device)
+  await wasm.close()
+})
+
+test('temporaries that grow give back what they had', async () => {
+  const small = await open({ memoryLimit: 24 * 2 ** 20 })
+  try {
+    for (let n = 2000; n <= 102_000; n += 10_000) {
+      const input = sp.tensor(new Int32Array(n))
+      const order = sp.argsort(input)
+      await sp.realize(order)
+      input.dispose()
+      order.dispose()
+    }
+    expect(small.bytesInUse).toBeLessThan(4 * 2 ** 20)
+  } finally {
+    await small.close()
+  }
+})
+
+test('one profile at a time', async () => {
+  await sp.setDevice(device)
+  const first = sp.profile(() => make(3).add(1).data())
+  await expect(sp.profile(() => make(3).add(2).data())).rejects.toThrow('profile: another profile is under way')
+  expect((await first).profile.kernels.length).toBe(1)
+})
+
+const node = (code: string, env: Record<string, string> = {}) =>
+  promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], {
+    cwd: new URL('../..', import.meta.url).pathname,
+    env: { ...process.env, ...env },
+  })
+
+test.each([
+  ['ends by itself', '', 0],
+  ['ends after close', 'await device.close()', 0],
+  [
+    'exits while the GPU works',
+    'for (let i = 0; i < 9; i++) sp.realize(x.mul(i + 2).exp()); setTimeout(() => process.exit(7), 20)',
+    7,
+  ],
+  ['fails while the GPU works', 'sp.realize(x.mul(3)); await sp.realize(x.mul(2)); throw new Error("mine")', 1],
+])('a process %s', async (_, code, status) => {
+  const program = `import * as sp from 'saddlepoint'
+    const device = await sp.setDevice('webgpu', { software: true })
+    const x = sp.ones([2000000]).add(1)
+    await sp.realize(x)
+    ${code}`
+  const { code: got } = await node(program).then(
+    () => ({ code: 0 }),
+    (error: { code: number; signal?: string }) => error,
+  )
+  expect(got).toBe(status)
+})
+
+test('no adapter: an error that says so, and the device in use stays', async () => {
+  const program = `import * as sp from 'saddlepoint'
+    await sp.setDevice('wasm', { threads: 1 })
+    await sp.setDevice('webgpu').catch(e => console.log(e.message))
+    console.log((await sp.getDevice()).name, await sp.tensor([1]).add(1).item())`
+  const nowhere = { VK_ICD_FILENAMES: '/nowhere.json', VK_DRIVER_FILES: '/nowhere.json', SADDLEPOINT_SOFTWARE: '0' }
+  const { stdout } = await node(program, nowhere)
+  expect(stdout).toMatch(/setDevice: no GPU was found: .*; use 'wasm', or { software: true }/)
+  expect(stdout).toContain('wasm 2')
 })
 
 test('options are checked', async () => {

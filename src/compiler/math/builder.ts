@@ -149,6 +149,15 @@ export class Builder {
   get headBits(): number {
     return this.pick({ float32: 12, float64: 27 })
   }
+  /**
+   * A positive subnormal x times 2^shift. A float32 by its bits as an integer, for GPUs may take subnormal numbers for 0;
+   * float64 has no such devices, and some have no integer of that width to convert.
+   */
+  scaledUp(x: Expr): { scaled: Expr; shift: number } {
+    if (this.type === 'float64') return { scaled: this.mul(x, 2 ** (this.bits + 2)), shift: this.bits + 2 }
+    return { scaled: this.exprs.operation('cast', 'float32', this.bitsOf(x)), shift: this.bits + this.bias - 1 }
+  }
+
   /** x with the lower half of its bits cleared: the product of two such is exact. */
   head(x: Expr): Expr {
     return this.ofBits(this.int('and', this.bitsOf(x), -(2 ** this.headBits)))

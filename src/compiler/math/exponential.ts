@@ -171,9 +171,10 @@ const toFloat = (m: Builder, i: Expr, magic: Expr | number): Expr =>
 /** x = 2^k (1 + f) for positive finite x; subnormal x are scaled up first. */
 function decompose(m: Builder, x: Expr): { k: Expr; f: Expr } {
   const subnormal = m.less(x, m.tiny)
-  const y = m.select(subnormal, m.mul(x, 2 ** (m.bits + 2)), x)
+  const { scaled, shift } = m.scaledUp(x)
+  const y = m.select(subnormal, scaled, x)
   const i = logExponent(m, y)
-  const k = toFloat(m, i, m.select(subnormal, m.magic + m.bits + 2, m.magic))
+  const k = toFloat(m, i, m.select(subnormal, m.magic + shift, m.magic))
   return { k, f: m.sub(m.ofBits(m.int('sub', m.bitsOf(y), m.toExponent(i))), 1) }
 }
 

@@ -1,7 +1,7 @@
 /** Finds a GPU: `navigator.gpu` in browsers, Dawn through the npm package webgpu in Node; asks for what it can do. */
 
 import type { DeviceOptions } from '../../device.js'
-import { importPackage, isNode } from '../../environment.js'
+import { importPackage, isNode, node } from '../../environment.js'
 import { withSwiftShader } from './swiftshader.js'
 
 /** An open device, and what it was found to have. */
@@ -29,6 +29,12 @@ const features = ['shader-f16', 'subgroups', 'timestamp-query'] as const
 
 /** Dawn frees its instance when this forgets it: until then devices work, and the process can end. */
 const instances = new Set<GPU>()
+
+/** A process that ends while a GPU works crashes, unless its device is gone before. */
+const openDevices = new Set<GPUDevice>()
+node?.once('exit', () => {
+  for (const device of openDevices) device.destroy()
+})
 
 /** The options of Dawn, from its `create`. */
 function dawnFlags({ trusted = false }: DeviceOptions): string[] {
@@ -102,6 +108,7 @@ export async function openGpu(options: DeviceOptions): Promise<Gpu> {
     requiredFeatures: wanted,
     requiredLimits: Object.fromEntries(limits.map(name => [name, adapter.limits[name]])),
   })
+  openDevices.add(device)
   return {
     device,
     description: `WebGPU: ${describe(adapter)}${wanted.length ? `, ${wanted.join(', ')}` : ''}`,
@@ -109,6 +116,7 @@ export async function openGpu(options: DeviceOptions): Promise<Gpu> {
     software: adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(adapter.info.description),
     timestamps: wanted.includes('timestamp-query'),
     release: () => {
+      openDevices.delete(device)
       if (instance) instances.delete(instance)
     },
   }

@@ -31,6 +31,8 @@ interface Command {
 const [mapRead, copySource, copyTarget, storage, computeStage] = [0x1, 0x4, 0x8, 0x80, 0x4]
 const usage = { storage: storage | copySource | copyTarget, staging: mapRead | copyTarget } as const
 
+/** Pipelines kept for programs to come. */
+const maxPipelines = 4096
 /** Sequences kept for each program; leaves and results come round in few combinations. */
 const maxSequences = 32
 
@@ -53,7 +55,7 @@ class WebGpuDevice implements Device {
   readonly #layouts = new Map<string, GPUBindGroupLayout>()
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>()
   /** Memory of temporaries, which all programs share: they run one after another. */
-  readonly #slots: Block[] = []
+  #slots: (Block | undefined)[] = []
   readonly #tensors = new Set<GpuTensor>()
   readonly #counts = { pipelines: 0, bindGroups: 0, submits: 0 }
   #timer: Timer | undefined
@@ -105,11 +107,10 @@ class WebGpuDevice implements Device {
     const sequences = new Map<string, readonly Command[]>()
     return {
       ready,
+      reserve: () => this.#listing(() => this.#reserve(program)),
       run: (leaves, results) => {
         this.#demandWorking()
-        const blocks = this.#listing(() =>
-          this.#blocksOf(program, schedule, leaves as GpuTensor[], results as GpuTensor[]),
-        )
+        const blocks = this.#blocksOf(program, schedule, leaves as GpuTensor[], results as GpuTensor[])
         const key = blocks.map(b => b.id).join()
         let sequence = sequences.get(key)
         if (!sequence) {
@@ -123,23 +124,28 @@ class WebGpuDevice implements Device {
     }
   }
 
-  /** The memory of each buffer of a program. */
+  /** Makes the slots large enough for a program. */
+  #reserve({ slots }: Program): void {
+    slots.bytes.forEach((bytes, i) => {
+      const have: Block | undefined = this.#slots[i]
+      if (have && !have.failed && have.bytes >= bytes) return
+      if (have) this.#pool.destroy(have)
+      // Should the next line fail, no slot is in doubt.
+      this.#slots[i] = undefined
+      this.#slots[i] = this.#pool.acquire(bytes)
+    })
+  }
+
+  /** The memory of each buffer of a program, whose slots are reserved. */
   #blocksOf(
     { buffers, slots }: Program,
     schedule: Schedule,
     leaves: readonly GpuTensor[],
     results: readonly GpuTensor[],
   ): Block[] {
-    slots.bytes.forEach((bytes, i) => {
-      const have: Block | undefined = this.#slots[i]
-      if (have && have.bytes >= bytes) return
-      if (have) this.#pool.destroy(have)
-      this.#slots.length = Math.min(this.#slots.length, i)
-      this.#slots[i] = this.#pool.acquire(bytes)
-    })
     const blocks = new Array<Block>(buffers.length)
     slots.slotOf.forEach((slot, b) => {
-      if (slot !== undefined) blocks[b] = this.#slots[slot]
+      if (slot !== undefined) blocks[b] = this.#slots[slot] as Block
     })
     schedule.leaves.forEach((b, i) => (blocks[b] = leaves[i].block))
     schedule.results.forEach((b, i) => (blocks[b] = results[i].block))
@@ -170,7 +176,8 @@ class WebGpuDevice implements Device {
   get startTiming(): Device['startTiming'] {
     if (!this.#gpu.timestamps) return undefined
     return () => {
-      this.#timer ??= new Timer(this.#device)
+      if (this.#timer) throw new Error('profile: another profile is under way on this device; await it first')
+      this.#timer = new Timer(this.#device)
       return async (): Promise<readonly KernelTime[]> => {
         const timer = this.#timer
         this.#timer = undefined
@@ -231,6 +238,9 @@ class WebGpuDevice implements Device {
           throw new Error(await explain(module, stage, cause), { cause })
         })
       this.#pipelines.set(stage.code, pipeline)
+      // Maps keep the order of insertion: the first is the oldest. Programs keep those that they use.
+      const [oldest] = this.#pipelines.keys()
+      if (this.#pipelines.size > maxPipelines) this.#pipelines.delete(oldest)
     }
     return pipeline
   }
@@ -252,7 +262,11 @@ class WebGpuDevice implements Device {
     }
   }
 
+  /** Gives up what is not held by tensors, and says what is. */
   #outOfMemory({ message }: OutOfMemory): OutOfMemory {
+    for (const slot of this.#slots) if (slot) this.#pool.destroy(slot)
+    this.#slots = []
+    this.#pool.drain()
     const largest = [...this.#tensors].sort((a, b) => b.block.bytes - a.block.bytes).slice(0, 5)
     const list = largest.map(t => `  ${mebibytes(t.block.bytes)} ${t.dtype}, ${t.size} elements`)
     return new OutOfMemory(
@@ -295,8 +309,7 @@ class WebGpuDevice implements Device {
   }
 
   settle(): Promise<void> | undefined {
-    if (!this.#pool.isUnsettled) return undefined
-    return this.#pool.settle().catch(error => {
+    return this.#pool.settle()?.catch(error => {
       throw error instanceof OutOfMemory ? this.#outOfMemory(error) : error
     })
   }

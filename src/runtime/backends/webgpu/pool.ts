@@ -10,6 +10,8 @@ export interface Block {
   readonly id: number
   readonly bytes: number
   readonly handle: GPUBuffer
+  /** Whether the GPU could not give it. */
+  failed: boolean
 }
 
 /** Sizes differ by an eighth at most, so that freed blocks fit again. */
@@ -28,7 +30,8 @@ export class Pool {
   readonly #largest: number
   /** Free blocks by size; the one freed last is taken first, so that a step like the last one meets the same blocks. */
   readonly #free = new Map<number, Block[]>()
-  #checks: Promise<GPUError | null>[] = []
+  #checks: { readonly block: Block; readonly error: Promise<GPUError | null> }[] = []
+  #settling: Promise<void> | undefined
   #inUse = 0
   #idle = 0
   /** Blocks made since the start. */
@@ -54,7 +57,9 @@ export class Pool {
         `webgpu: a tensor of ${mebibytes(bytes)} is larger than one buffer of this GPU may be (${mebibytes(this.#largest)}); split it, or use a smaller batch`,
       )
     }
-    const size = Math.min(blockBytes(bytes), this.#largest)
+    // No rounding up to the limit, where a GPU may refuse what it promised.
+    const rounded = blockBytes(bytes)
+    const size = rounded < this.#largest ? rounded : Math.ceil(bytes / 256) * 256
     const reused = this.#free.get(size)?.pop()
     if (reused) this.#idle -= size
     else if (this.#inUse + this.#idle + size > this.#limit) this.drain()
@@ -67,11 +72,16 @@ export class Pool {
   #create(bytes: number): Block {
     this.#device.pushErrorScope('out-of-memory')
     const handle = this.#device.createBuffer({ size: bytes, usage: this.#usage })
-    this.#checks.push(this.#device.popErrorScope())
-    return { id: this.created++, bytes, handle }
+    const block = { id: this.created++, bytes, handle, failed: false }
+    this.#checks.push({ block, error: this.#device.popErrorScope() })
+    return block
   }
 
   release(block: Block): void {
+    if (block.failed) {
+      this.destroy(block)
+      return
+    }
     this.#inUse -= block.bytes
     this.#idle += block.bytes
     const list = this.#free.get(block.bytes)
@@ -92,16 +102,34 @@ export class Pool {
     this.#idle = 0
   }
 
-  /** Whether blocks were made that may turn out not to exist. */
-  get isUnsettled(): boolean {
-    return this.#checks.length > 0
+  /**
+   * Waits until it is known of all blocks whether they are there; undefined where it is.
+   *
+   * @throws OutOfMemory if one could not be had; the free blocks have then gone back to the GPU.
+   */
+  settle(): Promise<void> | undefined {
+    if (this.#checks.length === 0) return this.#settling
+    const settling = this.#check().finally(() => {
+      if (this.#settling === settling) this.#settling = undefined
+    })
+    this.#settling = settling
+    return settling
   }
 
-  /** @throws OutOfMemory if a block made since the last call could not be had. */
-  async settle(): Promise<void> {
+  async #check(): Promise<void> {
+    const earlier = this.#settling
     const checks = this.#checks
     this.#checks = []
-    const [error] = (await Promise.all(checks)).filter(e => e !== null)
-    if (error) throw new OutOfMemory(error.message)
+    let message: string | undefined
+    for (const { block, error } of checks) {
+      const found = await error
+      if (!found) continue
+      block.failed = true
+      message ??= found.message
+    }
+    await earlier
+    if (message === undefined) return
+    this.drain()
+    throw new OutOfMemory(message)
   }
 }

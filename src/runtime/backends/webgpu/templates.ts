@@ -753,8 +753,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
 `,
   reduce: `// Reduces loops to one value for each of {{count}} outputs: sums, products, maxima of an expression, with an expression of
 // the result at the end.
-// Launch: {{slots}} outputs a workgroup, {{lanes}} threads for each. A thread combines every {{lanes}}th position, a tree over the
-// threads follows. {{order}}
+// Launch: {{slots}} outputs a workgroup, {{lanes}} thread(s) for each. A thread combines the positions that lie {{lanes}} apart, a tree
+// over the threads follows. {{order}}
 // Memory: every operand is read once, every result written once.
 
 const count = {{count}}u;
