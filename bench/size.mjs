@@ -21,7 +21,11 @@ const codeLines = text => {
 const files = folder =>
   readdirSync(folder).flatMap(name => {
     const path = join(folder, name)
-    return statSync(path).isDirectory() ? files(path) : /\.(ts|wgsl)$/.test(name) && name !== 'templates.ts' ? [path] : []
+    return statSync(path).isDirectory()
+      ? files(path)
+      : /\.(ts|wgsl)$/.test(name) && name !== 'templates.ts'
+        ? [path]
+        : []
   })
 
 const totals = new Map()
