@@ -63,8 +63,8 @@ export interface DeviceOptions {
   /** webgpu: a driver in software instead of a GPU: slow, for tests. Linux with the npm package @sparticuz/chromium. */
   software?: boolean
   /**
-   * webgpu in Node: leaves out Dawn's checks of commands and of array bounds. Kernels here keep within their arrays; what
-   * it gains is in docs/performance.md.
+   * webgpu in Node: leaves out Dawn's checks of commands and of array bounds. Kernels here keep within their arrays;
+   * bench/gpu measures what it gains.
    */
   trusted?: boolean
   /** webgpu: bytes that tensors may take in all; as much as the GPU gives by default. */
