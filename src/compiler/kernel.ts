@@ -3,7 +3,7 @@
  * knows a device; a device turns each kernel into code of its own.
  */
 
-import type { DType } from '../graph/dtype.js'
+import { type DType, isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape } from '../graph/shape.js'
 import { type Expr, printExprs, walkExprs } from './expr.js'
@@ -34,6 +34,12 @@ export interface Reduction {
   readonly body: Expr
   /** The body is a product of two loads and the loops fall into the classes of a matrix product. */
   readonly contraction?: Contraction
+}
+
+/** What a reduction starts from. */
+export function identityOf({ op, type }: Pick<Reduction, 'op' | 'type'>): number {
+  if (op !== 'max') return op === 'sum' ? 0 : 1
+  return isFloat(type) ? Number.NEGATIVE_INFINITY : type === 'int32' ? -(2 ** 31) : 0
 }
 
 /** The loops of a (batched) matrix product: rows and columns each belong to one factor, batch loops to both. */

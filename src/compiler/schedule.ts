@@ -19,8 +19,8 @@ import { isHeavy, isView, Lowering, storedValue } from './lower.js'
 const cheap = { cost: 4, loads: 2 }
 /** Operations that one expression may nest: longer chains are cut, so that no walk of one exhausts the stack. */
 const maxDepth = 64
-/** The cost that one kernel may have for an element: engines limit the size of a function. */
-const maxCost = 2000
+/** The cost that one kernel may have for an element: engines limit the size of a function, and of what is in it. */
+const maxCost = 480
 /** Distinct buffers that one kernel touches at most for the sake of fusion. */
 const fusedBuffers = 16
 
@@ -219,18 +219,28 @@ function elementInLoops(
   return { value: lowering.element(node, indices), position, indices }
 }
 
-function groupNodes(order: readonly Node[], stored: ReadonlySet<Node>, maxBuffers: number): Group[] {
+/** Who reads each stored node: other stored nodes, and the caller (undefined) the roots. */
+type Readers = ReadonlyMap<Node, ReadonlySet<Node | undefined>>
+
+function groupNodes(
+  roots: readonly Node[],
+  order: readonly Node[],
+  stored: ReadonlySet<Node>,
+  maxBuffers: number,
+): Group[] {
+  const dependenciesOf = new Map(order.filter(n => stored.has(n)).map(n => [n, dependencies(n, stored)]))
+  const readers = new Map<Node, Set<Node | undefined>>(roots.map(root => [root, new Set([undefined])]))
+  for (const [node, deps] of dependenciesOf)
+    for (const d of deps) readers.set(d, (readers.get(d) ?? new Set()).add(node))
   const groups: Group[] = []
   const groupOf = new Map<Node, number>()
-  for (const node of order) {
-    if (!stored.has(node)) continue
-    const deps = dependencies(node, stored)
+  for (const [node, deps] of dependenciesOf) {
     const { cost } = inlineCost(node, stored)
     let chosen = -1
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
       for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
-        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored, maxBuffers)) chosen = g
+        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored, readers, maxBuffers)) chosen = g
       }
     }
     if (chosen < 0) {
@@ -251,6 +261,7 @@ function joins(
   deps: ReadonlySet<Node>,
   group: Group,
   stored: ReadonlySet<Node>,
+  readers: Readers,
   maxBuffers: number,
 ): boolean {
   if (sizeOf(group.shape) !== sizeOf(node.shape) || group.head?.op === 'scatterAdd' || group.head?.op === 'argsort')
@@ -258,7 +269,11 @@ function joins(
   const related =
     group.members.some(m => deps.has(m)) ||
     [...deps].some(d => group.reads.has(d) && sizeOf(d.shape) === sizeOf(node.shape))
-  if (!related || new Set([...group.reads, ...deps, ...group.members, node]).size > maxBuffers) return false
+  if (!related) return false
+  const members = new Set<Node | undefined>(group.members).add(node)
+  const isInMemory = (n: Node): boolean => !members.has(n) || [...(readers.get(n) ?? [])].some(r => !members.has(r))
+  const touched = new Set([...group.reads, ...deps, ...group.members, node])
+  if ([...touched].filter(isInMemory).length > maxBuffers) return false
   return group.members.every(m => !deps.has(m) || readsInPlace(node, m, group.shape, stored))
 }
 
@@ -266,7 +281,7 @@ function joins(
 export function schedule({ roots, leaves }: Canonical, maxBuffers = Number.POSITIVE_INFINITY): Schedule {
   const order = topological(roots).sort((a, b) => a.id - b.id)
   const stored = chooseBuffers(roots, order, maxBuffers - 1)
-  const groups = groupNodes(order, stored, Math.min(maxBuffers, fusedBuffers))
+  const groups = groupNodes(roots, order, stored, Math.min(maxBuffers, fusedBuffers))
 
   const buffers: BufferSpec[] = []
   const bufferIds = new Map<Node, number>()

@@ -4,7 +4,6 @@
  * Whether that is worth a kernel more is for the device to say.
  */
 
-import { isFloat } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
 import {
   addIndex,
@@ -19,13 +18,7 @@ import {
 import { collapse } from './collapse.js'
 import { copyExprs } from './copy.js'
 import { type Expr, ExprTable } from './expr.js'
-import type { LoopKernel, Reduction } from './kernel.js'
-
-/** What a reduction starts from. */
-export function identityOf({ op, type }: Pick<Reduction, 'op' | 'type'>): number {
-  if (op !== 'max') return op === 'sum' ? 0 : 1
-  return isFloat(type) ? Number.NEGATIVE_INFINITY : type === 'int32' ? -(2 ** 31) : 0
-}
+import { identityOf, type LoopKernel, type Reduction } from './kernel.js'
 
 /**
  * Into how many parts each of the reduced loops falls for about `wanted` parts in all. Loops are divided evenly, outer

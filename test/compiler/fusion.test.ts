@@ -2,6 +2,8 @@
 
 import * as sp from 'saddlepoint'
 import { describe, expect, test } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { schedule } from '../../src/compiler/schedule.js'
 
 type Tensor = sp.Tensor
 const r = (...shape: number[]): Tensor =>
@@ -62,6 +64,11 @@ describe('kernels', () => {
     expect(got.kernels).toBeLessThanOrEqual(kernels)
     expect(got.contractions).toBe(contractions)
   })
+})
+
+test('what only its own kernel reads is no buffer: few are enough for a long expression with shared parts', () => {
+  const numbers = sp.random.normal(sp.random.key(1), [100])
+  expect(schedule(canonicalize([numbers.node]), 8).kernels).toHaveLength(1)
 })
 
 test('nothing is stored that is not asked for', async () => {

@@ -71,6 +71,19 @@ test('equal kernels are compiled once', async () => {
   expect(gpuCounts(device).pipelines - before).toBeLessThanOrEqual(1)
 })
 
+test('the longest kernels compile: chains of float64 operations are cut where they must be', async () => {
+  const x = sp.tensor([0.3], { dtype: 'float64' })
+  let [powers, sines, expectedPower, expectedSine] = [x, x, 0.3, 0.3]
+  for (let i = 0; i < 100; i++) {
+    powers = powers.pow(0.9).mul(0.99)
+    sines = sines.sin()
+    expectedPower = expectedPower ** 0.9 * 0.99
+    expectedSine = Math.sin(expectedSine)
+  }
+  expect(await powers.item()).toBeCloseTo(expectedPower, 13)
+  expect(await sines.item()).toBeCloseTo(expectedSine, 13)
+})
+
 test('a tensor larger than a buffer may be is refused', async () => {
   await sp.setDevice(device)
   await expect(

@@ -2,7 +2,7 @@
 
 import type { Atom, Condition, Index } from '../../../compiler/affine.js'
 import { type Expr, isOperation, type Operation, walkExprs } from '../../../compiler/expr.js'
-import type { LoopKernel, Reduction } from '../../../compiler/kernel.js'
+import { identityOf, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
 import { type DType, isFloat } from '../../../graph/dtype.js'
 
 const indexText = (index: Index): string => {
@@ -144,12 +144,6 @@ function statements(roots: readonly Expr[], skip: ReadonlySet<Expr>): { lines: s
   return { lines, seen }
 }
 
-/** What a reduction starts from. */
-function identity({ op, type }: Reduction): string {
-  if (op !== 'max') return op === 'sum' ? '0' : '1'
-  return isFloat(type) ? '-Infinity' : type === 'int32' ? '-2147483648' : '0'
-}
-
 function combined({ op, type, body }: Reduction): string {
   const value = `e${body.id}`
   if (op === 'max') return `Math.max(reduced, ${value})`
@@ -163,7 +157,7 @@ export function printLoops(kernel: LoopKernel): string {
   const open = (size: number, axis: number): string => `for (let i${axis} = 0; i${axis} < ${size}; i${axis}++) {`
   const lines: string[] = axes.map((size, axis) => open(size, axis))
   if (reduce) {
-    lines.push(`let reduced = ${identity(reduce)}`, ...reduce.axes.map((size, i) => open(size, axes.length + i)))
+    lines.push(`let reduced = ${identityOf(reduce)}`, ...reduce.axes.map((size, i) => open(size, axes.length + i)))
     lines.push(...statements([reduce.body], new Set()).lines)
     lines.push(`reduced = ${combined(reduce)}`)
     lines.push(...reduce.axes.map(() => '}'))

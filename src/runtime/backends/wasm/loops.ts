@@ -6,7 +6,7 @@
 
 import { axisFactor } from '../../../compiler/affine.js'
 import { isOperation, walkExprs } from '../../../compiler/expr.js'
-import { type BufferSpec, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
+import { type BufferSpec, identityOf, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
@@ -249,9 +249,8 @@ class LoopEmitter {
   }
 
   #identity(): Uint8Array {
-    const { op, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
-    const lowest = isFloat(type) ? Number.NEGATIVE_INFINITY : type === 'int32' ? -(2 ** 31) : 0
-    return splatBytes({ sum: 0, prod: 1, max: lowest }[op], type)
+    const reduce = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
+    return splatBytes(identityOf(reduce), reduce.type)
   }
 
   /** accumulator = accumulator ∘ body, for each vector. */

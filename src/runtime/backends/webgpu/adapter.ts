@@ -80,6 +80,10 @@ async function findAdapter(gpu: GPU, where: string): Promise<GPUAdapter> {
 /** An adapter, and the Dawn instance that it belongs to in Node. */
 async function open(options: DeviceOptions): Promise<{ adapter: GPUAdapter; instance?: GPU }> {
   if (!isNode) {
+    if (options.software)
+      throw new Error(
+        'setDevice: { software: true } is for Node; in a browser the page gets the driver the browser chose',
+      )
     const { gpu } = navigator
     if (!gpu)
       throw noAdapter('this browser has no navigator.gpu, or the page is not served securely (https or localhost)')

@@ -7,6 +7,7 @@ import { bufferReads, type Contraction, isTiled, type LoopKernel, type Reduction
 import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { elementwiseStage } from './elementwise.js'
+import type { Instruction } from './machine.js'
 import { axisStatements, indexText, nameOf, statements, stored } from './print.js'
 import { reductionStages, strideOf } from './reduction.js'
 import type { StageList } from './stage.js'
@@ -212,6 +213,7 @@ function addStage(kernel: ContractingKernel, tile: Tile, stages: StageList): voi
       row_body: text(results.ofRow),
       ...registerCode(threadRows, threadColumns),
     },
+    instructions: code.instructions,
     reads: bufferReads(kernel),
     writes: kernel.outputs.map(o => o.buffer),
     groups: workgroups(product, tile),
@@ -301,6 +303,7 @@ class ContractionCode {
   readonly #before: string[] = []
   /** What is in scope before the loop. */
   readonly #done = new Set<Expr>()
+  readonly instructions: Instruction[] = []
   #axes = 3
   readonly #firstBatch: number
   readonly #firstInner: number
@@ -352,13 +355,13 @@ class ContractionCode {
     })
     const innerAxes = new Set(reduce.axes.map((_, i) => this.#firstInner + i))
     const isFixed = (e: Expr): boolean => [...e.axes].every(a => !innerAxes.has(a))
-    this.#before.push(...statements(values, this.#dtypeOf, this.#done, isFixed))
+    this.#before.push(...statements(values, this.#dtypeOf, { done: this.#done, isWanted: isFixed }))
     const position = isRagged ? 'i32(min(position, inner - 1u))' : 'i32(position)'
     const vector = `vec4f(${values.map(nameOf).join(', ')})`
     return {
       body: [
         ...axisStatements(position, reduce.axes, this.#firstInner),
-        ...statements(values, this.#dtypeOf, new Set(this.#done)),
+        ...statements(values, this.#dtypeOf, { done: new Set(this.#done), instructions: this.instructions }),
       ],
       // Beyond the last position both factors are 0, whatever their expressions make of it.
       value: isRagged ? `select(vec4f(), ${vector}, position < inner)` : vector,
@@ -392,11 +395,11 @@ class ContractionCode {
       ofColumn: [
         `let i${flatBatch} = i32(batch);`,
         `let i${flatColumn} = i32(column);`,
-        ...statements(values, this.#dtypeOf, done, e => !e.axes.has(flatRow)),
+        ...statements(values, this.#dtypeOf, { done, isWanted: e => !e.axes.has(flatRow) }),
       ],
       ofRow: [
         `let i${flatRow} = i32(row);`,
-        ...statements(values, this.#dtypeOf, done),
+        ...statements(values, this.#dtypeOf, { done, instructions: this.instructions }),
         ...outputs.map(({ buffer }, i) => {
           const value = stored(this.#dtypeOf(buffer), nameOf(values[i]), this.#storage)
           return `b${buffer}[${position}] = ${value};`

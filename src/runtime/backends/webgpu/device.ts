@@ -28,8 +28,12 @@ interface Command {
 }
 
 /** WebGPU's flags, which are globals in browsers only: GPUBufferUsage, GPUShaderStage and GPUMapMode. */
-const [mapRead, copySource, copyTarget, storage, computeStage] = [0x1, 0x4, 0x8, 0x80, 0x4]
-const usage = { storage: storage | copySource | copyTarget, staging: mapRead | copyTarget } as const
+const [mapRead, copySource, copyTarget, uniform, storage, computeStage] = [0x1, 0x4, 0x8, 0x40, 0x80, 0x4]
+const usage = {
+  storage: storage | copySource | copyTarget,
+  staging: mapRead | copyTarget,
+  table: uniform | copyTarget,
+} as const
 
 /** Pipelines kept for programs to come. */
 const maxPipelines = 4096
@@ -57,7 +61,7 @@ class WebGpuDevice implements Device {
   /** Memory of temporaries, which all programs share: they run one after another. */
   #slots: (Block | undefined)[] = []
   readonly #tensors = new Set<GpuTensor>()
-  readonly #counts = { pipelines: 0, bindGroups: 0, submits: 0 }
+  readonly #counts: GpuCounts = { pipelines: 0, bindGroups: 0, buffers: 0, submits: 0 }
   #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
   #closed = false
@@ -85,7 +89,7 @@ class WebGpuDevice implements Device {
     return this.#pool.bytesInUse
   }
   get counts(): GpuCounts {
-    return { ...this.#counts, buffers: this.#pool.created + this.#staging.created }
+    return { ...this.#counts, buffers: this.#counts.buffers + this.#pool.created + this.#staging.created }
   }
 
   #demandWorking(): void {
@@ -100,6 +104,7 @@ class WebGpuDevice implements Device {
     this.#demandWorking()
     const program = buildProgram(schedule, this.#gpu)
     const pipelines = program.stages.map(stage => this.#pipeline(stage))
+    const tables = program.stages.map(stage => stage.instructions && this.#table(stage.instructions))
     const made: GPUComputePipeline[] = []
     const ready = Promise.all(pipelines).then(all => void made.push(...all))
     // Whoever runs the program sees the error.
@@ -115,7 +120,7 @@ class WebGpuDevice implements Device {
         let sequence = sequences.get(key)
         if (!sequence) {
           if (sequences.size === maxSequences) sequences.clear()
-          sequence = program.stages.map((stage, i) => this.#command(program, stage, made[i], blocks))
+          sequence = program.stages.map((stage, i) => this.#command(program, stage, made[i], blocks, tables[i]))
           sequences.set(key, sequence)
         }
         this.#submit(sequence)
@@ -194,27 +199,40 @@ class WebGpuDevice implements Device {
     }
   }
 
-  #command(program: Program, stage: KernelStage, pipeline: GPUComputePipeline, blocks: readonly Block[]): Command {
-    const entries = stage.bindings.map(({ buffer }, binding) => {
+  /** A uniform buffer of that content. */
+  #table(content: Uint32Array<ArrayBuffer>): GPUBuffer {
+    const table = this.#device.createBuffer({ size: content.byteLength, usage: usage.table })
+    this.#counts.buffers++
+    this.#device.queue.writeBuffer(table, 0, content)
+    return table
+  }
+
+  #command(
+    program: Program,
+    stage: KernelStage,
+    pipeline: GPUComputePipeline,
+    blocks: readonly Block[],
+    table: GPUBuffer | undefined,
+  ): Command {
+    const entries: GPUBindGroupEntry[] = stage.bindings.map(({ buffer }, binding) => {
       const { dtype, size } = program.buffers[buffer]
       const bytes = Math.max(4, size * storageBytes(dtype, this.#gpu))
       return { binding, resource: { buffer: blocks[buffer].handle, size: Math.ceil(bytes / 4) * 4 } }
     })
+    if (table) entries.push({ binding: entries.length, resource: { buffer: table } })
     this.#counts.bindGroups++
     const bindings = this.#device.createBindGroup({ layout: this.#layout(stage), entries })
     return { pipeline, bindings, stage }
   }
 
-  #layout({ bindings }: Stage): GPUBindGroupLayout {
-    const key = bindings.map(b => (b.written ? 'w' : 'r')).join('')
+  #layout({ bindings, instructions }: Stage): GPUBindGroupLayout {
+    const types: GPUBufferBindingType[] = bindings.map(b => (b.written ? 'storage' : 'read-only-storage'))
+    if (instructions) types.push('uniform')
+    const key = types.join()
     let layout = this.#layouts.get(key)
     if (!layout) {
       layout = this.#device.createBindGroupLayout({
-        entries: bindings.map(({ written }, binding) => ({
-          binding,
-          visibility: computeStage,
-          buffer: { type: written ? 'storage' : 'read-only-storage' },
-        })),
+        entries: types.map((type, binding) => ({ binding, visibility: computeStage, buffer: { type } })),
       })
       this.#layouts.set(key, layout)
     }

@@ -2,6 +2,7 @@
 
 import { bufferReads, type LoopKernel } from '../../../compiler/kernel.js'
 import { sizeOf } from '../../../graph/shape.js'
+import type { Instruction } from './machine.js'
 import { axisStatements, nameOf, statements, storageBytes, stored } from './print.js'
 import type { StageList } from './stage.js'
 
@@ -18,14 +19,13 @@ export function elementwiseStage(kernel: LoopKernel, stages: StageList): void {
   // A loop over all positions does not depend on their number: one shader serves tensors of all sizes.
   const [first] = outputs
   const isAnySize = axes.length <= 1 && storageBytes(dtypeOf(first.buffer), stages.storage) % 4 === 0
+  const instructions: Instruction[] = []
   const body = [
     ...axisStatements('i32(position)', axes),
     ...statements(
       outputs.map(o => o.value),
       dtypeOf,
-      new Set(),
-      undefined,
-      size <= small,
+      { instructions: size <= small ? instructions : undefined },
     ),
     ...outputs.map(o => `b${o.buffer}[position] = ${stored(dtypeOf(o.buffer), nameOf(o.value), stages.storage)};`),
   ]
@@ -39,6 +39,7 @@ export function elementwiseStage(kernel: LoopKernel, stages: StageList): void {
       block,
       body: body.join('\n'),
     },
+    instructions,
     reads: bufferReads(kernel),
     writes: outputs.map(o => o.buffer),
     groups: Math.ceil(size / block),

@@ -60,11 +60,11 @@ export class Pool {
     // No rounding up to the limit, where a GPU may refuse what it promised.
     const rounded = blockBytes(bytes)
     const size = rounded < this.#largest ? rounded : Math.ceil(bytes / 256) * 256
+    if (this.#inUse + size > this.#limit)
+      throw new OutOfMemory(`${mebibytes(size)} more than the limit of ${mebibytes(this.#limit)} allows`)
     const reused = this.#free.get(size)?.pop()
     if (reused) this.#idle -= size
     else if (this.#inUse + this.#idle + size > this.#limit) this.drain()
-    if (this.#inUse + size > this.#limit)
-      throw new OutOfMemory(`${mebibytes(size)} more than the limit of ${mebibytes(this.#limit)} allows`)
     this.#inUse += size
     return reused ?? this.#create(size)
   }

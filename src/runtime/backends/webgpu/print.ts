@@ -6,7 +6,7 @@
 import { type Atom, type Condition, type Index, range } from '../../../compiler/affine.js'
 import { type Expr, isOperation, type Operation, type ScalarType, walkExprs } from '../../../compiler/expr.js'
 import type { DType } from '../../../graph/dtype.js'
-import { type Coding, machineStatements } from './machine.js'
+import { type Coding, type Instruction, machineStatements } from './machine.js'
 
 /** How values of each type lie in memory; a bool is a word of 0 or 1. */
 export interface Storage {
@@ -298,26 +298,28 @@ const coding: Coding = {
   name: nameOf,
 }
 
-/**
- * The statements that compute the roots, operands first, each value once.
- *
- * @param done what is in scope already; the values that become so are added.
- * @param isWanted leaves out what another place computes; without it, nothing but the roots need be in scope afterwards.
- * @param compact whether the code is better short than fast.
- */
+interface StatementOptions {
+  /** What is in scope already; the values that become so are added. */
+  readonly done?: Set<Expr>
+  /** Leaves out what another place computes; without it, nothing but the roots need be in scope afterwards. */
+  readonly isWanted?: (e: Expr) => boolean
+  /** The instructions of the stage, where long float64 expressions may become some. */
+  readonly instructions?: Instruction[]
+}
+
+/** The statements that compute the roots, operands first, each value once. */
 export function statements(
   roots: readonly Expr[],
   dtypeOf: (buffer: number) => DType,
-  done: Set<Expr> = new Set(),
-  isWanted?: (e: Expr) => boolean,
-  compact = true,
+  { done = new Set(), isWanted, instructions }: StatementOptions = {},
 ): string[] {
   const list: Expr[] = []
   walkExprs(roots, e => {
     if (e.op !== 'constant' && !done.has(e) && (isWanted?.(e) ?? true)) list.push(e)
   })
   const plain = (e: Expr): string => definition(e, dtypeOf)
-  const machine = isWanted || !compact ? undefined : machineStatements(list, new Set(roots), coding, plain)
+  const machine =
+    isWanted || !instructions ? undefined : machineStatements(list, new Set(roots), coding, plain, instructions)
   for (const e of machine ? roots : list) done.add(e)
   return machine ?? list.map(plain)
 }

@@ -2,9 +2,10 @@
 
 import { axisFactor } from '../../../compiler/affine.js'
 import { type Expr, walkExprs } from '../../../compiler/expr.js'
-import { bufferReads, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
-import { identityOf, partsOf, splitReduction } from '../../../compiler/split.js'
+import { bufferReads, identityOf, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
+import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
+import type { Instruction } from './machine.js'
 import { axisStatements, constantText, nameOf, statements, stored, valueType } from './print.js'
 import type { StageList } from './stage.js'
 
@@ -89,7 +90,11 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
   const isOuter = (e: Expr): boolean => [...e.axes].every(a => a < axes.length)
   const done = new Set<Expr>()
   const steps = Math.ceil(inner / lanes)
-  const before = [...axisStatements('i32(output)', axes), ...statements([reduce.body], dtypeOf, done, isOuter)]
+  const before = [
+    ...axisStatements('i32(output)', axes),
+    ...statements([reduce.body], dtypeOf, { done, isWanted: isOuter }),
+  ]
+  const instructions: Instruction[] = []
   const body = [
     // An empty loop has no positions to be told apart.
     ...axisStatements(
@@ -97,13 +102,14 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
       reduce.axes.map(size => Math.max(1, size)),
       axes.length,
     ),
-    ...statements([reduce.body], dtypeOf, done),
+    ...statements([reduce.body], dtypeOf, { done, instructions }),
   ]
   const after = [
     ...axisStatements('i32(output)', axes),
     ...statements(
       outputs.map(o => o.value),
       dtypeOf,
+      { instructions },
     ),
     ...outputs.map(o => `b${o.buffer}[output] = ${stored(dtypeOf(o.buffer), nameOf(o.value), stages.storage)};`),
   ]
@@ -127,6 +133,7 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
       value: nameOf(reduce.body),
       after: after.join('\n'),
     },
+    instructions,
     reads: bufferReads(kernel),
     writes: outputs.map(o => o.buffer),
     groups: Math.ceil(count / slots),

@@ -2,6 +2,7 @@
 
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import type { DType } from '../../../graph/dtype.js'
+import type { Instruction } from './machine.js'
 import { type Storage, storageType } from './print.js'
 import { type TemplateName, templates } from './templates.js'
 
@@ -14,6 +15,8 @@ export interface StageSource {
   /** Buffers that it reads and writes, by number; in the holes b<number>, arrays of their storage type. */
   readonly reads: Iterable<number>
   readonly writes: Iterable<number>
+  /** What its register machines do (machine.ts). */
+  readonly instructions?: readonly Instruction[]
   /** Workgroups; beyond 65535 they are laid out in two dimensions. */
   readonly groups: number
 }
@@ -23,6 +26,8 @@ export interface Stage {
   readonly code: string
   /** Buffers in the order of their bindings. */
   readonly bindings: readonly { readonly buffer: number; readonly written: boolean }[]
+  /** The content of a uniform buffer that is bound after them. */
+  readonly instructions?: Uint32Array<ArrayBuffer>
   readonly groups: readonly [x: number, y: number]
 }
 
@@ -74,7 +79,7 @@ export function fill(template: string, holes: Readonly<Record<string, string | n
 const maxGroups = 65535
 
 export function makeStage(source: StageSource, buffers: readonly BufferSpec[], storage: Storage): Stage {
-  const { name, template, holes, reads, writes, groups } = source
+  const { name, template, holes, reads, writes, groups, instructions = [] } = source
   const written = new Set(writes)
   const bindings = [...new Set([...reads, ...written])].map(buffer => ({ buffer, written: written.has(buffer) }))
   // Named by their binding, so that kernels which differ in their buffers alone are the same code, and are compiled once.
@@ -84,6 +89,10 @@ export function makeStage(source: StageSource, buffers: readonly BufferSpec[], s
     const type = storageType(buffers[buffer].dtype, storage)
     return `@group(0) @binding(${i}) var<storage, ${written ? 'read_write' : 'read'}> b${i}: array<${type}>;`
   })
+  if (instructions.length > 0) {
+    const type = `array<vec4u, ${instructions.length}>`
+    declarations.push(`@group(0) @binding(${bindings.length}) var<uniform> instructions: ${type};`)
+  }
   const usesHalf = declarations.some(d => d.includes('<f16>'))
   const code = [
     ...(usesHalf ? ['enable f16;'] : []),
@@ -92,5 +101,11 @@ export function makeStage(source: StageSource, buffers: readonly BufferSpec[], s
     ...helpersOf(main),
     main,
   ].join('\n\n')
-  return { name, code, bindings, groups: [Math.min(groups, maxGroups), Math.ceil(groups / maxGroups)] }
+  return {
+    name,
+    code,
+    bindings,
+    instructions: instructions.length > 0 ? Uint32Array.from(instructions.flat()) : undefined,
+    groups: [Math.min(groups, maxGroups), Math.ceil(groups / maxGroups)],
+  }
 }

@@ -60,7 +60,7 @@ export class Timer {
     return timed.map(({ name, cost }, i) => ({
       name,
       ...cost,
-      start: Number(ticks[2 * i] - ticks[0]) / 1e6 + Number(ticks[0]) / 1e6,
+      start: Number(ticks[2 * i]) / 1e6,
       milliseconds: Number(ticks[2 * i + 1] - ticks[2 * i]) / 1e6,
     }))
   }

@@ -1,0 +1,14 @@
+/** Starts a command, unless Node is older than its code can be loaded by: to be imported by files that import nothing else. */
+
+/** @param load imports the command; it gets the arguments and gives the exit code. */
+export async function launch(load: () => Promise<(args: string[]) => Promise<number>>): Promise<void> {
+  const { node } = process.versions
+  const [major, minor] = node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19)) {
+    console.error(`error: saddlepoint needs Node 20.19 or newer, and this is Node ${node}: see https://nodejs.org`)
+    process.exitCode = 1
+    return
+  }
+  const command = await load()
+  process.exitCode = await command(process.argv.slice(2))
+}
