@@ -25,7 +25,7 @@ const limits = [
   'maxBufferSize',
   'maxComputeWorkgroupStorageSize',
 ] as const
-const features = ['shader-f16', 'subgroups', 'timestamp-query'] as const
+const features = ['shader-f16', 'timestamp-query'] as const
 
 /** Dawn frees its instance when this forgets it: until then devices work, and the process can end. */
 const instances = new Set<GPU>()
