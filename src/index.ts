@@ -8,7 +8,15 @@ export * from './autodiff/vmap.js'
 export type { DType, HalfArray, HostArray, TypedArray } from './graph/dtype.js'
 export type { Shape } from './graph/shape.js'
 export { type Device, type DeviceName, type DeviceOptions, getDevice, setDevice } from './runtime/device.js'
-export { type Ceilings, chromeTrace, type KernelTime, type Profile, printProfile, profile } from './runtime/profile.js'
+export {
+  type Ceilings,
+  chromeTrace,
+  type KernelTime,
+  type Profile,
+  printProfile,
+  profile,
+  type Span,
+} from './runtime/profile.js'
 export { stats } from './runtime/realize.js'
 export * from './tensor/compile.js'
 export * from './tensor/contraction.js'

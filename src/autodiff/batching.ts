@@ -15,7 +15,8 @@ export interface Operand {
   readonly tensor: Tensor
   readonly batched: boolean
 }
-type Batched = Primitive extends infer P ? Exclude<P, 'input' | 'constant' | 'iota'> : never
+/** Leaves have no operands, and `firstIndex` exists only within the compiler. */
+type Batched = Primitive extends infer P ? Exclude<P, 'input' | 'constant' | 'iota' | 'firstIndex'> : never
 interface Context<P extends Primitive> {
   /** How many examples there are. */
   readonly size: number

@@ -184,6 +184,7 @@ export const rules: { readonly [P in Primitive]: Rule<P> } = {
     const inside = logicalAnd(lessEqual(0, index), less(index, g.shape[0]))
     return [null, where(reshape(inside, [index.size, ...g.shape.slice(1).map(() => 1)]), take(g, index), 0)]
   },
+  firstIndex: none,
   argsort: none,
 }
 
@@ -195,7 +196,10 @@ function convKernel(g: Tensor, x: Tensor, w: Tensor, { strides, dilation, groups
   const [n, h, width] = x.shape
   const [kh, kw, c, o] = w.shape
   // x as [c, h, w, groups * n], g as a kernel [oh, ow, n, o]
-  const images = reshape(permuteDims(reshape(x, [n, h, width, groups, c]), [4, 1, 2, 3, 0]), [c, h, width, groups * n])
+  const images =
+    groups === 1
+      ? permuteDims(x, [3, 1, 2, 0])
+      : reshape(permuteDims(reshape(x, [n, h, width, groups, c]), [4, 1, 2, 3, 0]), [c, h, width, groups * n])
   const kernel = permuteDims(g, [1, 2, 0, 3])
   const full = conv2d(images, kernel, { stride: dilation, dilation: strides, groups })
   return permuteDims(at(full, [], [0, kh], [0, kw], [0, o]), [1, 2, 0, 3])

@@ -1,6 +1,6 @@
 /**
- * The first step of compiling: identities that matter only to differentiation are removed, and equal expressions become
- * one. The result computes the same values.
+ * The first step of compiling: identities that matter only to differentiation are removed, equal expressions become one,
+ * and tables of few rows are computed by those (sparse.ts). The result computes the same values.
  */
 
 import {
@@ -16,6 +16,8 @@ import {
   valueOperands,
 } from '../graph/node.js'
 import { simplify } from '../graph/simplify.js'
+import { shrinkConvolutions } from './convolution.js'
+import { sparseRows } from './sparse.js'
 
 export interface Canonical {
   readonly roots: readonly Node[]
@@ -43,11 +45,11 @@ export function canonicalize(roots: readonly Node[]): Canonical {
     })
     copies.set(node, rebuild(node, inputs))
   }
+  const rewritten = shrinkConvolutions(sparseRows(roots.map(r => copies.get(resolve(r)) as Node)))
   forgetInterned()
   // Each root is a node of its own and no leaf: what would be shared or passed through is copied.
   const seen = new Set<Node>()
-  const canonical = roots.map(r => {
-    const copy = copies.get(resolve(r)) as Node
+  const canonical = rewritten.map(copy => {
     const root = isLeaf(copy) || seen.has(copy) ? makeNode('barrier', [copy], {}, copy.shape, copy.dtype) : copy
     seen.add(root)
     return root

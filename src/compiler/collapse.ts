@@ -1,11 +1,52 @@
-/** Fewer, longer loops: axes of size 1 disappear, and neighbouring axes that every index treats as one become one. */
+/**
+ * Fewer, longer loops, in the order of memory: reduced loops with the widest strides come first, axes of size 1 disappear,
+ * and neighbouring axes that every index treats as one become one.
+ */
 
 import { axisFactor, axisIndex, type Index, substitute, zero } from './affine.js'
 import { copyExprs } from './copy.js'
 import { ExprTable, walkExprs } from './expr.js'
 import { kernelExprs, type LoopKernel } from './kernel.js'
 
-export function collapse(kernel: LoopKernel): LoopKernel {
+export const collapse = (kernel: LoopKernel): LoopKernel => merge(inMemoryOrder(kernel))
+
+/** The reduced loops sorted by how far apart neighbours are in what is read; the order of a sum is nobody's business. */
+function inMemoryOrder(kernel: LoopKernel): LoopKernel {
+  const { axes, reduce } = kernel
+  if (!reduce || reduce.axes.length < 2) return kernel
+  const strides = new Array<number>(reduce.axes.length).fill(0)
+  walkExprs([reduce.body], e => {
+    if (e.op === 'load')
+      strides.forEach((_, i) => {
+        strides[i] += Math.abs(axisFactor(e.index, axes.length + i) ?? Number.NaN)
+      })
+  })
+  const order = [...strides.keys()].sort((a, b) => strides[b] - strides[a])
+  if (strides.some(Number.isNaN) || order.every((from, i) => from === i)) return kernel
+  const sizes = order.map(i => reduce.axes[i])
+  const target = new Map(order.map((from, i) => [axes.length + from, axisIndex(axes.length + i, sizes[i])]))
+  const exprs = new ExprTable()
+  const copy = copyExprs(exprs, {
+    index: index => substitute(index, atom => (atom.kind === 'axis' ? target.get(atom.axis) : undefined)),
+  })
+  const { contraction } = reduce
+  return {
+    ...kernel,
+    reduce: {
+      ...reduce,
+      axes: sizes,
+      body: copy(reduce.body),
+      contraction: contraction && {
+        ...contraction,
+        left: copy(contraction.left),
+        right: copy(contraction.right),
+      },
+    },
+    outputs: kernel.outputs.map(o => ({ ...o, value: copy(o.value) })),
+  }
+}
+
+function merge(kernel: LoopKernel): LoopKernel {
   const sizes = [...kernel.axes, ...(kernel.reduce?.axes ?? [])]
   const outer = kernel.axes.length
   const contraction = kernel.reduce?.contraction

@@ -67,6 +67,16 @@ export interface ScatterKernel {
   readonly output: number
 }
 
+/** out[r] = the least i < count with index[i] = r, -1 where there is none, for r < rows. */
+export interface FirstKernel {
+  readonly kind: 'firstIndex'
+  readonly name: string
+  readonly rows: number
+  readonly count: number
+  readonly index: number
+  readonly output: number
+}
+
 /** For each of `rows` rows of `length`: the stable ascending order, NaN last. */
 export interface ArgsortKernel {
   readonly kind: 'argsort'
@@ -78,7 +88,7 @@ export interface ArgsortKernel {
   readonly output: number
 }
 
-export type Kernel = LoopKernel | ScatterKernel | ArgsortKernel
+export type Kernel = LoopKernel | ScatterKernel | FirstKernel | ArgsortKernel
 
 /** A program over buffers: kernels in order, and which buffers are the leaves and the results. */
 export interface Schedule {
@@ -99,6 +109,7 @@ export const kernelExprs = ({ reduce, outputs }: LoopKernel): Expr[] => [
 export function bufferReads(kernel: Kernel): Set<number> {
   const reads = new Set<number>()
   if (kernel.kind === 'scatterAdd') return reads.add(kernel.index).add(kernel.updates)
+  if (kernel.kind === 'firstIndex') return reads.add(kernel.index)
   if (kernel.kind === 'argsort') return reads.add(kernel.input)
   walkExprs(kernelExprs(kernel), e => e.op === 'load' && reads.add(e.buffer))
   return reads
@@ -126,6 +137,8 @@ export function printKernel(kernel: Kernel): string {
     }
     case 'scatterAdd':
       return `${kernel.name}\n  b${kernel.output}[b${kernel.index}[i]] += b${kernel.updates}[i]  (${kernel.count} x ${kernel.width} into ${kernel.rows} rows)`
+    case 'firstIndex':
+      return `${kernel.name}\n  b${kernel.output} = first positions in b${kernel.index}[${kernel.count}]  (of ${kernel.rows} rows)`
     case 'argsort':
       return `${kernel.name}\n  b${kernel.output} = argsort(b${kernel.input})  (${kernel.rows} rows of ${kernel.length})`
   }

@@ -30,6 +30,7 @@ export const isHeavy = (node: Node): boolean =>
   node.op === 'matmul' ||
   node.op === 'conv' ||
   node.op === 'scatterAdd' ||
+  node.op === 'firstIndex' ||
   node.op === 'argsort'
 
 /** Movement, which costs nothing but index arithmetic. */
@@ -141,6 +142,7 @@ export class Lowering {
       case 'matmul':
       case 'conv':
       case 'scatterAdd':
+      case 'firstIndex':
       case 'argsort':
         throw new Error(`lowering: ${labelOf(node)} has no buffer`)
       default:

@@ -20,7 +20,11 @@ interface Life {
 type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
 
 /** The lives of the temporaries. */
-function livesOf({ buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>, scratch: Scratch): Map<number, Life> {
+function livesOf(
+  { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
+  scratch: Scratch,
+  moments: readonly number[] = [...kernels.keys()],
+): Map<number, Life> {
   const lives = new Map<number, Life>()
   const touch = (b: number, step: number): void => {
     if (buffers[b].role !== 'temporary') return
@@ -29,23 +33,25 @@ function livesOf({ buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>, sc
     else lives.set(b, { start: step, end: step })
   }
   kernels.forEach((kernel, step) => {
-    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) touch(b, step)
+    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) touch(b, moments[step])
   })
-  for (const { buffer, kernel } of scratch) touch(buffer, kernel)
+  for (const { buffer, kernel } of scratch) touch(buffer, moments[kernel])
   return lives
 }
 
 /**
  * @param alignment of every offset, in bytes
  * @param slack bytes that every buffer needs beyond its elements
+ * @param moments when each kernel runs, where some run together
  */
 export function planMemory(
   { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
   scratch: Scratch,
   alignment: number,
   slack: number,
+  moments?: readonly number[],
 ): MemoryPlan {
-  const lives = livesOf({ buffers, kernels }, scratch)
+  const lives = livesOf({ buffers, kernels }, scratch, moments)
   const bytes = (b: number): number =>
     Math.ceil((buffers[b].size * dtypes[buffers[b].dtype].bytes + slack) / alignment) * alignment
   const temporaries = [...lives.keys()]

@@ -152,12 +152,16 @@ function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; load
   return { cost, loads: loads.size }
 }
 
+/** Primitives whose kernels are no loops over expressions. */
+const isOwnKind = (node?: Node): boolean =>
+  node?.op === 'scatterAdd' || node?.op === 'firstIndex' || node?.op === 'argsort'
+
 /**
  * Operands that a kernel reads from memory, not as expressions. A convolution reads its images once for every kernel
  * element, so they are never computed on the fly; other factors of products are, as a prologue.
  */
 function operandsInMemory(node: Node): readonly Node[] {
-  if (node.op === 'scatterAdd' || node.op === 'argsort') return node.inputs
+  if (isOwnKind(node)) return node.inputs
   if (node.op !== 'conv') return []
   let images = node.inputs[0]
   while (isView(images) && images.op !== 'pad') images = images.inputs[0]
@@ -264,11 +268,10 @@ function joins(
   readers: Readers,
   maxBuffers: number,
 ): boolean {
-  if (sizeOf(group.shape) !== sizeOf(node.shape) || group.head?.op === 'scatterAdd' || group.head?.op === 'argsort')
-    return false
-  const related =
-    group.members.some(m => deps.has(m)) ||
-    [...deps].some(d => group.reads.has(d) && sizeOf(d.shape) === sizeOf(node.shape))
+  if (sizeOf(group.shape) !== sizeOf(node.shape) || isOwnKind(group.head)) return false
+  // Averages of a row-sparse gradient share the places of its rows, as those of another share the gradient.
+  const isWhole = (d: Node): boolean => sizeOf(d.shape) === sizeOf(node.shape) || d.op === 'firstIndex'
+  const related = group.members.some(m => deps.has(m)) || [...deps].some(d => group.reads.has(d) && isWhole(d))
   if (!related) return false
   const members = new Set<Node | undefined>(group.members).add(node)
   const isInMemory = (n: Node): boolean => !members.has(n) || [...(readers.get(n) ?? [])].some(r => !members.has(r))
@@ -322,6 +325,10 @@ function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel
       updates: id(updates),
       output: id(head),
     }
+  }
+  if (head?.op === 'firstIndex') {
+    const [index] = head.inputs
+    return { kind: 'firstIndex', name, rows: head.shape[0], count: index.shape[0], index: id(index), output: id(head) }
   }
   if (head?.op === 'argsort') {
     const [input] = head.inputs

@@ -77,6 +77,8 @@ export type Attrs = { [P in UnaryOp | BinaryOp | CompareOp]: None } & {
   gather: None
   /** The transpose of gather: index [n], updates [n, ...rest] -> [rows, ...rest]; out of range is dropped. */
   scatterAdd: { rows: number }
+  /** For each row the position of its first occurrence in index [n], -1 where there is none. Only the compiler makes it. */
+  firstIndex: { rows: number }
   /** Stable ascending order along the last axis, NaN last, as int32. */
   argsort: None
 }

@@ -193,6 +193,11 @@ const rules: { [P in Primitive]: Rule<P> } = {
     })
     return { shape: [rows, ...updates.shape.slice(1)], dtype: updates.dtype }
   },
+  firstIndex: ([index], { rows }) => {
+    demand(index.dtype === 'int32', () => `firstIndex: indices must be int32, not ${index.dtype}; cast them`)
+    demand(index.shape.length === 1, () => `firstIndex: indices must be [n], not ${formatShape(index.shape)}`)
+    return { shape: [rows], dtype: 'int32' }
+  },
   argsort: ([x]) => ({ shape: x.shape, dtype: 'int32' }),
 }
 

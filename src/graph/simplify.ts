@@ -50,6 +50,7 @@ export function simplify<P extends Primitive>(
   // Nothing to compute, and nothing to compute it from.
   if (a && sizeOf(shape) === 0 && !identities.has(op)) return constant(0, shape, dtype)
   if (fromNothing.has(op) && inputs.some(n => sizeOf(n.shape) === 0)) return constant(0, shape, dtype)
+  if (op === 'firstIndex' && sizeOf(a.shape) === 0) return constant(-1, shape, dtype)
   if (op === 'gather' && sizeOf(a.shape) === 0) return constant(isFloat(dtype) ? Number.NaN : 0, shape, dtype)
   if (movement.has(op) && isConstant(a)) return constant(a.attrs.value, shape, dtype)
   switch (op) {

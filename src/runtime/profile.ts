@@ -2,11 +2,17 @@
 
 import { getDevice } from './device.js'
 
-export interface KernelTime {
-  readonly name: string
+export interface Span {
   /** Milliseconds since the first kernel began, and how long it took. */
   readonly start: number
   readonly milliseconds: number
+}
+
+export interface KernelTime extends Span {
+  /** What its schedule calls it; a part that a device computes by itself, as packing, is `kernel: part`. */
+  readonly name: string
+  /** What each thread did of it, on a device with threads; 0 ms where it had no part. */
+  readonly threads?: readonly Span[]
   /** Bytes that it must move and floating-point operations that it makes, counted from its schedule. */
   readonly bytes: number
   readonly flops: number
@@ -25,7 +31,7 @@ export interface Profile {
 }
 
 /**
- * Runs f with every kernel timed on the device in use, a webgpu device with the feature timestamp-query.
+ * Runs f with every kernel timed on the device in use. A webgpu device needs the feature timestamp-query.
  *
  * @throws if the device cannot time kernels.
  * @example const { profile: p } = await profile(() => step(model, batch)); console.log(printProfile(p))
@@ -52,12 +58,20 @@ export async function profile<T>(f: () => T | Promise<T>): Promise<{ result: T; 
 
 function fromZero(kernels: readonly KernelTime[]): KernelTime[] {
   const first = Math.min(...kernels.map(k => k.start))
-  return kernels.map(k => ({ ...k, start: k.start - first }))
+  const moved = <T extends Span>(span: T): T => ({ ...span, start: span.start - first })
+  return kernels.map(k => ({ ...moved(k), ...(k.threads && { threads: k.threads.map(moved) }) }))
 }
 
 /** A kernel's share of what the device can do: of its bandwidth or of its arithmetic, whichever limits the kernel. */
 export const fractionOfCeiling = ({ milliseconds, bytes, flops }: KernelTime, ceilings: Ceilings): number =>
   Math.max(bytes / ceilings.bytesPerSecond, flops / ceilings.flopsPerSecond) / (milliseconds / 1000)
+
+/** Milliseconds that each thread computed in these kernels; the rest of their time it waited for others. */
+function busyTimes(kernels: readonly KernelTime[]): number[] {
+  const busy = new Array<number>(kernels[0]?.threads?.length ?? 0).fill(0)
+  for (const k of kernels) k.threads?.forEach((span, t) => (busy[t] += span.milliseconds))
+  return busy
+}
 
 function demandProfile(name: string, given: Profile): void {
   if (!Array.isArray(given?.kernels))
@@ -67,7 +81,8 @@ function demandProfile(name: string, given: Profile): void {
 }
 
 /**
- * A table of the kernels, equal names together, the longest first.
+ * A table of the kernels, equal names together, the longest first. Where there are threads, it says what share of a kernel's time
+ * they computed, and how busy each was in all; the rest they waited for each other.
  *
  * @throws if given something else than a profile.
  */
@@ -75,19 +90,29 @@ export function printProfile(measured: Profile): string {
   demandProfile('printProfile', measured)
   const { device, kernels, ceilings } = measured
   const total = kernels.reduce((n, k) => n + k.milliseconds, 0)
-  const groups = new Map<string, KernelTime & { readonly count: number }>()
+  const groups = new Map<string, KernelTime[]>()
   for (const k of kernels) {
-    const have = groups.get(k.name)
-    groups.set(k.name, {
-      name: k.name,
-      start: have?.start ?? k.start,
-      count: (have?.count ?? 0) + 1,
-      milliseconds: (have?.milliseconds ?? 0) + k.milliseconds,
-      bytes: (have?.bytes ?? 0) + k.bytes,
-      flops: (have?.flops ?? 0) + k.flops,
-    })
+    const group = groups.get(k.name)
+    if (group) group.push(k)
+    else groups.set(k.name, [k])
   }
-  const rows = [...groups.values()].sort((a, b) => b.milliseconds - a.milliseconds)
+  const rows = [...groups].map(([name, group]) => {
+    const of = (key: 'milliseconds' | 'bytes' | 'flops'): number => group.reduce((n, k) => n + k[key], 0)
+    const times = busyTimes(group)
+    const busy = times.reduce((n, t) => n + t, 0) / times.length
+    return {
+      name,
+      count: group.length,
+      busy,
+      start: 0,
+      milliseconds: of('milliseconds'),
+      bytes: of('bytes'),
+      flops: of('flops'),
+    }
+  })
+  rows.sort((a, b) => b.milliseconds - a.milliseconds)
+  const busy = busyTimes(kernels)
+  const percent = (part: number, whole: number): string => ((100 * part) / whole).toFixed(0)
   const lines = rows.map(k => {
     const seconds = k.milliseconds / 1000
     return [
@@ -98,13 +123,15 @@ export function printProfile(measured: Profile): string {
       (k.bytes / seconds / 1e9).toFixed(1).padStart(9),
       (k.flops / seconds / 1e9).toFixed(1).padStart(9),
       `${(100 * fractionOfCeiling(k, ceilings)).toFixed(0)}%`.padStart(8),
+      ...(busy.length > 0 ? [`${percent(k.busy, k.milliseconds)}%`.padStart(5)] : []),
     ].join(' ')
   })
   return [
     `${device}: ${total.toFixed(3)} ms in ${kernels.length} kernels`,
     `ceilings: ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s, ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s`,
-    `${'kernel'.padEnd(36)} count         ms   share      GB/s   GFLOP/s  ceiling`,
+    `${'kernel'.padEnd(36)} count         ms   share      GB/s   GFLOP/s  ceiling${busy.length > 0 ? '  busy' : ''}`,
     ...lines,
+    ...busy.map((time, t) => `thread ${t}: ${percent(time, total)} % busy`),
   ].join('\n')
 }
 
@@ -119,15 +146,13 @@ export function chromeTrace(measured: Profile): string {
   return JSON.stringify({
     traceEvents: [
       { ph: 'M', pid: 0, name: 'process_name', args: { name: device } },
-      ...kernels.map(({ name, start, milliseconds, bytes, flops }) => ({
-        ph: 'X',
-        pid: 0,
-        tid: 0,
-        name,
-        ts: start * 1000,
-        dur: milliseconds * 1000,
-        args: { bytes, flops },
-      })),
+      ...kernels.flatMap(({ name, bytes, flops, threads, ...whole }) =>
+        (threads ?? [whole]).flatMap(({ start, milliseconds }, tid) =>
+          milliseconds > 0
+            ? { ph: 'X', pid: 0, tid, name, ts: start * 1000, dur: milliseconds * 1000, args: { bytes, flops } }
+            : [],
+        ),
+      ),
     ],
   })
 }

@@ -226,6 +226,7 @@ export const primitiveCases: { readonly [P in Primitive]: string | readonly Make
       return { f: y => sp.sin(sp.scatterAdd(indices, y, 3)), args: [x] }
     },
   ],
+  firstIndex: 'only the compiler makes it; test/compiler/sparse.test.ts',
   argsort: [
     r => {
       const x = distinct(r, r.shape(r.int(1, 3), 1, 4))

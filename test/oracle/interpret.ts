@@ -274,6 +274,7 @@ export const meanings: { readonly [P in Primitive]: Meaning<P> } = {
     }
     return out
   },
+  firstIndex: ({ shape }, index) => each(shape, ([row]) => index.data.indexOf(row)),
   argsort: ({ shape }, x) =>
     // The rank of an element is the number of those that come before it; the order is the inverse of the ranks.
     each(shape, index => {

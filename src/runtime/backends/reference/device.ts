@@ -4,9 +4,19 @@
  * devices are compared with.
  */
 
-import type { ArgsortKernel, Kernel, ScatterKernel, Schedule } from '../../../compiler/kernel.js'
+import { costOf } from '../../../compiler/cost.js'
+import type {
+  ArgsortKernel,
+  BufferSpec,
+  FirstKernel,
+  Kernel,
+  ScatterKernel,
+  Schedule,
+} from '../../../compiler/kernel.js'
 import { type DType, dtypes, isFloat, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, Executable } from '../../device.js'
+import type { Ceilings, KernelTime } from '../../profile.js'
+import { measureCeilings } from './ceilings.js'
 import * as functions from './functions.js'
 import { printLoops } from './print.js'
 
@@ -25,6 +35,8 @@ const makeValues = (dtype: DType, size: number): Values =>
         ? new Int32Array(size)
         : new Uint32Array(size)
 
+const bytesOf = ({ dtype }: BufferSpec): number => (isFloat(dtype) ? 8 : dtypes[dtype].bytes)
+
 type Step = (buffers: readonly Values[]) => void
 
 function compileKernel(kernel: Kernel): { step: Step; text: string } {
@@ -39,6 +51,8 @@ function compileKernel(kernel: Kernel): { step: Step; text: string } {
     }
     case 'scatterAdd':
       return { step: buffers => scatterAdd(kernel, buffers), text: `// ${kernel.name}: see device.ts` }
+    case 'firstIndex':
+      return { step: buffers => firstIndex(kernel, buffers), text: `// ${kernel.name}: see device.ts` }
     case 'argsort':
       return { step: buffers => sortRows(kernel, buffers), text: `// ${kernel.name}: see device.ts` }
   }
@@ -57,6 +71,14 @@ function scatterAdd(
   if (type === 'float16') out.forEach((sum, i) => (out[i] = functions.roundToHalf(sum)))
 }
 
+function firstIndex({ rows, count, index, output }: FirstKernel, buffers: readonly Values[]): void {
+  const out = buffers[output].fill(-1)
+  for (let i = count - 1; i >= 0; i--) {
+    const row = buffers[index][i]
+    if (row >= 0 && row < rows) out[row] = i
+  }
+}
+
 function sortRows({ rows, length, input, output }: ArgsortKernel, buffers: readonly Values[]): void {
   for (let r = 0; r < rows; r++) buffers[output].set(functions.argsort(buffers[input], r * length, length), r * length)
 }
@@ -66,6 +88,8 @@ class ReferenceDevice implements Device {
   readonly threads = 1
   readonly description = 'float64 JavaScript'
   bytesInUse = 0
+  #times: KernelTime[] | undefined
+  #ceilings: Ceilings | undefined
 
   compile({ buffers, kernels, leaves, results }: Schedule): Executable {
     const compiled = kernels.map(compileKernel)
@@ -74,10 +98,30 @@ class ReferenceDevice implements Device {
         const values = buffers.map(b => (b.role === 'temporary' ? makeValues(b.dtype, b.size) : new Uint8Array(0)))
         leaves.forEach((b, i) => (values[b] = (leafBuffers[i] as ReferenceBuffer).values))
         results.forEach((b, i) => (values[b] = (resultBuffers[i] as ReferenceBuffer).values))
-        for (const { step } of compiled) step(values)
+        for (const [i, { step }] of compiled.entries()) {
+          const start = performance.now()
+          step(values)
+          const milliseconds = performance.now() - start
+          this.#times?.push({ name: kernels[i].name, start, milliseconds, ...costOf(kernels[i], buffers, bytesOf) })
+        }
       },
       print: () => compiled.map(c => c.text).join('\n\n'),
     }
+  }
+
+  startTiming(): () => Promise<readonly KernelTime[]> {
+    if (this.#times) throw new Error('profile: another profile is under way on this device; await it first')
+    const times: KernelTime[] = []
+    this.#times = times
+    return async () => {
+      this.#times = undefined
+      return times
+    }
+  }
+
+  async ceilings(): Promise<Ceilings> {
+    this.#ceilings ??= measureCeilings()
+    return this.#ceilings
   }
 
   allocate(dtype: DType, size: number): ReferenceBuffer {

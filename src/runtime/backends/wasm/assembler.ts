@@ -145,6 +145,7 @@ const memory = {
   'i32.load8_u': [[0x2d], 0],
   'i32.store': [[0x36], 2],
   'i32.store8': [[0x3a], 0],
+  'f64.store': [[0x39], 3],
   'v128.load': [[0xfd, 0x00], 4],
   'v128.load32_splat': [[0xfd, 0x09], 2],
   'v128.load64_splat': [[0xfd, 0x0a], 3],

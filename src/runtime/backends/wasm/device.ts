@@ -8,13 +8,17 @@ import { planMemory } from '../../../compiler/plan-memory.js'
 import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
 import { isNode, node } from '../../environment.js'
+import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { encodeModule, Func } from './assembler.js'
+import { measureCeilings } from './ceilings.js'
 import { guardBytes } from './elements.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
-import { buildProgram, control, sortTypes } from './program.js'
+import { buildProgram, sortTypes } from './program.js'
+import { buildTimedRun, control, tableWords } from './run.js'
 import { Threads } from './threads.js'
+import { Timer } from './timer.js'
 
 interface WasmBuffer extends Buffer {
   readonly address: number
@@ -23,6 +27,8 @@ interface WasmBuffer extends Buffer {
 /** The start of memory: zeros that guarded loads read, then the control block, then the workers' job block. */
 const layout = { control: 256, job: 256 + control.bytes, reserved: 1024 } as const
 const alignment = 64
+
+type Run = (thread: number, table: number) => void
 
 const bytesOf = (dtype: DType, size: number): number => dtypes[dtype].bytes * size
 
@@ -38,12 +44,16 @@ class WasmDevice implements Device {
   #arena = { address: 0, bytes: 0 }
   #programs = 0
   #closed = false
+  readonly #flags: readonly string[]
+  #timer: Timer | undefined
+  #ceilings: Promise<Ceilings> | undefined
 
-  constructor(heap: Heap, workers: Threads, threads: number, relaxed: boolean) {
+  constructor(heap: Heap, workers: Threads, threads: number, relaxed: boolean, flags: readonly string[]) {
     this.#heap = heap
     this.#workers = workers
     this.threads = threads
     this.relaxed = relaxed
+    this.#flags = flags
   }
 
   get description(): string {
@@ -63,27 +73,51 @@ class WasmDevice implements Device {
       control: layout.control,
     }
     const program = buildProgram(schedule, options)
-    const { buffers, tableLength } = program
-    const plan = planMemory({ buffers, kernels: schedule.kernels }, program.scratch, alignment, guardBytes)
+    const { buffers, steps } = program
+    const words = tableWords(buffers.length, steps.length)
+    const plan = planMemory(
+      { buffers, kernels: schedule.kernels },
+      program.scratch,
+      alignment,
+      guardBytes,
+      program.moments,
+    )
     const module = new WebAssembly.Module(program.module)
     const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort, ...farFunctions() } })
-    const run = instance.exports.run as (thread: number, table: number) => void
     const id = this.#programs++
     this.#workers.post(id, module)
-    const table = this.#heap.allocate(4 * tableLength)
+    const plain = { id, run: instance.exports.run as Run }
+    const made = [plain]
+    /** The program that takes readings, made when first asked for. */
+    const timed = (): typeof plain => {
+      if (made.length === 1) {
+        const timedModule = new WebAssembly.Module(buildTimedRun(steps, buffers.length, options))
+        const env = { memory, now: () => performance.now(), ...instance.exports }
+        const timedRun = new WebAssembly.Instance(timedModule, { env }).exports.run as Run
+        made.push({ id: this.#programs++, run: timedRun })
+        this.#workers.post(made[1].id, timedModule, id)
+      }
+      return made[1]
+    }
+    const table = this.#heap.allocate(4 * words.length)
     const executable: Executable = {
       run: (leaves, results) => {
         if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
         this.#reserveArena(plan.arenaBytes)
-        const words = new Uint32Array(memory.buffer, table, tableLength)
-        words.fill(0, buffers.length)
+        const timer = this.#timer
+        const readings = timer?.prepare(steps.length) ?? 0
+        const entries = new Uint32Array(memory.buffer, table, words.length)
+        entries.fill(0, words.counters)
+        entries[words.readings] = readings
         plan.offsets.forEach((offset, b) => {
-          if (offset !== undefined) words[b] = this.#arena.address + offset
+          if (offset !== undefined) entries[b] = this.#arena.address + offset
         })
-        schedule.leaves.forEach((b, i) => (words[b] = (leaves[i] as WasmBuffer).address))
-        schedule.results.forEach((b, i) => (words[b] = (results[i] as WasmBuffer).address))
+        schedule.leaves.forEach((b, i) => (entries[b] = (leaves[i] as WasmBuffer).address))
+        schedule.results.forEach((b, i) => (entries[b] = (results[i] as WasmBuffer).address))
+        const { id, run } = timer ? timed() : plain
         this.#workers.announce(id, table)
         run(0, table)
+        timer?.collect(steps, buffers)
       },
       // Made again for the reader: text is not worth keeping.
       print: () =>
@@ -94,8 +128,8 @@ class WasmDevice implements Device {
     const heap = this.#heap
     const workers = this.#workers
     programFinalizer.register(executable, () => {
-      heap.free(table, 4 * tableLength)
-      workers.post(id, undefined)
+      heap.free(table, 4 * words.length)
+      for (const { id } of made) workers.post(id)
     })
     return executable
   }
@@ -131,6 +165,26 @@ class WasmDevice implements Device {
       case 'bool':
         return new Uint8Array(buffer, address, size)
     }
+  }
+
+  startTiming(): () => Promise<readonly KernelTime[]> {
+    if (this.#timer) throw new Error('profile: another profile is under way on this device; await it first')
+    const timer = new Timer(this.#heap, this.threads)
+    this.#timer = timer
+    return async () => {
+      this.#timer = undefined
+      return timer.finish()
+    }
+  }
+
+  ceilings(): Promise<Ceilings> {
+    this.#ceilings ??= measureCeilings({
+      threads: this.threads,
+      relaxed: this.relaxed,
+      flags: this.#flags,
+      layout,
+    })
+    return this.#ceilings
   }
 
   allocate(dtype: DType, size: number): WasmBuffer {
@@ -193,5 +247,5 @@ export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
   const count = threads ?? defaultThreads()
   const heap = new Heap(layout.reserved, count > 1)
   const workers = await Threads.start(count - 1, heap.memory, layout.job, flags)
-  return new WasmDevice(heap, workers, count, hasRelaxedSimd())
+  return new WasmDevice(heap, workers, count, hasRelaxedSimd(), flags)
 }

@@ -139,6 +139,8 @@ export const rowBlock = 32
 
 /** Inner positions between two visits of the same result: so many that a panel's block stays in the first cache. */
 const innerBlock = 384
+/** Bytes of the panels that a tile of rows meets in one call: about half of the first cache. */
+const panelBytes = 16384
 
 /**
  * A function `name(begin, end)` that computes tiles of rows begin .. end - 1 (counted through all batches) of the raw
@@ -158,6 +160,7 @@ export function emitGemm(
   const f = new Func(name, ['i32', 'i32'])
   const [b, row, end, last, panel, block] = Array.from({ length: 6 }, () => f.local('i32'))
   const blockPositions = outerBlock(g)
+  const group = panelGroup(g)
   const [outer] = g.reduce.axes
   // begin and end may span batches: batch by batch.
   f.get(0).i32(g.rows).op('i32.div_u').set(b)
@@ -182,7 +185,7 @@ export function emitGemm(
     f.i32(0).set(block)
     f.for(block, outer, blockPositions, () => {
       f.i32(0).set(panel)
-      f.for(panel, panelsOf(g), 1, () => {
+      f.for(panel, panelsOf(g), group, () => {
         const start = f.local('i32')
         f.get(0)
           .get(b)
@@ -215,7 +218,13 @@ function outerBlock(g: Gemm): number {
   return Math.min(outer, Math.max(1, Math.floor(innerBlock / sizeOf(rest))))
 }
 
-/** The innermost function: a tile of rows times one panel over one block of inner positions, in registers. */
+/** Panels that one call goes through: the fewer inner positions there are, the more, for what is done once a call. */
+function panelGroup(g: Gemm): number {
+  const bytes = outerBlock(g) * sizeOf(g.reduce.axes.slice(1)) * g.panel * bytesOf(g.type)
+  return Math.max(1, Math.min(panelsOf(g), Math.floor(panelBytes / bytes)))
+}
+
+/** The innermost function: a tile of rows times a group of panels over one block of inner positions, in registers. */
 class Micro {
   readonly #f: Func
   readonly #g: Gemm
@@ -240,7 +249,7 @@ class Micro {
   emit(): Func {
     const f = this.#f
     const g = this.#g
-    const [batch, row, panel, block] = [0, 1, 2, 3]
+    const [batch, row, firstPanel, block] = [0, 1, 2, 3]
     const size = bytesOf(g.type)
     const lanes = lanesOf(g.type)
     const vectors = g.panel / lanes
@@ -248,33 +257,22 @@ class Micro {
     const perOuter = sizeOf(rest)
     const base = (buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
 
-    // Right: base + ((batch * panels + panel) * inner + block * perOuter) * panel width.
-    const right = f.local('i32')
-    base(this.#buffers.right)
-    f.get(batch).i32(panelsOf(g)).op('i32.mul').get(panel).op('i32.add').i32(g.inner).op('i32.mul')
-    f.get(block)
-      .i32(perOuter)
-      .op('i32.mul', 'i32.add')
-      .i32(g.panel * size)
-      .op('i32.mul', 'i32.add')
-      .set(right)
-
-    // Left: one pointer a row.
+    // Left: one pointer a row, and where it starts.
     const strides = this.#leftStrides()
+    const start = Array.from({ length: this.#rows }, () => f.local('i32'))
     const left = Array.from({ length: this.#rows }, () => f.local('i32'))
-    left.forEach((pointer, r) => this.#setRowPointer(pointer, r, batch, row, block))
+    start.forEach((pointer, r) => this.#setRowPointer(pointer, r, batch, row, block))
 
-    // Result: one pointer a row, at this panel's first column.
+    // Result: one pointer a row, at the panel's first column.
     const result = Array.from({ length: this.#rows }, () => f.local('i32'))
     result.forEach((pointer, r) => {
       base(this.#buffers.raw)
       this.#pushOutputOffset(batch, row, r)
-      f.get(panel).i32(g.panel).op('i32.mul', 'i32.add').i32(size).op('i32.mul', 'i32.add').set(pointer)
+      f.get(firstPanel).i32(g.panel).op('i32.mul', 'i32.add').i32(size).op('i32.mul', 'i32.add').set(pointer)
     })
 
+    const right = f.local('i32')
     const accumulators = Array.from({ length: this.#rows * vectors }, () => f.local('v128'))
-    for (const a of accumulators) f.v128(new Uint8Array(16)).set(a)
-
     const factors = Array.from({ length: vectors }, () => f.local('v128'))
     const splat = f.local('v128')
     const step = (): void => {
@@ -339,8 +337,31 @@ class Micro {
         advance((strides[d] - moved) * size)
       })
     }
-    nest(0)
-    this.#storeTile(accumulators, result, panel, block)
+    const [panel, lastPanel] = [f.local('i32'), f.local('i32')]
+    const group = panelGroup(g)
+    f.get(firstPanel).i32(group).op('i32.add').tee(lastPanel).i32(panelsOf(g)).get(lastPanel)
+    f.i32(panelsOf(g)).op('i32.lt_s', 'select').set(lastPanel)
+    f.get(firstPanel).set(panel)
+    f.for(panel, { local: lastPanel }, 1, () => {
+      // Right: base + ((batch * panels + panel) * inner + block * perOuter) * panel width.
+      base(this.#buffers.right)
+      f.get(batch).i32(panelsOf(g)).op('i32.mul').get(panel).op('i32.add').i32(g.inner).op('i32.mul')
+      f.get(block)
+        .i32(perOuter)
+        .op('i32.mul', 'i32.add')
+        .i32(g.panel * size)
+        .op('i32.mul', 'i32.add')
+        .set(right)
+      start.forEach((pointer, r) => f.get(pointer).set(left[r]))
+      for (const a of accumulators) f.v128(new Uint8Array(16)).set(a)
+      nest(0)
+      this.#storeTile(accumulators, result, panel, block)
+      for (const pointer of result)
+        f.get(pointer)
+          .i32(g.panel * size)
+          .op('i32.add')
+          .set(pointer)
+    })
     return f
   }
 

@@ -186,11 +186,9 @@ class LoopEmitter {
     if (size % this.#elements.lanes !== 0) part(1, 1)
   }
 
-  /** How many vectors to compute side by side: enough to hide latencies, few enough to stay in registers. */
+  /** How many vectors to compute side by side: each waits for its last operation most of the time, so four, spills and all. */
   #unroll(): number {
-    const work = this.#elements.operations
-    if (this.#kernel.reduce) return work < 8 ? 4 : work < 24 ? 2 : 1
-    return work < 60 ? 2 : 1
+    return this.#elements.operations < 400 ? 4 : 1
   }
 
   /** One position of the output loops: the reduction over columns, if any, then the outputs. */

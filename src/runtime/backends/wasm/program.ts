@@ -1,13 +1,21 @@
 /**
- * Turns a schedule into one WebAssembly module: a function for each kernel, and `run(thread, table)`, which every thread
- * calls and which goes through the kernels in order. Work within a kernel is shared out in chunks by an atomic counter;
- * a barrier stands between kernels. Results do not depend on who computes which chunk.
+ * Turns a schedule into one WebAssembly module: a function for each step of a kernel, and `run`, which goes through the
+ * steps in order (run.ts). Results do not depend on which thread computes which chunk of a step.
  */
 
 import { type FarOp, walkExprs } from '../../../compiler/expr.js'
-import { type BufferSpec, type Kernel, kernelExprs, type LoopKernel, type Schedule } from '../../../compiler/kernel.js'
+import {
+  type BufferSpec,
+  type Kernel,
+  kernelExprs,
+  type LoopKernel,
+  type Reduction,
+  type Schedule,
+} from '../../../compiler/kernel.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
+import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
+import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
 import {
@@ -22,18 +30,17 @@ import {
   rowBlock,
 } from './gemm.js'
 import { emitLoops, layoutOf } from './loops.js'
-import { emitScatter } from './scatter.js'
+import { joinRows, type Loops, type RowGroup, rowBytes } from './rows.js'
+import { emitBind, emitRun, type RunOptions, type Step } from './run.js'
+import { emitFirstIndex, emitScatter } from './scatter.js'
 import type { Target } from './values.js'
 
-/** Offsets in the block through which the threads of a device wait for each other. */
-export const control = { barrierCount: 0, barrierPhase: 64, bytes: 128 } as const
-
-/** One function applied to a range, in chunks. */
-interface Step {
-  readonly func: Func
-  /** Positions in all, and in each chunk. */
-  readonly count: number
-  readonly chunk: number
+/** A step of a kernel: the one that does its arithmetic, or a part before or after it, as packing and epilogues are. */
+export interface KernelStep extends Step {
+  readonly kernel: Kernel
+  readonly part?: { readonly name: string; readonly kernel: Kernel }
+  /** The steps whose rows go through this one together. */
+  readonly of?: readonly KernelStep[]
 }
 
 export interface Program {
@@ -41,18 +48,14 @@ export interface Program {
   readonly functions: readonly Func[]
   /** Buffers of the schedule, and those that were added to it. */
   readonly buffers: readonly BufferSpec[]
-  /** Length of the table that `run` reads: the buffers' addresses, then a counter for each step, 0 at the start. */
-  readonly tableLength: number
+  readonly steps: readonly KernelStep[]
+  /** When each kernel runs: kernels that run together have one moment. */
+  readonly moments: readonly number[]
   /** The buffers that were added, each with the kernel during which it lives. */
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
 
-export interface ProgramOptions extends Pick<Target, 'relaxed'> {
-  readonly threads: number
-  readonly memory: { readonly initial: number; readonly maximum: number; readonly shared: boolean }
-  /** Address of the control block. */
-  readonly control: number
-}
+export interface ProgramOptions extends RunOptions, Pick<Target, 'relaxed'> {}
 
 /** Sorting is done by the host, on one thread. */
 const sorting: Import = { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'], results: [] }
@@ -74,13 +77,52 @@ function farOps(kernels: readonly Kernel[]): readonly FarOp[] {
   return [...found]
 }
 
+/** Terms that one sum goes through at most, about: along memory, and across it, where each is in a page of its own. */
+const rowPart = 16384
+const columnPart = 128
+
+const isReducing = (kernel: LoopKernel): kernel is LoopKernel & { readonly reduce: Reduction } =>
+  kernel.reduce !== undefined
+
+/** A single loop is cut at multiples of this only: whole vectors, four at a time. */
+const vectorBlock = 64
+
+/** Bytes of the rows that go through a group together: a part of the second cache. */
+const cacheBytes = 2 ** 17
+
+/** Loops as a function of a range, with the work of a position. */
+interface ChunkLoops extends Loops {
+  readonly name: string
+  readonly work: number
+}
+
+interface BuiltStep extends KernelStep {
+  /** The number of its kernel. */
+  readonly index: number
+  readonly loops?: ChunkLoops
+  readonly group?: RowGroup<ChunkLoops>
+}
+
+/** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
+function emitGroup(name: string, { rows, members }: RowGroup<ChunkLoops>, functionOf: (name: string) => number): Func {
+  const f = new Func(name, ['i32', 'i32'])
+  for (const m of members) {
+    const positions = m.count / rows
+    f.get(0).i32(positions).op('i32.mul').get(1).i32(positions).op('i32.mul').call(functionOf(m.name))
+  }
+  return f
+}
+
 class ProgramBuilder {
   readonly #options: ProgramOptions
   readonly #imports: readonly Import[]
   readonly #target: Target
   readonly #buffers: BufferSpec[]
   readonly #functions: Func[] = []
-  readonly #steps: Step[] = []
+  readonly #steps: BuiltStep[] = []
+  readonly #kernels: readonly Kernel[]
+  /** The kernel whose steps are being added. */
+  #current = 0
   readonly #scratch: { buffer: number; kernel: number }[] = []
 
   constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
@@ -88,13 +130,16 @@ class ProgramBuilder {
     this.#imports = [sorting, ...far.map(op => farImports[op])]
     this.#target = { relaxed: options.relaxed, far: new Map(far.map((op, i) => [op, i + 1])) }
     this.#buffers = [...schedule.buffers]
+    this.#kernels = schedule.kernels
   }
 
   add(kernel: Kernel, index: number): void {
+    this.#current = index
     switch (kernel.kind) {
       case 'loop': {
         const gemm = asGemm(kernel)
         if (gemm) this.#addGemm(gemm, index)
+        else if (isReducing(kernel)) this.#addReduction(kernel, index)
         else this.#addLoops(kernel)
         return
       }
@@ -102,6 +147,11 @@ class ProgramBuilder {
         // Every chunk goes through all indices, so there are no more of them than threads.
         const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
         this.#push(emitScatter(this.#name(kernel.name), kernel), kernel.rows, chunk)
+        return
+      }
+      case 'firstIndex': {
+        const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
+        this.#push(emitFirstIndex(this.#name(kernel.name), kernel), kernel.rows, chunk)
         return
       }
       case 'argsort': {
@@ -119,18 +169,40 @@ class ProgramBuilder {
     return `${kind}_${this.#functions.length}`
   }
 
-  #push(func: Func, count: number, chunk: number): void {
+  #push(func: Func, count: number, chunk: number, more: Pick<BuiltStep, 'part' | 'loops'> = {}): void {
     this.#functions.push(func)
-    this.#steps.push({ func, count, chunk })
+    const index = this.#current
+    this.#steps.push({ name: func.name, count, chunk, kernel: this.#kernels[index], index, ...more })
   }
 
-  #addLoops(kernel: LoopKernel): void {
+  /** Loops that are a whole kernel, or the part of one that a name is given for. */
+  #addLoops(kernel: LoopKernel, part?: string): void {
     const layout = layoutOf(kernel)
     const func = emitLoops(this.#name(kernel.name), kernel, layout, this.#buffers, this.#target)
     let work = 0
     walkExprs(kernelExprs(kernel), () => work++)
     const flat = layout.mode !== 'rows' && kernel.axes.length === 1
-    this.#push(func, layout.leadCount, this.#chunk(layout.leadCount, layout.inner * work, flat ? 64 : 1))
+    const [count, perPosition] = [layout.leadCount, layout.inner * work]
+    this.#push(func, count, this.#chunk(count, perPosition, flat ? vectorBlock : 1), {
+      part: part ? { name: part, kernel } : undefined,
+      loops: { kernel, count, multiple: flat ? vectorBlock : 1, work: perPosition, name: func.name },
+    })
+  }
+
+  /** A long reduction goes in parts: threads share it, sums stay exact longer, and columns stay in the cache. */
+  #addReduction(kernel: LoopKernel & { readonly reduce: Reduction }, index: number): void {
+    const { axes, reduce } = kernel
+    const length = sizeOf(reduce.axes)
+    const longest = layoutOf(kernel).mode === 'rows' ? rowPart : columnPart
+    if (length < 2 * longest || length * sizeOf(axes) < rowPart) {
+      this.#addLoops(kernel)
+      return
+    }
+    const parts = partsOf(reduce.axes, Math.ceil(length / longest))
+    const buffer = this.#addScratch(reduce.type, sizeOf(parts) * sizeOf(axes), index)
+    const [partial, final] = splitReduction(kernel, parts, buffer)
+    this.#addLoops(partial)
+    this.#addLoops(final, 'result')
   }
 
   /** Positions in a chunk: enough work to be worth handing out, few enough to share evenly. */
@@ -150,11 +222,11 @@ class ProgramBuilder {
 
   #addGemm(gemm: Gemm, index: number): void {
     const right = this.#addScratch(gemm.type, packedRightSize(gemm), index)
-    this.#addLoops(packRight(gemm, right))
+    this.#addLoops(packRight(gemm, right), 'pack_right')
     let left: number | undefined
     if (!gemm.left) {
       left = this.#addScratch(gemm.type, packedLeftSize(gemm), index)
-      this.#addLoops(packLeft(gemm, left))
+      this.#addLoops(packLeft(gemm, left), 'pack_left')
     }
     const { outputs } = gemm.kernel
     const inPlace =
@@ -174,120 +246,56 @@ class ProgramBuilder {
     )
     this.#push(func, count, chunk)
     const epilogue = epilogueKernel(gemm, raw)
-    if (epilogue) this.#addLoops(epilogue)
+    if (epilogue) this.#addLoops(epilogue, 'epilogue')
   }
 
-  finish(): Program {
-    const run = this.#run()
-    const functions = [...this.#functions, run]
-    const { memory } = this.#options
-    const module = encodeModule({ imports: this.#imports, functions, exports: ['run'], memory, globals: 1 })
+  /** The steps, where those whose rows go together are one. */
+  #grouped(): { steps: BuiltStep[]; moments: number[] } {
+    const steps: BuiltStep[] = []
+    // All that a group touches lives as long as the group.
+    const moments = [...this.#kernels.keys()]
+    let group: RowGroup<ChunkLoops> | undefined
+    for (const step of this.#steps) {
+      const joined: RowGroup<ChunkLoops> | undefined = group && step.loops && joinRows(group, step.loops, this.#buffers)
+      const before = steps.at(-1)
+      if (joined && before) {
+        steps[steps.length - 1] = this.#groupStep(joined, before, step)
+        moments.fill(moments[before.index], before.index, step.index + 1)
+      } else steps.push(step)
+      group = joined ?? (step.loops && { rows: step.count, members: [step.loops] })
+    }
+    return { steps, moments }
+  }
+
+  /** The step of a group, which so far was that of its first members. */
+  #groupStep(group: RowGroup<ChunkLoops>, before: BuiltStep, last: BuiltStep): BuiltStep {
+    const { rows, members } = group
+    const work = members.reduce((n, m) => n + (m.count / rows) * m.work, 0)
+    const cached = Math.max(1, Math.floor(cacheBytes / rowBytes(group, this.#buffers)))
     return {
-      module,
-      functions,
-      buffers: this.#buffers,
-      tableLength: this.#buffers.length + this.#steps.length,
-      scratch: this.#scratch,
+      ...last,
+      name: members.map(m => m.name).join('+'),
+      count: rows,
+      chunk: Math.min(this.#chunk(rows, work, 1), cached),
+      group,
+      of: [...(before.of ?? [before]), last],
     }
   }
 
-  /** run(thread, table): all steps in order. */
-  #run(): Func {
-    const f = new Func('run', ['i32', 'i32'])
-    const position = new Map(this.#functions.map((func, i) => [func, this.#imports.length + i]))
-    const at = (step: Step): number => position.get(step.func) as number
-    f.get(1).globalSet(0)
-    const { threads } = this.#options
-    const chunk = f.local('i32')
-    const end = f.local('i32')
-    this.#steps.forEach((step, s) => {
-      const chunks = Math.ceil(step.count / step.chunk)
-      const call = (): void => {
-        f.get(chunk)
-          .i32(step.chunk)
-          .op('i32.mul')
-          .get(chunk)
-          .i32(1)
-          .op('i32.add')
-          .i32(step.chunk)
-          .op('i32.mul')
-          .tee(end)
-          .i32(step.count)
-        f.get(end).i32(step.count).op('i32.lt_s', 'select').call(at(step))
-      }
-      if (threads === 1) {
-        f.i32(0).set(chunk)
-        f.for(chunk, chunks, 1, call)
-        return
-      }
-      if (chunks === 1)
-        f.get(0)
-          .op('i32.eqz')
-          .if(() => f.i32(0).i32(step.count).call(at(step)))
-      else {
-        f.loop(() => {
-          f.globalGet(0)
-            .i32(1)
-            .memory('i32.atomic.rmw.add', 4 * (this.#buffers.length + s))
-            .tee(chunk)
-          f.i32(chunks)
-            .op('i32.lt_s')
-            .if(() => {
-              call()
-              f.br(1)
-            })
-        })
-      }
-      // Small steps in a row are all done by thread 0 and need no barrier between them.
-      const next = this.#steps[s + 1]
-      if (!(chunks === 1 && next && next.count <= next.chunk)) this.#barrier(f)
-    })
-    return f
-  }
-
-  /** All threads wait here for each other: spinning first, then asleep. */
-  #barrier(f: Func): void {
-    const { threads, control: block } = this.#options
-    const count = block + control.barrierCount
-    const phase = block + control.barrierPhase
-    const seen = f.local('i32')
-    const spins = f.local('i32')
-    f.i32(phase).memory('i32.atomic.load').set(seen)
-    f.i32(count)
-      .i32(1)
-      .memory('i32.atomic.rmw.add')
-      .i32(threads - 1)
-      .op('i32.eq')
-      .if(
-        () => {
-          f.i32(count).i32(0).memory('i32.atomic.store')
-          f.i32(phase).get(seen).i32(1).op('i32.add').memory('i32.atomic.store')
-          f.i32(phase).i32(threads).memory('memory.atomic.notify').op('drop')
-        },
-        () => {
-          f.i32(0).set(spins)
-          f.loop(() => {
-            f.i32(phase)
-              .memory('i32.atomic.load')
-              .get(seen)
-              .op('i32.eq')
-              .if(() => {
-                f.get(spins)
-                  .i32(1)
-                  .op('i32.add')
-                  .tee(spins)
-                  .i32(spinLimit)
-                  .op('i32.gt_s')
-                  .if(() => {
-                    f.i32(phase).get(seen).i64(-1n).memory('memory.atomic.wait32').op('drop')
-                  })
-                f.br(1)
-              })
-          })
-        },
-      )
+  finish(): Program {
+    const { memory } = this.#options
+    const buffers = this.#buffers
+    const { steps, moments } = this.#grouped()
+    const position = new Map(this.#functions.map(({ name }, i) => [name, this.#imports.length + i]))
+    const bind = emitBind()
+    const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
+    add(bind)
+    for (const { name, group } of steps)
+      if (group) add(emitGroup(name, group, member => position.get(member) as number))
+    const run = emitRun(steps, buffers.length, this.#options, name => position.get(name) as number)
+    const functions = [...this.#functions, run]
+    const exports = [run, bind, ...steps].map(f => f.name)
+    const module = encodeModule({ imports: this.#imports, functions, exports, memory, globals: 1 })
+    return { module, functions, buffers, steps, moments, scratch: this.#scratch }
   }
 }
-
-/** Reads of the barrier before a thread goes to sleep: some tens of microseconds. */
-const spinLimit = 20_000

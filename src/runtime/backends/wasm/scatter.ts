@@ -1,9 +1,9 @@
 /**
- * Emits scatter-add without atomics: a call owns a range of result rows, clears it, and goes through all indices for those
+ * Emits scatter-add, and first occurrences, without atomics: a call owns a range of result rows, clears it, and goes through all indices for those
  * that fall into it. Sums are made in the order of the indices, whoever makes them; those of float16 are rounded at the end.
  */
 
-import type { ScatterKernel } from '../../../compiler/kernel.js'
+import type { FirstKernel, ScatterKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { Func } from './assembler.js'
 import { bytesOf } from './memory-access.js'
@@ -65,5 +65,41 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
       f.set(sum).get(sum).laneMemory('v128.store32_lane', 0)
     })
   }
+  return f
+}
+
+/** A function `name(begin, end)` that finds the first occurrences of rows begin .. end - 1: the last that it writes, going backwards. */
+export function emitFirstIndex(name: string, { count, index, output }: FirstKernel): Func {
+  const f = new Func(name, ['i32', 'i32'])
+  const [begin, end] = [0, 1]
+  const [out, indices, i, row] = Array.from({ length: 4 }, () => f.local('i32'))
+  f.globalGet(0)
+    .memory('i32.load', 4 * output)
+    .set(out)
+  f.globalGet(0)
+    .memory('i32.load', 4 * index)
+    .set(indices)
+  // All bits set are -1.
+  f.get(out).get(begin).i32(4).op('i32.mul', 'i32.add').i32(-1)
+  f.get(end).get(begin).op('i32.sub').i32(4).op('i32.mul').fill()
+  f.i32(0).set(i)
+  f.for(i, count, 1, () => {
+    const position = (): Func =>
+      f
+        .i32(count - 1)
+        .get(i)
+        .op('i32.sub')
+    f.get(indices)
+    position().i32(4).op('i32.mul', 'i32.add').memory('i32.load').tee(row)
+    f.get(begin)
+      .op('i32.sub')
+      .get(end)
+      .get(begin)
+      .op('i32.sub', 'i32.lt_u')
+      .if(() => {
+        f.get(out).get(row).i32(4).op('i32.mul', 'i32.add')
+        position().memory('i32.store')
+      })
+  })
   return f
 }

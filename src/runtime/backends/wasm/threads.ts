@@ -20,19 +20,23 @@ const words = { job: 0, program: 1, table: 2 } as const
 /** Runs in each worker, as text: it may use nothing from outside its body. */
 function workerMain(workerThreads: typeof import('node:worker_threads'), far: WebAssembly.ModuleImports): void {
   const { parentPort, workerData, receiveMessageOnPort } = workerThreads
-  const { memory, jobAddress, thread } = workerData as {
+  const { memory, jobAddress, thread, epoch } = workerData as {
     memory: WebAssembly.Memory
     jobAddress: number
     thread: number
+    epoch: number
   }
   if (!parentPort) return
   const job = new Int32Array(memory.buffer, jobAddress, 16)
   const programs = new Map<number, WebAssembly.Instance>()
+  const now = (): number => performance.timeOrigin - epoch + performance.now()
   const receive = (): void => {
     for (let m = receiveMessageOnPort(parentPort); m; m = receiveMessageOnPort(parentPort)) {
-      const { id, module } = m.message as { id: number; module: WebAssembly.Module | undefined }
+      const { id, module, base } = m.message as { id: number; module?: WebAssembly.Module; base?: number }
+      const steps = base === undefined ? {} : programs.get(base)?.exports
+      const env = { memory, now, argsort: () => {}, ...far, ...steps }
       if (!module) programs.delete(id)
-      else programs.set(id, new WebAssembly.Instance(module, { env: { memory, argsort: () => {}, ...far } }))
+      else programs.set(id, new WebAssembly.Instance(module, { env }))
     }
   }
   parentPort.postMessage('ready')
@@ -77,7 +81,7 @@ export class Threads {
       const worker: NodeWorker = new Worker(source, {
         eval: true,
         execArgv: [],
-        workerData: { memory, jobAddress, thread: i + 1 },
+        workerData: { memory, jobAddress, thread: i + 1, epoch: performance.timeOrigin },
       })
       return worker
     })
@@ -95,9 +99,9 @@ export class Threads {
     return new Threads(workers, memory, jobAddress)
   }
 
-  /** Hands a program's module to all workers, or with none makes them forget it. */
-  post(id: number, module: WebAssembly.Module | undefined): void {
-    for (const w of this.#workers) w.postMessage({ id, module })
+  /** Hands a program's module to all workers, or with none makes them forget it. It may import what the program `base` exports. */
+  post(id: number, module?: WebAssembly.Module, base?: number): void {
+    for (const w of this.#workers) w.postMessage({ id, module, base })
   }
 
   /** Wakes the workers for a program; the caller then runs it too, and its last barrier waits for them. */

@@ -9,7 +9,7 @@ import { contractionStages } from './contraction.js'
 import { elementwiseStage } from './elementwise.js'
 import { type Storage, storageBytes } from './print.js'
 import { reductionStages } from './reduction.js'
-import { scatterStages } from './scatter.js'
+import { firstIndexStages, scatterStages } from './scatter.js'
 import { argsortStages } from './sort.js'
 import { makeStage, type Stage, type StageList, type StageSource } from './stage.js'
 
@@ -56,6 +56,9 @@ function addStages(kernel: Kernel, stages: StageList): void {
   switch (kernel.kind) {
     case 'scatterAdd':
       scatterStages(kernel, stages)
+      break
+    case 'firstIndex':
+      firstIndexStages(kernel, stages)
       break
     case 'argsort':
       argsortStages(kernel, stages)

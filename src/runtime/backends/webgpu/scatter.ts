@@ -5,7 +5,7 @@
  * as soon as the result has some thousand rows.
  */
 
-import type { ScatterKernel } from '../../../compiler/kernel.js'
+import type { FirstKernel, ScatterKernel } from '../../../compiler/kernel.js'
 import { type DType, isFloat } from '../../../graph/dtype.js'
 import { loaded, stored, valueType } from './print.js'
 import { sortStages } from './sort.js'
@@ -20,16 +20,46 @@ function arithmetic(type: DType): { readonly zero: string; readonly plus: string
   return { zero: 'bits(0u)', plus: 'keep(sum + x)', result: type === 'float16' ? 'round_to_half(sum)' : 'sum' }
 }
 
-export function scatterStages(kernel: ScatterKernel, stages: StageList): void {
-  const { name, type, rows, count, width, index, updates, output } = kernel
+/** Sorts the indices, stably: the order, and the indices in it. */
+function sortIndices(
+  { name, count, index }: Pick<FirstKernel, 'name' | 'count' | 'index'>,
+  stages: StageList,
+): { permutation: number; sorted: number } {
   const permutation = stages.scratch('int32', count)
   const sorted = stages.scratch('int32', count)
-  const starts = stages.scratch('uint32', rows + 1)
   sortStages(
     { name: `${name} sort`, type: 'int32', rows: 1, length: count, input: index, output: permutation },
     stages,
     sorted,
   )
+  return { permutation, sorted }
+}
+
+/** The first occurrence of a row is the first of its segment: kernels/first.wgsl. */
+export function firstIndexStages(kernel: FirstKernel, stages: StageList): void {
+  const { name, rows, count, output } = kernel
+  const { permutation, sorted } = sortIndices(kernel, stages)
+  stages.add({
+    name,
+    template: 'first',
+    holes: {
+      threads,
+      rows,
+      count,
+      sorted: `b${sorted}`,
+      permutation: `b${permutation}`,
+      output: `b${output}`,
+    },
+    reads: [sorted, permutation],
+    writes: [output],
+    groups: Math.ceil(rows / threads),
+  })
+}
+
+export function scatterStages(kernel: ScatterKernel, stages: StageList): void {
+  const { name, type, rows, count, width, updates, output } = kernel
+  const { permutation, sorted } = sortIndices(kernel, stages)
+  const starts = stages.scratch('uint32', rows + 1)
   stages.add({
     name: `${name} segments`,
     template: 'segments',

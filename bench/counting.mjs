@@ -1,0 +1,28 @@
+// What the compiler makes of expressions, without running them: kernels, bytes, operations, memory and code size. The
+// modules of the compiler are a parameter, so that the test counts what is in src and the benchmark what is in dist.
+
+/** What the wasm device would allocate and assemble: buffers aligned to 64 bytes, with the bytes that may be read beyond. */
+const alignment = 64
+const guardBytes = 128
+const memory = { initial: 1, maximum: 65536, shared: false }
+const elementBytes = { float16: 4, float32: 4, float64: 8, int32: 4, uint32: 4, bool: 1 }
+
+/** @param compiler { canonicalize, schedule, costOf, planMemory, buildProgram } */
+export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProgram }, tensors) {
+  const roots = [...new Set(tensors.map(t => t.node))].filter(n => n.op !== 'input')
+  const scheduled = schedule(canonicalize(roots))
+  const { kernels, buffers } = scheduled
+  const costs = kernels.map(kernel => costOf(kernel, buffers, spec => elementBytes[spec.dtype]))
+  const program = buildProgram(scheduled, { threads: 1, relaxed: true, memory, control: 256 })
+  const { scratch, moments } = program
+  const plan = planMemory({ buffers: program.buffers, kernels }, scratch, alignment, guardBytes, moments)
+  const total = field => costs.reduce((n, cost) => n + cost[field], 0)
+  return {
+    kernels: kernels.length,
+    bytes: total('bytes'),
+    flops: total('flops'),
+    buffers: buffers.length,
+    arenaBytes: plan.arenaBytes,
+    moduleBytes: program.module.length,
+  }
+}

@@ -1,0 +1,53 @@
+// The regression guard that does not time: what the compiler makes of each benchmark step, in test/project/counts.json.
+//   npm run counts [-- --write]
+import { readFileSync, writeFileSync } from 'node:fs'
+import { leaves, realize } from 'saddlepoint'
+import { countsOf } from './counting.mjs'
+import { buildStep, forward, tensorsOf } from './networks.mjs'
+import { steps } from './workloads.mjs'
+
+export const file = new URL('../test/project/counts.json', import.meta.url)
+export const recorded = () => JSON.parse(readFileSync(file, 'utf8'))
+
+/** The results of one run of an item, not computed. */
+async function expressions(item) {
+  if (item.variant === 'forward') {
+    const [params, batch] = [item.network.parameters, item.network.inputs].map(tensorsOf)
+    await realize(params, batch)
+    return forward(item.network)(params, batch)
+  }
+  const { initial, batch, step } = buildStep(item)
+  await realize(initial, batch)
+  return step(initial.params, initial.state, batch)
+}
+
+/** The counts of every benchmark step, by name. */
+export async function counts(compiler) {
+  const all = {}
+  for (const item of steps) all[item.name] = countsOf(compiler, leaves(await expressions(item)))
+  return all
+}
+
+/** A line for each count that differs: old and new. */
+export function differences(old, now) {
+  const names = [...new Set([...Object.keys(old), ...Object.keys(now)])]
+  return names.flatMap(name => {
+    if (!old[name] || !now[name]) return [`${name}: ${old[name] ? 'is gone' : 'is new'}`]
+    return Object.keys(now[name]).flatMap(field =>
+      old[name][field] === now[name][field] ? [] : [`${name}: ${field} ${old[name][field]} -> ${now[name][field]}`],
+    )
+  })
+}
+
+async function main(write) {
+  const modules = ['compiler/canonical', 'compiler/cost', 'compiler/plan-memory', 'compiler/schedule']
+  const loaded = await Promise.all(
+    [...modules, 'runtime/backends/wasm/program'].map(name => import(`../dist/${name}.js`)),
+  )
+  const now = await counts(Object.assign({}, ...loaded))
+  console.table(now)
+  if (write) writeFileSync(file, `${JSON.stringify(now, null, 2)}\n`)
+  else for (const line of differences(recorded(), now)) console.log(line)
+}
+
+if (process.argv[1] === new URL(import.meta.url).pathname) await main(process.argv.includes('--write'))

@@ -1,0 +1,92 @@
+/** Smaller convolutions: the same values as the graph says, and the operations of a derivative that needs no zeros. */
+
+import fc from 'fast-check'
+import * as sp from 'saddlepoint'
+import { expect, test } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { schedule } from '../../src/compiler/schedule.js'
+import { sizeOf } from '../../src/graph/shape.js'
+import { interpret } from '../oracle/interpret.js'
+import { holds } from '../oracle/property.js'
+
+const numbers = (seed: number, ...shape: number[]): sp.Tensor =>
+  sp.tensor(
+    Float64Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.sin(seed + i * i)),
+    { shape, dtype: 'float64' },
+  )
+
+/** Multiplications of the graph's contractions. */
+const productsOf = (t: sp.Tensor): number =>
+  schedule(canonicalize([t.node])).kernels.reduce(
+    (n, k) => n + (k.kind === 'loop' && k.reduce?.contraction ? sizeOf(k.axes) * sizeOf(k.reduce.axes) : 0),
+    0,
+  )
+
+const shapes = fc.record({
+  size: fc.tuple(fc.integer({ min: 4, max: 7 }), fc.integer({ min: 4, max: 7 })),
+  kernel: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
+  channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
+  stride: fc.integer({ min: 1, max: 2 }),
+  dilation: fc.integer({ min: 1, max: 2 }),
+  padding: fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 2 })),
+  start: fc.tuple(fc.nat(2), fc.nat(2)),
+  step: fc.integer({ min: 1, max: 2 }),
+})
+
+test('parts of convolutions and derivatives of derivatives have the values of their graphs', async () => {
+  let checked = 0
+  await holds(
+    fc.asyncProperty(shapes, async ({ size, kernel, channels, stride, dilation, padding, start, step }) => {
+      const x = numbers(1, 2, ...size, channels[0])
+      const w = numbers(2, ...kernel, ...channels)
+      const window = kernel.map(k => (k - 1) * dilation + 1)
+      if (size.some((n, d) => n + padding[0] + padding[1] < window[d])) return
+      const options = { stride, dilation, padding: [padding, padding] as [[number, number], [number, number]] }
+      const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, options)
+      const y = f(x, w)
+      const [, oh, ow, o] = y.shape
+      const from = [Math.min(start[0], oh - 1), Math.min(start[1], ow - 1)]
+      const part = sp.at(y, [1, 2], [from[0], oh], [from[1], ow], [o - 1, o])
+      const steps = sp.at(y, [], [0, oh, step], [0, ow, step], [])
+      const slope = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => f(x, w).tanh().sum())(x)
+      const second = [
+        sp.grad((w: sp.Tensor) => slope(x, w).square().sum())(w),
+        sp.grad((x: sp.Tensor) => slope(x, w).square().sum())(x),
+      ]
+      const roots = [part, steps, ...second]
+      const expected = interpret(roots.map(r => r.node))
+      await sp.realize(roots)
+      for (const [i, root] of roots.entries()) {
+        const got = await root.data()
+        const scale = Math.max(1, ...expected[i].data.map(Math.abs))
+        got.forEach((g, k) => {
+          expect(Math.abs(Number(g) - expected[i].data[k]) / scale, `root ${i}, element ${k}`).toBeLessThan(1e-12)
+        })
+      }
+      checked++
+    }),
+    150,
+  )
+  expect(checked).toBeGreaterThan(50)
+})
+
+test('a part of a convolution costs its part', () => {
+  const x = numbers(1, 2, 12, 12, 3)
+  const w = numbers(2, 3, 3, 3, 4)
+  const whole = sp.conv2d(x, w)
+  expect(productsOf(sp.at(whole, [0, 1], [0, 5])) / productsOf(whole)).toBeCloseTo(0.25, 10)
+  // Who reads it whole computes it once.
+  expect(productsOf(sp.add(sp.at(whole, [0, 1], [0, 5]).sum(), whole.sum()))).toBe(productsOf(whole))
+})
+
+test('the gradient of an input gradient makes no product with padding but its own', () => {
+  const [n, size, c, o, k] = [4, 10, 5, 6, 3]
+  const x = numbers(1, n, size, size, c)
+  const w = numbers(2, k, k, c, o)
+  const out = size - k + 1
+  const slope = (w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => sp.conv2d(x, w).tanh().sum())(x)
+  const products = productsOf(sp.grad((w: sp.Tensor) => slope(w).square().sum())(w))
+  // Forward, its two gradients, the two of the image gradient, all over positions of the result; only the image gradient pads.
+  const one = n * out * out * k * k * c * o
+  expect(products).toBe(4 * one + (one * size * size) / (out * out))
+})

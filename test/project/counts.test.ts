@@ -1,0 +1,46 @@
+/** The compiler's work on the benchmark's steps: a change that costs kernels, bytes or memory is seen without a clock. */
+
+import { expect, test } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { costOf } from '../../src/compiler/cost.js'
+import { planMemory } from '../../src/compiler/plan-memory.js'
+import { schedule } from '../../src/compiler/schedule.js'
+import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
+
+interface Counts {
+  readonly kernels: number
+  readonly bytes: number
+  readonly flops: number
+  readonly buffers: number
+  readonly arenaBytes: number
+  readonly moduleBytes: number
+}
+type All = Readonly<Record<string, Counts>>
+interface Module {
+  counts(compiler: object): Promise<All>
+  recorded(): All
+  differences(old: All, now: All): string[]
+}
+
+const script = new URL('../../bench/counts.mjs', import.meta.url).pathname
+const { counts, recorded, differences }: Module = await import(script)
+
+test('kernels, bytes, operations, buffers, memory and code of the benchmark steps are those recorded', async () => {
+  const now = await counts({ canonicalize, costOf, planMemory, schedule, buildProgram })
+  const changed = differences(recorded(), now)
+  const message = `${changed.join('\n')}\nIf this is meant: npm run counts -- --write`
+  expect(changed, message).toEqual([])
+  expect(Object.keys(now).length).toBe(11)
+  for (const [name, { kernels, bytes, flops }] of Object.entries(now))
+    expect(kernels > 0 && bytes > 0 && flops > 0, name).toBe(true)
+})
+
+test('differences name the step, the count, the old and the new', () => {
+  const one = { kernels: 1, bytes: 2, flops: 3, buffers: 4, arenaBytes: 5, moduleBytes: 6 }
+  expect(differences({ a: one }, { a: one })).toEqual([])
+  expect(differences({ a: one, b: one }, { a: { ...one, bytes: 7 }, c: one })).toEqual([
+    'a: bytes 2 -> 7',
+    'b: is gone',
+    'c: is new',
+  ])
+})

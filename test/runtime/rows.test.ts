@@ -1,0 +1,90 @@
+/** Loops that go through rows together on wasm, and long sums in parts: which they are, and that values stay right. */
+
+import * as sp from 'saddlepoint'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { schedule } from '../../src/compiler/schedule.js'
+import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
+import { interpret } from '../oracle/interpret.js'
+
+const stepsOf = (t: sp.Tensor): string[] =>
+  buildProgram(schedule(canonicalize([t.node])), {
+    threads: 2,
+    relaxed: false,
+    memory: { initial: 1, maximum: 1, shared: true },
+    control: 256,
+  }).steps.map(s => (s.of ?? [s]).map(one => one.part?.name ?? one.kernel.name).join(' + '))
+
+const x = (...shape: number[]): sp.Tensor =>
+  sp.tensor(
+    Float32Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.cos(i * i)),
+    { shape },
+  )
+const mean = (t: sp.Tensor): sp.Tensor => t.mean({ axis: -1, keepdims: true })
+const centred = (t: sp.Tensor): sp.Tensor => t.sub(mean(t))
+
+describe('steps', () => {
+  const rows: readonly [string, sp.Tensor, readonly string[]][] = [
+    ['softmax', sp.softmax(x(64, 48)), ['max + exp + sum + div']],
+    ['row lengths that are no multiple of a vector', sp.softmax(x(64, 37)), ['max + exp + sum + div']],
+    ['few rows', sp.softmax(x(8, 512)), ['max', 'exp', 'sum', 'div']],
+    [
+      'what needs other rows',
+      sp.softmax(sp.softmax(x(64, 48)), { axis: 0 }),
+      ['max + exp + sum + div', 'max', 'exp', 'sum', 'div'],
+    ],
+  ]
+  test.each(rows)('%s', (_, t, expected) => expect(stepsOf(t)).toEqual(expected))
+  test('long sums, along memory and across it', () => {
+    expect(stepsOf(x(40000).sum({ keepdims: true }))).toEqual(['sum', 'result'])
+    expect(stepsOf(x(1000, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum', 'result'])
+    expect(stepsOf(x(100, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum'])
+  })
+})
+
+describe.each([1, 2, 3])('values with %d threads', threads => {
+  let device: sp.Device
+  beforeAll(async () => {
+    device = await sp.setDevice('wasm', { threads })
+  })
+  afterAll(() => device.close())
+  const programs: readonly [string, () => sp.Tensor][] = [
+    ['softmax', () => sp.softmax(x(129, 33))],
+    ['softmax of softmax', () => sp.softmax(sp.softmax(x(64, 48)), { axis: 0 })],
+    [
+      'normalised',
+      () =>
+        centred(x(96, 40)).mul(
+          mean(centred(x(96, 40)).square())
+            .add(1e-5)
+            .rsqrt(),
+        ),
+    ],
+    ['reversed rows', () => sp.flip(sp.softmax(x(64, 32)), [0]).add(1)],
+    ['shifted by one row', () => sp.at(sp.softmax(x(64, 32)).exp(), [1, 64])],
+    ['gradient of softmax', () => sp.grad((t: sp.Tensor) => sp.softmax(t).mul(x(80, 24)).sum())(x(80, 24))],
+    [
+      'chosen in each row',
+      () => sp.takeAlongAxis(sp.logSoftmax(x(64, 10)), sp.argmax(x(64, 10), { axis: 1, keepdims: true })),
+    ],
+    ['halves of rows', () => sp.softmax(x(32, 64)).reshape([64, 32]).sum({ axis: 1 })],
+    ['columns', () => x(1000, 65).sum({ axis: 0 })],
+    ['product along memory', () => x(3, 33000).sign().prod({ axis: 1 })],
+    ['maximum of many', () => x(70000).max()],
+  ]
+  test.each(programs)('%s', async (_, make) => {
+    const t = make()
+    const [expected] = interpret([t.node])
+    const got = await t.data()
+    const scale = Math.max(...expected.data.map(Math.abs))
+    expected.data.forEach((e, i) => {
+      expect(Math.abs(Number(got[i]) - e) / scale).toBeLessThan(2e-6)
+    })
+  })
+})
+
+test('a sum of a million equal terms keeps its digits', async () => {
+  await sp.setDevice('wasm')
+  const sum = await sp.tensor(new Float32Array(1e6).fill(0.1)).sum().item()
+  expect(Math.abs(sum / 1e5 - 1)).toBeLessThan(2e-5)
+})
