@@ -82,8 +82,9 @@ export const offsetIndex = (a: Index, constant: number): Index =>
 function recombine(index: Index): Index {
   for (const { atom, factor } of index.terms) {
     if (atom.kind !== 'remainder') continue
-    const key = quotientKey(atom.of, atom.divisor)
-    const partner = index.terms.find(t => t.atom.key === key && t.factor === factor * atom.divisor)
+    // The quotient as it would stand here: that of a quotient is one of what both are of.
+    const [quotient] = divide(atom.of, atom.divisor).quotient.terms
+    const partner = index.terms.find(t => t.atom.key === quotient?.atom.key && t.factor === factor * atom.divisor)
     if (!partner) continue
     const rest = make(
       index.constant,

@@ -135,7 +135,7 @@ export function epilogueKernel({ kernel, type }: Gemm, raw: number): LoopKernel 
 }
 
 /** Rows that one call of the product works on. */
-export const rowBlock = 32
+export const rowBlock = 128
 
 /** Inner positions between two visits of the same result: so many that a panel's block stays in the first cache. */
 const innerBlock = 384
