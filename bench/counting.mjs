@@ -15,7 +15,7 @@ export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProg
   const costs = kernels.map(kernel => costOf(kernel, buffers, spec => elementBytes[spec.dtype]))
   const program = buildProgram(scheduled, { threads: 1, relaxed: true, memory, control: 256 })
   const { scratch, moments } = program
-  const plan = planMemory({ buffers: program.buffers, kernels }, scratch, alignment, guardBytes, moments)
+  const plan = planMemory({ buffers: program.stored, kernels }, scratch, alignment, guardBytes, moments)
   const total = field => costs.reduce((n, cost) => n + cost[field], 0)
   return {
     kernels: kernels.length,

@@ -12,7 +12,7 @@ import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { encodeModule, Func } from './assembler.js'
 import { measureCeilings } from './ceilings.js'
-import { guardBytes } from './elements.js'
+import { alignment, guardBytes } from './elements.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, sortTypes } from './program.js'
@@ -26,7 +26,6 @@ interface WasmBuffer extends Buffer {
 
 /** The start of memory: zeros that guarded loads read, then the control block, then the workers' job block. */
 const layout = { control: 256, job: 256 + control.bytes, reserved: 1024 } as const
-const alignment = 64
 
 type Run = (thread: number, table: number) => void
 
@@ -73,10 +72,10 @@ class WasmDevice implements Device {
       control: layout.control,
     }
     const program = buildProgram(schedule, options)
-    const { buffers, steps } = program
-    const words = tableWords(buffers.length, steps.length)
+    const { buffers, steps, local } = program
+    const words = tableWords(buffers.length, steps.length, this.threads)
     const plan = planMemory(
-      { buffers, kernels: schedule.kernels },
+      { buffers: program.stored, kernels: schedule.kernels },
       program.scratch,
       alignment,
       guardBytes,
@@ -114,6 +113,11 @@ class WasmDevice implements Device {
         })
         schedule.leaves.forEach((b, i) => (entries[b] = (leaves[i] as WasmBuffer).address))
         schedule.results.forEach((b, i) => (entries[b] = (results[i] as WasmBuffer).address))
+        for (let t = 1; t < this.threads; t++) {
+          const own = words.others + (t - 1) * buffers.length
+          entries.copyWithin(own, 0, buffers.length)
+          for (const { buffer, stride } of local) entries[own + buffer] += t * stride
+        }
         const { id, run } = timer ? timed() : plain
         this.#workers.announce(id, table)
         run(0, table)

@@ -13,6 +13,8 @@ import { emitOperation, isWide, type Lanes, splatBytes, type Target } from './va
 
 /** Bytes before and after every buffer that may be read (never written) beyond it. */
 export const guardBytes = 128
+/** Addresses of buffers are multiples of this. */
+export const alignment = 64
 
 /** Values and addresses that are in scope at the point of emission. */
 interface Scope {

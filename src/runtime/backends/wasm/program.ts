@@ -6,6 +6,7 @@
 import { type FarOp, walkExprs } from '../../../compiler/expr.js'
 import {
   type BufferSpec,
+  bufferReads,
   type Kernel,
   kernelExprs,
   type LoopKernel,
@@ -17,6 +18,7 @@ import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
+import { alignment, guardBytes } from './elements.js'
 import { farImports, isFarOp } from './far.js'
 import {
   asGemm,
@@ -30,6 +32,7 @@ import {
   rowBlock,
 } from './gemm.js'
 import { emitLoops, layoutOf } from './loops.js'
+import { bytesOf } from './memory-access.js'
 import { joinRows, type Loops, type RowGroup, rowBytes } from './rows.js'
 import { emitBind, emitRun, type RunOptions, type Step } from './run.js'
 import { emitFirstIndex, emitScatter } from './scatter.js'
@@ -48,6 +51,10 @@ export interface Program {
   readonly functions: readonly Func[]
   /** Buffers of the schedule, and those that were added to it. */
   readonly buffers: readonly BufferSpec[]
+  /** Those buffers with the sizes that they take in memory. */
+  readonly stored: readonly BufferSpec[]
+  /** Buffers of which each thread has a part of its own, so many bytes apart. */
+  readonly local: readonly { readonly buffer: number; readonly stride: number }[]
   readonly steps: readonly KernelStep[]
   /** When each kernel runs: kernels that run together have one moment. */
   readonly moments: readonly number[]
@@ -103,13 +110,41 @@ interface BuiltStep extends KernelStep {
   readonly group?: RowGroup<ChunkLoops>
 }
 
+/** A buffer that nobody but a group knows: memory for the rows of a chunk is enough. */
+interface GroupLocal {
+  readonly buffer: number
+  readonly rowBytes: number
+  readonly stride: number
+}
+
 /** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
-function emitGroup(name: string, { rows, members }: RowGroup<ChunkLoops>, functionOf: (name: string) => number): Func {
+function emitGroup(
+  name: string,
+  { rows, members }: RowGroup<ChunkLoops>,
+  locals: readonly GroupLocal[],
+  functionOf: (name: string) => number,
+): Func {
   const f = new Func(name, ['i32', 'i32'])
+  // For the loops, a local buffer begins so far ahead that row `begin` is the first in its memory.
+  const addresses = locals.map(({ buffer, rowBytes }) => {
+    const address = f.local('i32')
+    f.globalGet(0)
+      .memory('i32.load', 4 * buffer)
+      .set(address)
+    f.globalGet(0).get(address).get(0).i32(rowBytes).op('i32.mul', 'i32.sub')
+    f.memory('i32.store', 4 * buffer)
+    return address
+  })
   for (const m of members) {
     const positions = m.count / rows
     f.get(0).i32(positions).op('i32.mul').get(1).i32(positions).op('i32.mul').call(functionOf(m.name))
   }
+  locals.forEach(({ buffer }, i) =>
+    f
+      .globalGet(0)
+      .get(addresses[i])
+      .memory('i32.store', 4 * buffer),
+  )
   return f
 }
 
@@ -282,20 +317,51 @@ class ProgramBuilder {
     }
   }
 
+  /** What a step may read: of one that is no loops, all that its kernel touches. */
+  #readBy({ loops, kernel, index }: BuiltStep): Set<number> {
+    if (loops) return bufferReads(loops.kernel)
+    const scratch = this.#scratch.filter(s => s.kernel === index).map(s => s.buffer)
+    return new Set([...bufferReads(kernel), ...scratch])
+  }
+
+  /** The temporaries that only a group's own loops write and read. */
+  #localsOf({ group, chunk, of = [] }: BuiltStep): GroupLocal[] {
+    if (!group) return []
+    const { rows, members } = group
+    const outside = this.#steps.filter(step => !of.includes(step)).map(step => this.#readBy(step))
+    return members
+      .flatMap(m => m.kernel.outputs.map(o => o.buffer))
+      .filter(b => this.#buffers[b].role === 'temporary' && !outside.some(reads => reads.has(b)))
+      .map(buffer => {
+        const { dtype, size } = this.#buffers[buffer]
+        const rowBytes = (size / rows) * bytesOf(dtype)
+        const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
+        return { buffer, rowBytes, stride }
+      })
+  }
+
   finish(): Program {
-    const { memory } = this.#options
+    const { memory, threads } = this.#options
     const buffers = this.#buffers
     const { steps, moments } = this.#grouped()
+    const locals = steps.map(step => this.#localsOf(step))
+    const local = locals.flat()
+    const stored = [...buffers]
+    for (const { buffer, stride } of local) {
+      const { dtype } = stored[buffer]
+      stored[buffer] = { ...stored[buffer], size: (threads * stride) / bytesOf(dtype) }
+    }
     const position = new Map(this.#functions.map(({ name }, i) => [name, this.#imports.length + i]))
     const bind = emitBind()
     const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
     add(bind)
-    for (const { name, group } of steps)
-      if (group) add(emitGroup(name, group, member => position.get(member) as number))
+    steps.forEach(({ name, group }, s) => {
+      if (group) add(emitGroup(name, group, locals[s], member => position.get(member) as number))
+    })
     const run = emitRun(steps, buffers.length, this.#options, name => position.get(name) as number)
     const functions = [...this.#functions, run]
     const exports = [run, bind, ...steps].map(f => f.name)
     const module = encodeModule({ imports: this.#imports, functions, exports, memory, globals: 1 })
-    return { module, functions, buffers, steps, moments, scratch: this.#scratch }
+    return { module, functions, buffers, stored, local, steps, moments, scratch: this.#scratch }
   }
 }

@@ -23,11 +23,19 @@ export interface RunOptions {
   readonly control: number
 }
 
-/** Words of the table behind the buffers' addresses: a counter for each step, 0 at the start; where a clock's readings go. */
-export const tableWords = (buffers: number, steps: number): { counters: number; readings: number; length: number } => ({
+/**
+ * Words of the table behind the first thread's addresses of the buffers: a counter for each step, 0 at the start; where a
+ * clock's readings go; the addresses of the other threads.
+ */
+export const tableWords = (
+  buffers: number,
+  steps: number,
+  threads: number,
+): { counters: number; readings: number; others: number; length: number } => ({
   counters: buffers,
   readings: buffers + steps,
-  length: buffers + steps + 1,
+  others: buffers + steps + 1,
+  length: threads * buffers + steps + 1,
 })
 
 /** A reading is two float64: the milliseconds at which a thread's part of a step began and ended, step by step, thread by thread. */
@@ -51,10 +59,21 @@ export function emitRun(
   const f = new Func('run', ['i32', 'i32'])
   const [thread, table] = [0, 1]
   const { threads } = options
-  const words = tableWords(buffers, steps.length)
+  const words = tableWords(buffers, steps.length, threads)
   const chunk = f.local('i32')
   const end = f.local('i32')
-  f.get(table).call(functionOf('bind'))
+  // The addresses of this thread: those of the first stand at the start of the table.
+  f.get(table)
+  if (threads > 1) {
+    f.get(table)
+      .i32(4 * (words.others - buffers))
+      .op('i32.add')
+    f.get(thread)
+      .i32(4 * buffers)
+      .op('i32.mul', 'i32.add')
+    f.get(thread).op('i32.eqz', 'select')
+  }
+  f.call(functionOf('bind'))
 
   /** What this thread does of a step, between two looks at the clock. */
   const timed = (s: number, work: () => void): void => {
