@@ -3,11 +3,14 @@ import { defineConfig } from 'vitest/config'
 
 const src = fileURLToPath(new URL('./src', import.meta.url))
 
-/** What `vitest run --mode ...` runs: everything, ten times the cases, everything on the GPU, the writing of documents, or the mutants. */
+/**
+ * What `vitest run --mode ...` runs: everything, ten times the cases, everything on the GPU (with a twentieth of the random
+ * cases, since each compiles shaders of its own), the writing of documents, or the mutants.
+ */
 const modes: Readonly<Record<string, { include: string[]; env: Record<string, string> }>> = {
   test: { include: ['test/**/*.test.ts'], env: {} },
   deep: { include: ['test/**/*.test.ts'], env: { RUNS: '10' } },
-  webgpu: { include: ['test/**/*.test.ts'], env: { SADDLEPOINT_DEVICE: 'webgpu' } },
+  webgpu: { include: ['test/**/*.test.ts'], env: { SADDLEPOINT_DEVICE: 'webgpu', RUNS: '0.05' } },
   docs: { include: ['test/documents/*.test.ts'], env: { UPDATE_DOCS: '1' } },
   mutate: { include: ['test/mutants/*.mutate.ts'], env: {} },
 }

@@ -34,9 +34,10 @@ const shapes = fc.record({
 })
 
 test('parts of convolutions and derivatives of derivatives have the values of their graphs', async () => {
-  let checked = 0
+  let [cases, checked] = [0, 0]
   await holds(
     fc.asyncProperty(shapes, async ({ size, kernel, channels, stride, dilation, padding, start, step }) => {
+      cases++
       const x = numbers(1, 2, ...size, channels[0])
       const w = numbers(2, ...kernel, ...channels)
       const window = kernel.map(k => (k - 1) * dilation + 1)
@@ -67,7 +68,7 @@ test('parts of convolutions and derivatives of derivatives have the values of th
     }),
     150,
   )
-  expect(checked).toBeGreaterThan(50)
+  expect(checked).toBeGreaterThan(cases / 3)
 })
 
 test('a part of a convolution costs its part', () => {

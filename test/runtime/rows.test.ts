@@ -4,16 +4,18 @@ import * as sp from 'saddlepoint'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
-import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
+import { buildProgram, type Program } from '../../src/runtime/backends/wasm/program.js'
 import { interpret } from '../oracle/interpret.js'
 
-const stepsOf = (t: sp.Tensor): string[] =>
+const programOf = (t: sp.Tensor): Program =>
   buildProgram(schedule(canonicalize([t.node])), {
     threads: 2,
     relaxed: false,
     memory: { initial: 1, maximum: 1, shared: true },
     control: 256,
-  }).steps.map(s => (s.of ?? [s]).map(one => one.part?.name ?? one.kernel.name).join(' + '))
+  })
+const stepsOf = (t: sp.Tensor): string[] =>
+  programOf(t).steps.map(s => (s.of ?? [s]).map(one => one.part?.name ?? one.kernel.name).join(' + '))
 
 const x = (...shape: number[]): sp.Tensor =>
   sp.tensor(
@@ -40,6 +42,23 @@ describe('steps', () => {
     expect(stepsOf(x(1000, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum', 'result'])
     expect(stepsOf(x(100, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum'])
   })
+})
+
+test('what only the rows of a group know has memory for a chunk of them', () => {
+  const { buffers, stored, local, steps } = programOf(sp.softmax(x(4096, 64)))
+  const [{ chunk }] = steps
+  expect(chunk).toBeLessThan(1000)
+  // The maxima, the exponentials and their sums.
+  expect(local.map(l => buffers[l.buffer].size).sort((a, b) => a - b)).toEqual([4096, 4096, 4096 * 64])
+  for (const { buffer, stride } of local) {
+    expect(stride).toBeGreaterThanOrEqual((4 * chunk * buffers[buffer].size) / 4096)
+    expect(4 * stored[buffer].size).toBe(2 * stride)
+  }
+})
+
+test('a program without a step worth sharing wakes nobody', () => {
+  expect(programOf(x(10).add(1).sum()).threads).toBe(1)
+  expect(programOf(sp.softmax(x(4096, 64))).threads).toBe(2)
 })
 
 describe.each([1, 2, 3])('values with %d threads', threads => {

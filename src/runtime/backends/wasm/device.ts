@@ -72,8 +72,8 @@ class WasmDevice implements Device {
       control: layout.control,
     }
     const program = buildProgram(schedule, options)
-    const { buffers, steps, local } = program
-    const words = tableWords(buffers.length, steps.length, this.threads)
+    const { buffers, steps, local, threads } = program
+    const words = tableWords(buffers.length, steps.length, threads)
     const plan = planMemory(
       { buffers: program.stored, kernels: schedule.kernels },
       program.scratch,
@@ -84,17 +84,17 @@ class WasmDevice implements Device {
     const module = new WebAssembly.Module(program.module)
     const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort, ...farFunctions() } })
     const id = this.#programs++
-    this.#workers.post(id, module)
+    if (threads > 1) this.#workers.post(id, module)
     const plain = { id, run: instance.exports.run as Run }
     const made = [plain]
     /** The program that takes readings, made when first asked for. */
     const timed = (): typeof plain => {
       if (made.length === 1) {
-        const timedModule = new WebAssembly.Module(buildTimedRun(steps, buffers.length, options))
+        const timedModule = new WebAssembly.Module(buildTimedRun(steps, buffers.length, { ...options, threads }))
         const env = { memory, now: () => performance.now(), ...instance.exports }
         const timedRun = new WebAssembly.Instance(timedModule, { env }).exports.run as Run
         made.push({ id: this.#programs++, run: timedRun })
-        this.#workers.post(made[1].id, timedModule, id)
+        if (threads > 1) this.#workers.post(made[1].id, timedModule, id)
       }
       return made[1]
     }
@@ -104,7 +104,7 @@ class WasmDevice implements Device {
         if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
         this.#reserveArena(plan.arenaBytes)
         const timer = this.#timer
-        const readings = timer?.prepare(steps.length) ?? 0
+        const readings = timer?.prepare(steps.length * threads) ?? 0
         const entries = new Uint32Array(memory.buffer, table, words.length)
         entries.fill(0, words.counters)
         entries[words.readings] = readings
@@ -113,15 +113,15 @@ class WasmDevice implements Device {
         })
         schedule.leaves.forEach((b, i) => (entries[b] = (leaves[i] as WasmBuffer).address))
         schedule.results.forEach((b, i) => (entries[b] = (results[i] as WasmBuffer).address))
-        for (let t = 1; t < this.threads; t++) {
+        for (let t = 1; t < threads; t++) {
           const own = words.others + (t - 1) * buffers.length
           entries.copyWithin(own, 0, buffers.length)
           for (const { buffer, stride } of local) entries[own + buffer] += t * stride
         }
         const { id, run } = timer ? timed() : plain
-        this.#workers.announce(id, table)
+        if (threads > 1) this.#workers.announce(id, table)
         run(0, table)
-        timer?.collect(steps, buffers)
+        timer?.collect(program)
       },
       // Made again for the reader: text is not worth keeping.
       print: () =>
@@ -173,7 +173,7 @@ class WasmDevice implements Device {
 
   startTiming(): () => Promise<readonly KernelTime[]> {
     if (this.#timer) throw new Error('profile: another profile is under way on this device; await it first')
-    const timer = new Timer(this.#heap, this.threads)
+    const timer = new Timer(this.#heap)
     this.#timer = timer
     return async () => {
       this.#timer = undefined

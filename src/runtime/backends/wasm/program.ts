@@ -51,6 +51,8 @@ export interface Program {
   readonly functions: readonly Func[]
   /** Buffers of the schedule, and those that were added to it. */
   readonly buffers: readonly BufferSpec[]
+  /** Threads that run it: one where no step is worth sharing. */
+  readonly threads: number
   /** Those buffers with the sizes that they take in memory. */
   readonly stored: readonly BufferSpec[]
   /** Buffers of which each thread has a part of its own, so many bytes apart. */
@@ -341,9 +343,10 @@ class ProgramBuilder {
   }
 
   finish(): Program {
-    const { memory, threads } = this.#options
+    const { memory } = this.#options
     const buffers = this.#buffers
     const { steps, moments } = this.#grouped()
+    const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
     const locals = steps.map(step => this.#localsOf(step))
     const local = locals.flat()
     const stored = [...buffers]
@@ -358,10 +361,10 @@ class ProgramBuilder {
     steps.forEach(({ name, group }, s) => {
       if (group) add(emitGroup(name, group, locals[s], member => position.get(member) as number))
     })
-    const run = emitRun(steps, buffers.length, this.#options, name => position.get(name) as number)
+    const run = emitRun(steps, buffers.length, { ...this.#options, threads }, name => position.get(name) as number)
     const functions = [...this.#functions, run]
     const exports = [run, bind, ...steps].map(f => f.name)
     const module = encodeModule({ imports: this.#imports, functions, exports, memory, globals: 1 })
-    return { module, functions, buffers, stored, local, steps, moments, scratch: this.#scratch }
+    return { module, functions, buffers, threads, stored, local, steps, moments, scratch: this.#scratch }
   }
 }

@@ -5,7 +5,7 @@ import type { BufferSpec } from '../../../compiler/kernel.js'
 import { dtypes } from '../../../graph/dtype.js'
 import type { KernelTime, Span } from '../../profile.js'
 import type { Heap } from './heap.js'
-import type { KernelStep } from './program.js'
+import type { KernelStep, Program } from './program.js'
 import { readingBytes } from './run.js'
 
 interface TimedRun {
@@ -16,36 +16,34 @@ interface TimedRun {
 
 export class Timer {
   readonly #heap: Heap
-  readonly #threads: number
   #block = { address: 0, bytes: 0 }
   readonly #runs: TimedRun[] = []
 
-  constructor(heap: Heap, threads: number) {
+  constructor(heap: Heap) {
     this.#heap = heap
-    this.#threads = threads
   }
 
-  /** The address for the readings of so many steps; all are 0. */
-  prepare(steps: number): number {
-    const bytes = steps * this.#threads * readingBytes
+  /** The address for so many readings; all are 0. */
+  prepare(count: number): number {
+    const bytes = count * readingBytes
     if (bytes > this.#block.bytes) {
       this.#release()
       this.#block = { address: this.#heap.allocate(bytes), bytes }
     }
-    this.#readings(steps).fill(0)
+    this.#readings(count).fill(0)
     return this.#block.address
   }
 
-  /** Keeps the readings of the run that has ended. */
-  collect(steps: readonly KernelStep[], buffers: readonly BufferSpec[]): void {
-    this.#runs.push({ steps, buffers, readings: this.#readings(steps.length).slice() })
+  /** Keeps the readings of the run that has ended: one for each step and thread. */
+  collect({ steps, buffers, threads }: Pick<Program, 'steps' | 'buffers' | 'threads'>): void {
+    this.#runs.push({ steps, buffers, readings: this.#readings(steps.length * threads).slice() })
   }
 
   /** The times of all steps, in order. Its memory is given back. */
   finish(): KernelTime[] {
     this.#release()
     return this.#runs.flatMap(({ steps, buffers, readings }) => {
-      const perStep = 2 * this.#threads
+      const perStep = readings.length / steps.length
       return steps.map((step, s) => ({
         ...describe(step, buffers),
         ...timesOf(readings.subarray(s * perStep, (s + 1) * perStep)),
@@ -53,8 +51,8 @@ export class Timer {
     })
   }
 
-  #readings(steps: number): Float64Array {
-    return new Float64Array(this.#heap.memory.buffer, this.#block.address, 2 * steps * this.#threads)
+  #readings(count: number): Float64Array {
+    return new Float64Array(this.#heap.memory.buffer, this.#block.address, 2 * count)
   }
 
   #release(): void {
