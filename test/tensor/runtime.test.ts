@@ -333,7 +333,7 @@ describe('disposal and updates', () => {
     w.assign(await step(w))
     const bytes = device.bytesInUse
     for (let i = 0; i < 200; i++) w.assign(await step(w))
-    expect(device.bytesInUse).toBe(bytes)
+    expect(device.bytesInUse).toBeLessThanOrEqual(bytes)
   })
 
   test('data is a copy', async () => {

@@ -7,6 +7,7 @@ import { type FarOp, walkExprs } from '../../../compiler/expr.js'
 import {
   type BufferSpec,
   bufferReads,
+  bufferWrites,
   type Kernel,
   kernelExprs,
   type LoopKernel,
@@ -319,21 +320,21 @@ class ProgramBuilder {
     }
   }
 
-  /** What a step may read: of one that is no loops, all that its kernel touches. */
-  #readBy({ loops, kernel, index }: BuiltStep): Set<number> {
-    if (loops) return bufferReads(loops.kernel)
-    const scratch = this.#scratch.filter(s => s.kernel === index).map(s => s.buffer)
-    return new Set([...bufferReads(kernel), ...scratch])
+  /** What a step may read or write: of one that is no loops, all that its kernel touches. */
+  #touchedBy({ loops, kernel, index }: BuiltStep): Set<number> {
+    const scratch = loops ? [] : this.#scratch.filter(s => s.kernel === index).map(s => s.buffer)
+    const whole = loops?.kernel ?? kernel
+    return new Set([...bufferReads(whole), ...bufferWrites(whole), ...scratch])
   }
 
   /** The temporaries that only a group's own loops write and read. */
   #localsOf({ group, chunk, of = [] }: BuiltStep): GroupLocal[] {
     if (!group) return []
     const { rows, members } = group
-    const outside = this.#steps.filter(step => !of.includes(step)).map(step => this.#readBy(step))
+    const outside = this.#steps.filter(step => !of.includes(step)).map(step => this.#touchedBy(step))
     return members
       .flatMap(m => m.kernel.outputs.map(o => o.buffer))
-      .filter(b => this.#buffers[b].role === 'temporary' && !outside.some(reads => reads.has(b)))
+      .filter(b => this.#buffers[b].role === 'temporary' && !outside.some(touched => touched.has(b)))
       .map(buffer => {
         const { dtype, size } = this.#buffers[buffer]
         const rowBytes = (size / rows) * bytesOf(dtype)
