@@ -1,7 +1,11 @@
+import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 const src = fileURLToPath(new URL('./src', import.meta.url))
+
+// The tests run src as it is, of which one file is made from kernels/.
+execFileSync(process.execPath, [fileURLToPath(new URL('./kernels/embed.mjs', import.meta.url))])
 
 /**
  * What `vitest run --mode ...` runs: everything, ten times the cases, everything on the GPU (with a twentieth of the random

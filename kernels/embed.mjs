@@ -7,7 +7,7 @@ const folder = new URL('./', import.meta.url)
 const target = fileURLToPath(new URL('../src/runtime/backends/webgpu/templates.ts', import.meta.url))
 
 /** The text of the generated module. */
-export function embed() {
+function embed() {
   const names = readdirSync(folder)
     .filter(name => name.endsWith('.wgsl'))
     .sort()
@@ -18,7 +18,7 @@ export function embed() {
       .replaceAll('${', '\\${')
     return `  ${name.slice(0, -'.wgsl'.length)}: \`${text}\`,\n`
   })
-  return `/** The files of kernels/, embedded by \`npm run kernels\`; change them there. */\nexport const templates = {\n${rows.join('')}} as const\n\nexport type TemplateName = keyof typeof templates\n`
+  return `/** The files of kernels/, embedded by \`npm run kernels\` and by builds and tests; change them there. */\nexport const templates = {\n${rows.join('')}} as const\n\nexport type TemplateName = keyof typeof templates\n`
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(target, embed())
+writeFileSync(target, embed())

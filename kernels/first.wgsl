@@ -1,7 +1,7 @@
-// The first occurrence of each row among the indices, -1 where there is none: by binary search among the sorted indices, which
-// stand in the order of their positions within a row.
+// The first occurrence of each row among indices whose segments are known: the one that opens its segment, -1 where the
+// segment is empty.
 // Launch: one thread a row.
-// Memory: the result is written once; log2({{count}}) cached reads of indices a row.
+// Memory: starts are read twice, from a cache the second time, an index a row, and the result is written once.
 
 @compute @workgroup_size({{threads}})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -9,21 +9,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   if (row >= {{rows}}u) {
     return;
   }
-  var low = 0u;
-  var high = {{count}}u;
-  while (low < high) {
-    let middle = (low + high) / 2u;
-    if ({{sorted}}[middle] < i32(row)) {
-      low = middle + 1u;
-    } else {
-      high = middle;
-    }
-  }
+  let start = {{starts}}[row];
   var first = -1;
-  if (low < {{count}}u) {
-    if ({{sorted}}[low] == i32(row)) {
-      first = {{permutation}}[low];
-    }
+  if (start < {{starts}}[row + 1u]) {
+    first = {{permutation}}[start];
   }
   {{output}}[row] = first;
 }

@@ -10,24 +10,17 @@ import { type Rule, rules } from './rules.js'
 /** The nodes between outputs and targets (both included), by descending id: consumers before their operands. */
 function path(outputs: readonly Node[], targets: ReadonlySet<Node>): Node[] {
   // Operands are older than their consumers, so nothing older than every target can depend on one.
-  const oldest = Math.min(...[...targets].map(n => n.id))
-  const leads = new Map<Node, boolean>()
-  const stack = [...outputs]
-  while (stack.length) {
-    const node = stack[stack.length - 1]
-    if (leads.has(node)) {
-      stack.pop()
-      continue
-    }
-    const open = node.id > oldest && node.op !== 'stopGradient' ? node.inputs.filter(n => !leads.has(n)) : []
-    if (open.length) stack.push(...open)
-    else {
-      const through = node.op !== 'stopGradient' && node.inputs.some(n => leads.get(n))
-      leads.set(node, (targets.has(node) || through) && isFloat(node.dtype))
-      stack.pop()
-    }
-  }
-  return [...leads].flatMap(([node, lead]) => (lead ? [node] : [])).sort((a, b) => b.id - a.id)
+  let oldest = Infinity
+  for (const { id } of targets) oldest = Math.min(oldest, id)
+  const operands = (node: Node): readonly Node[] => (node.id > oldest && node.op !== 'stopGradient' ? node.inputs : [])
+  // A set's loop comes to what is added meanwhile.
+  const reached = new Set(outputs)
+  for (const node of reached) for (const input of operands(node)) reached.add(input)
+  const ascending = [...reached].sort((a, b) => a.id - b.id)
+  const leads = new Set<Node>()
+  for (const node of ascending)
+    if (isFloat(node.dtype) && (targets.has(node) || operands(node).some(n => leads.has(n)))) leads.add(node)
+  return [...leads].reverse()
 }
 
 /** The cotangents of a node's operands by its row of the table; `y` stands for the node's value. */

@@ -3,10 +3,10 @@
  * whether the values are such that finite differences say something about the derivatives there.
  */
 
-import { canonicalize, leavesOf } from '../compiler/canonical.js'
+import { canonicalize } from '../compiler/canonical.js'
 import { schedule } from '../compiler/schedule.js'
 import { isFloat } from '../graph/dtype.js'
-import { type Node, type Primitive, topological } from '../graph/node.js'
+import { leavesOf, type Node, type Primitive, topological } from '../graph/node.js'
 import { referenceDevice } from '../runtime/backends/reference/device.js'
 import type { Buffer } from '../runtime/device.js'
 import { positionOf } from './compare.js'

@@ -1,4 +1,4 @@
-/** The commands of `saddlepoint`: `inspect` shows what becomes of an expression, `devices` what can compute here. */
+/** The commands of `saddlepoint`: `inspect` shows what becomes of an expression, `devices` what can compute here, `tune` measures tiles. */
 
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -34,6 +34,13 @@ export async function saddlepoint(args: readonly string[]): Promise<number> {
     .option('--export <name>', 'what the file exports it as', 'default')
     .action(showStages)
   program.command('devices').description('Lists the devices and what they run on here.').action(showDevices)
+  program
+    .command('tune')
+    .description(
+      'Measures which tiles of matrix products are the fastest on this machine and in this version of Node, and keeps the ' +
+        'answer in your cache folder, where the wasm device finds it.',
+    )
+    .action(showTiles)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return 0
@@ -77,4 +84,15 @@ async function showDevices(): Promise<void> {
       console.log(`${name.padEnd(18)}not here: ${error instanceof Error ? error.message : error}`)
     }
   }
+}
+
+async function showTiles(): Promise<void> {
+  const { cacheFile } = await import('../runtime/backends/wasm/tune.js')
+  const { tune } = await import('../runtime/backends/wasm/device.js')
+  console.log('rows  columns  unrolled  GFLOP/s, one thread')
+  for (const { rows, vectors, unroll, speed } of tune()) {
+    const cells = [String(rows).padStart(4), String(4 * vectors).padStart(7), String(unroll).padStart(8)]
+    console.log([...cells, (speed / 1e9).toFixed(1).padStart(7)].join('  '))
+  }
+  console.log(`kept in ${cacheFile()}`)
 }

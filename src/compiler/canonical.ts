@@ -7,7 +7,9 @@ import {
   type Attrs,
   forgetInterned,
   inputNode,
+  isLeaf,
   labelOf,
+  leavesOf,
   makeNode,
   type Node,
   type Primitive,
@@ -24,11 +26,6 @@ export interface Canonical {
   /** The leaves, in the order in which a walk from the roots meets them: the plan's parameters. */
   readonly leaves: readonly Node<'input'>[]
 }
-
-const isLeaf = (node: Node): node is Node<'input'> => node.op === 'input'
-
-/** The leaves of a graph in the order of its topological walk. */
-export const leavesOf = (order: readonly Node[]): Node<'input'>[] => order.filter(isLeaf)
 
 export function canonicalize(roots: readonly Node[]): Canonical {
   const order = topological(roots)

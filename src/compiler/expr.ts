@@ -116,12 +116,16 @@ export function operandsOf(e: Expr): readonly Expr[] {
 }
 
 /** Every expression below the roots once, operands first. */
-export function walkExprs(roots: readonly Expr[], visit: (e: Expr) => void): void {
+export function walkExprs(
+  roots: readonly Expr[],
+  visit: (e: Expr) => void,
+  operands: (e: Expr) => readonly Expr[] = operandsOf,
+): void {
   const seen = new Set<Expr>()
   const walk = (e: Expr): void => {
     if (seen.has(e)) return
     seen.add(e)
-    operandsOf(e).forEach(walk)
+    operands(e).forEach(walk)
     visit(e)
   }
   roots.forEach(walk)

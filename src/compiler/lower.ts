@@ -33,16 +33,6 @@ export const isHeavy = (node: Node): boolean =>
   node.op === 'firstIndex' ||
   node.op === 'argsort'
 
-/** Movement, which costs nothing but index arithmetic. */
-export const isView = (node: Node): boolean =>
-  node.op === 'reshape' ||
-  node.op === 'expand' ||
-  node.op === 'permute' ||
-  node.op === 'slice' ||
-  node.op === 'pad' ||
-  node.op === 'flip' ||
-  node.op === 'barrier'
-
 export class Lowering {
   readonly exprs: ExprTable
   /** The buffer of a node, or undefined where it is to be inlined. */

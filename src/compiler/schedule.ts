@@ -7,13 +7,14 @@
 
 import { computeType, isFloat } from '../graph/dtype.js'
 import { type Attrs, labelOf, type Node, topological } from '../graph/node.js'
+import { isView } from '../graph/primitives.js'
 import { sameShape, sizeOf } from '../graph/shape.js'
 import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
 import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
 import { type Expr, ExprTable, walkExprs } from './expr.js'
 import { type BufferSpec, isTiled, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
-import { isHeavy, isView, Lowering, storedValue } from './lower.js'
+import { isHeavy, Lowering, storedValue } from './lower.js'
 
 /** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
 const cheap = { cost: 4, loads: 2 }

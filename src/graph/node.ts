@@ -106,8 +106,8 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
       readonly attrs: Attrs[P]
       readonly shape: Shape
       readonly dtype: DType
-      /** The attributes as text, '' where there are none. */
-      readonly detail: string
+      /** A number that nodes of one primitive with equal attributes share. */
+      readonly hash: number
       /** The leaf that holds this node's values, once computed. */
       realized?: Node<'input'>
       /** Whether a tensor that stood for this node was assigned something else. */
@@ -118,10 +118,9 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
 /** Primitives with an identity of their own: two of them are never the same node. */
 const unique: ReadonlySet<Primitive> = new Set<Primitive>(['input', 'variable', 'barrier', 'custom'])
 
-/** By primitive, attributes and any third operand, then by the first two operands. */
-const interned = new Map<string, Map<number, Node>>()
+/** By a hash of primitive, attributes and operands; a node whose place is taken has the next free one. */
+let interned = new Map<number, Node>()
 const internLimit = 1 << 16
-let internedCount = 0
 let nextId = 0
 
 /** The id that the next new node will have: nodes made later have ids at least as large. */
@@ -129,8 +128,8 @@ export const upcomingId = (): number => nextId
 
 /** Drops the table of nodes that may be shared. Sharing is an economy, never a matter of meaning. */
 export function forgetInterned(): void {
-  interned.clear()
-  internedCount = 0
+  // A map that is cleared would link the old table to the new one: once old, it keeps every later one for the collector.
+  interned = new Map()
 }
 
 /** The node for an operation whose operands have been checked: an existing one where there is one. */
@@ -141,65 +140,107 @@ export function makeNode<P extends Primitive>(
   shape: Shape,
   dtype: DType,
 ): Node {
-  if (unique.has(op)) return newNode(op, inputs, attrs, shape, dtype, '')
-  const detail = attrsText(attrs)
-  // Shape and dtype follow from the operands and the attributes.
-  let kind: string = op + detail
-  for (let k = 2; k < inputs.length; k++) kind += ' ' + inputs[k].id
-  const table = tableFor(kind)
-  let key = 0
-  for (let k = 0; k < Math.min(2, inputs.length); k++) key = key * idRange + (inputs[k].id % idRange)
-  const found = table.get(key)
-  if (found) return found
-  const node = newNode(op, inputs, attrs, shape, dtype, detail)
-  table.set(key, node)
+  const hash = hashOf(op, attrs)
+  if (unique.has(op)) return newNode(op, inputs, attrs, shape, dtype, hash)
+  let key = hash
+  for (const { id } of inputs) key = mix(key, id)
+  // Small integers are the fastest keys.
+  for (key >>>= 2; ; key++) {
+    const found = interned.get(key)
+    if (!found) break
+    if (isSame(found, op, inputs, attrs)) return found
+  }
+  const node = newNode(op, inputs, attrs, shape, dtype, hash)
+  if (interned.size >= internLimit) forgetInterned()
+  interned.set(key, node)
   return node
 }
 
-/** Two ids of this range make one exact number; the table never holds nodes whose ids are that far apart. */
-const idRange = 2 ** 26
-
-function tableFor(kind: string): Map<number, Node> {
-  const found = interned.get(kind)
-  if (found) return found
-  const made = new Map<number, Node>()
-  interned.set(kind, made)
-  return made
-}
-
-function newNode<P extends Primitive>(
+const newNode = <P extends Primitive>(
   op: P,
   inputs: readonly Node[],
   attrs: Attrs[P],
   shape: Shape,
   dtype: DType,
-  detail: string,
-): Node {
-  if (++internedCount > internLimit) forgetInterned()
-  return { id: nextId++, op, inputs, attrs, shape, dtype, detail } as unknown as Node
+  hash: number,
+): Node =>
+  ({ id: nextId++, op, inputs, attrs, shape, dtype, hash, realized: undefined, superseded: false }) as unknown as Node
+
+/** Whether the node is this operation; shape and dtype follow from the operands and the attributes. */
+function isSame(node: Node, op: Primitive, inputs: readonly Node[], attrs: object): boolean {
+  if (node.op !== op || node.inputs.length !== inputs.length) return false
+  for (let i = 0; i < inputs.length; i++) if (node.inputs[i] !== inputs[i]) return false
+  return sameAttrs(node.attrs, attrs)
 }
 
-function attrsText(attrs: object): string {
-  let text = ''
+/** Attributes are numbers, strings and lists of numbers. */
+function sameAttrs(a: object, b: object): boolean {
+  if (a === b) return true
+  for (const name in a) {
+    const [x, y]: [unknown, unknown] = [a[name as keyof typeof a], b[name as keyof typeof b]]
+    if (!(Array.isArray(x) && Array.isArray(y) ? sameShape(x, y) : Object.is(x, y))) return false
+  }
+  return true
+}
+
+/** The next state of a hash. */
+export const mix = (hash: number, n: number): number => (Math.imul(hash, 0x9e3779b1) ^ n) >>> 0
+
+function hashOf(op: Primitive, attrs: object): number {
+  let hash = hashText(op.length, op)
+  if (unique.has(op)) return hash
   for (const name in attrs) {
     const value: unknown = attrs[name as keyof typeof attrs]
-    text += ` ${name}=${Object.is(value, -0) ? '-0' : value}`
+    if (typeof value === 'number') hash = mix(hash, value * 0x10001)
+    else if (typeof value === 'string') hash = hashText(hash, value)
+    else if (Array.isArray(value)) for (const n of value) hash = mix(hash, n)
   }
-  return text
+  return hash
+}
+
+function hashText(hash: number, text: string): number {
+  for (let i = 0; i < text.length; i++) hash = mix(hash, text.charCodeAt(i))
+  return hash
+}
+
+function attrsText({ op, attrs }: Node): string {
+  if (unique.has(op)) return ''
+  return Object.entries(attrs)
+    .map(([name, value]) => ` ${name}=${Object.is(value, -0) ? '-0' : value}`)
+    .join('')
 }
 
 /** Primitive, attributes, dtype and shape: what two nodes share that differ in their operands alone. */
-export const labelOf = ({ op, detail, dtype, shape }: Node): string => `${op}${detail}:${dtype}${formatShape(shape)}`
+export const labelOf = (node: Node): string => `${node.op}${attrsText(node)}:${node.dtype}${formatShape(node.shape)}`
+
+export type Label = Pick<Node, 'op' | 'attrs' | 'hash' | 'dtype' | 'shape'>
+
+/** A node's label by itself: it holds no values and no functions. */
+export const labelAlone = ({ op, attrs, hash, dtype, shape }: Node): Label => ({
+  op,
+  attrs: unique.has(op) ? {} : attrs,
+  hash,
+  dtype,
+  shape,
+})
 
 /** Whether two nodes have one label. */
 export const sameLabel = (a: Label, b: Label): boolean =>
-  a.op === b.op && a.dtype === b.dtype && a.detail === b.detail && sameShape(a.shape, b.shape)
-export type Label = Pick<Node, 'op' | 'detail' | 'dtype' | 'shape'>
+  a.hash === b.hash &&
+  a.op === b.op &&
+  a.dtype === b.dtype &&
+  sameShape(a.shape, b.shape) &&
+  (unique.has(a.op) || sameAttrs(a.attrs, b.attrs))
 
 /** A leaf for values that live in `storage`. */
 export function inputNode(storage: Storage, shape: Shape, dtype: DType): Node<'input'> {
   return makeNode('input', [], { storage }, shape, dtype) as Node<'input'>
 }
+
+export const isLeaf = (node: Node): node is Node<'input'> => node.op === 'input'
+
+/** The leaves of a graph in the order of its topological walk. */
+export const leavesOf = (order: readonly Node[]): Node<'input'>[] => order.filter(isLeaf)
 
 /** The node's operands with computed ones replaced by the leaves that hold their values. */
 export const resolve = (node: Node): Node => node.realized ?? node
@@ -210,22 +251,26 @@ export const valueOperands = (node: Node): readonly Node[] => (node.op === 'cust
 /** All nodes that the roots need, operands first; the walk goes to those operands that it is told. */
 export function topological(roots: readonly Node[], operands: (node: Node) => readonly Node[] = valueOperands): Node[] {
   const order: Node[] = []
-  const seen = new Set<Node>()
-  const stack: { node: Node; inputs: readonly Node[]; next: number }[] = []
+  const seen = new Set<number>()
+  // The path to where the walk is, and how many of each node's operands it has been to.
+  const path: Node[] = []
+  const done: number[] = []
   const visit = (node: Node): void => {
-    if (!seen.has(node)) {
-      seen.add(node)
-      stack.push({ node, inputs: operands(node), next: 0 })
-    }
+    if (seen.has(node.id)) return
+    seen.add(node.id)
+    path.push(node)
+    done.push(0)
   }
   for (const root of roots) {
     visit(resolve(root))
-    while (stack.length) {
-      const top = stack[stack.length - 1]
-      if (top.next < top.inputs.length) visit(resolve(top.inputs[top.next++]))
+    while (path.length) {
+      const last = path.length - 1
+      const inputs = operands(path[last])
+      if (done[last] < inputs.length) visit(resolve(inputs[done[last]++]))
       else {
-        order.push(top.node)
-        stack.pop()
+        order.push(path[last])
+        path.pop()
+        done.pop()
       }
     }
   }

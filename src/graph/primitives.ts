@@ -31,13 +31,12 @@ function demand(condition: boolean, message: () => string): asserts condition {
 /** Operands of one shape and one dtype of the given kind. */
 function alike(op: string, inputs: readonly Node[], kind: Kind): Result {
   const [first] = inputs
+  const { accepts, words } = kinds[kind]
   for (const { shape, dtype } of inputs) {
-    demand(
-      sameShape(shape, first.shape),
-      () => `${op}: shapes ${formatShape(first.shape)} and ${formatShape(shape)} differ`,
-    )
-    demand(dtype === first.dtype, () => `${op}: dtypes ${first.dtype} and ${dtype} differ; cast one of them`)
-    demand(kinds[kind].accepts(dtype), () => `${op}: expects ${kinds[kind].words}, not ${dtype}; cast the operand`)
+    if (!sameShape(shape, first.shape))
+      throw new Error(`${op}: shapes ${formatShape(first.shape)} and ${formatShape(shape)} differ`)
+    if (dtype !== first.dtype) throw new Error(`${op}: dtypes ${first.dtype} and ${dtype} differ; cast one of them`)
+    if (!accepts(dtype)) throw new Error(`${op}: expects ${words}, not ${dtype}; cast the operand`)
   }
   return { shape: first.shape, dtype: first.dtype }
 }
@@ -217,6 +216,16 @@ export const elementwisePrimitives: ReadonlySet<Primitive> = new Set<Primitive>(
   'where',
   'cast',
 ])
+
+/** Movement, which costs nothing but index arithmetic. */
+export const isView = (node: Node): boolean =>
+  node.op === 'reshape' ||
+  node.op === 'expand' ||
+  node.op === 'permute' ||
+  node.op === 'slice' ||
+  node.op === 'pad' ||
+  node.op === 'flip' ||
+  node.op === 'barrier'
 
 /** All primitives, for tests and tables that must cover each of them. */
 export const primitives = Object.keys(rules) as Primitive[]

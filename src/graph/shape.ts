@@ -2,25 +2,33 @@
 
 export type Shape = readonly number[]
 
-export const sizeOf = (shape: Shape): number => shape.reduce((n, d) => n * d, 1)
+export function sizeOf(shape: Shape): number {
+  let size = 1
+  for (const n of shape) size *= n
+  return size
+}
 
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i])
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a === b) return true
+  if (a.length !== b.length) return false
+  for (let d = 0; d < a.length; d++) if (a[d] !== b[d]) return false
+  return true
+}
 
 export const formatShape = (shape: Shape): string => `[${shape.join(',')}]`
 
 /** The common shape of operands under the array API's broadcasting rules. */
 export function broadcastShapes(op: string, ...shapes: Shape[]): number[] {
-  const rank = Math.max(0, ...shapes.map(s => s.length))
+  const rank = shapes.reduce((n, s) => Math.max(n, s.length), 0)
   const out = new Array<number>(rank).fill(1)
   for (const shape of shapes) {
     const offset = rank - shape.length
-    shape.forEach((size, d) => {
-      const have = out[offset + d]
+    for (let d = 0; d < shape.length; d++) {
+      const [have, size] = [out[offset + d], shape[d]]
       if (have === 1) out[offset + d] = size
-      else if (size !== 1 && size !== have) {
+      else if (size !== 1 && size !== have)
         throw new Error(`${op}: shapes ${shapes.map(formatShape).join(' and ')} do not broadcast (${have} vs ${size})`)
-      }
-    })
+    }
   }
   return out
 }

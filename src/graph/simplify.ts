@@ -48,8 +48,8 @@ export function simplify<P extends Primitive>(
     if (Math.abs(value) < 2 ** 53 || isFloat(dtype)) return constant(value, shape, dtype)
   }
   // Nothing to compute, and nothing to compute it from.
-  if (a && sizeOf(shape) === 0 && !identities.has(op)) return constant(0, shape, dtype)
-  if (fromNothing.has(op) && inputs.some(n => sizeOf(n.shape) === 0)) return constant(0, shape, dtype)
+  if (a && shape.includes(0) && !identities.has(op)) return constant(0, shape, dtype)
+  if (fromNothing.has(op) && inputs.some(n => n.shape.includes(0))) return constant(0, shape, dtype)
   if (op === 'firstIndex' && sizeOf(a.shape) === 0) return constant(-1, shape, dtype)
   if (op === 'gather' && sizeOf(a.shape) === 0) return constant(isFloat(dtype) ? Number.NaN : 0, shape, dtype)
   if (movement.has(op) && isConstant(a)) return constant(a.attrs.value, shape, dtype)

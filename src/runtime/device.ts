@@ -60,6 +60,11 @@ export type DeviceName = (typeof deviceNames)[number]
 export interface DeviceOptions {
   /** Threads that compute, the calling one included; as many as the machine has cores by default. */
   threads?: number
+  /**
+   * wasm: measures which tiles of matrix products are the fastest here, in a third of a second, unless an earlier process
+   * did: the answer stays in the user's cache folder, where devices find it with and without this.
+   */
+  tune?: boolean
   /** webgpu: a driver in software instead of a GPU: slow, for tests. Linux with the npm package @sparticuz/chromium. */
   software?: boolean
   /**

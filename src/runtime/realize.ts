@@ -3,15 +3,15 @@
  * requested node a leaf with its values. Plans are cached by structure, so a step like the last one compiles nothing.
  */
 
-import { canonicalize, leavesOf } from '../compiler/canonical.js'
-import { printSchedule } from '../compiler/kernel.js'
-import { schedule } from '../compiler/schedule.js'
 import { dtypes, type TypedArray } from '../graph/dtype.js'
 import {
   forgetInterned,
   inputNode,
   type Label,
+  labelAlone,
   labelOf,
+  leavesOf,
+  mix,
   type Node,
   printGraph,
   resolve,
@@ -38,6 +38,11 @@ export interface Plan {
 /** Counts since the start of the program: what a test of the plan cache reads. */
 export const stats = { plansCompiled: 0, kernelsCompiled: 0, runs: 0, millisecondsPlanning: 0 }
 
+type Compiler = typeof import('../compiler/index.js')
+let loaded: Promise<Compiler> | undefined
+/** The compiler: a program that has only imported the library has not read it. */
+export const loadCompiler = (): Promise<Compiler> => (loaded ??= import('../compiler/index.js'))
+
 const maxPlans = 512
 const plans = new Map<number, Plan[]>()
 let planCount = 0
@@ -51,42 +56,40 @@ interface Structure {
 /** The structure of a graph: its nodes in topological order, and how they hang together. */
 function structureOf(roots: readonly Node[]): Structure {
   const order = topological(roots)
-  const position = new Map<Node, number>()
+  const position = new Map<number, number>()
   const links: number[] = []
+  // What the hash leaves out, the comparison with the plan finds.
   let hash = order.length
-  const mix = (n: number): void => {
-    hash = (Math.imul(hash, 0x9e3779b1) ^ n) >>> 0
+  const link = (to: Node): void => {
+    const at = position.get(resolve(to).id) as number
+    links.push(at)
+    hash = mix(hash, at)
   }
-  const link = (to: number): void => {
-    links.push(to)
-    mix(to)
+  for (const node of order) {
+    position.set(node.id, position.size)
+    hash = mix(hash, node.hash)
+    // Other nodes' shapes follow from the leaves'.
+    if (node.op === 'input') for (const size of node.shape) hash = mix(hash, size)
+    for (const input of valueOperands(node)) link(input)
   }
-  order.forEach((node, i) => {
-    position.set(node, i)
-    mix(hashOf(node))
-    for (const input of valueOperands(node)) link(position.get(resolve(input)) as number)
-  })
-  for (const root of roots) link(position.get(resolve(root)) as number)
+  for (const root of roots) link(root)
   return { order, links, hash }
-}
-
-/** A number that nodes with one label share. What it leaves out, the comparison with the plan finds. */
-function hashOf({ op, shape, detail }: Node): number {
-  let hash = op.charCodeAt(0) * 8 + op.length
-  for (const size of shape) hash = Math.imul(hash, 31) + size
-  for (let i = 0; i < detail.length; i++) hash = Math.imul(hash, 31) + detail.charCodeAt(i)
-  return hash
 }
 
 function findPlan({ order, links, hash }: Structure, device: Device): Plan | undefined {
   return plans.get(hash)?.find(plan => {
     if (plan.device !== device || plan.labels.length !== order.length || plan.links.length !== links.length)
       return false
-    return order.every((node, i) => sameLabel(plan.labels[i], node)) && links.every((l, i) => plan.links[i] === l)
+    return links.every((l, i) => plan.links[i] === l) && order.every((node, i) => sameLabel(plan.labels[i], node))
   })
 }
 
-function makePlan(roots: readonly Node[], structure: Structure, device: Device): Plan {
+function makePlan(
+  roots: readonly Node[],
+  structure: Structure,
+  device: Device,
+  { canonicalize, schedule }: Compiler,
+): Plan {
   const scheduled = schedule(canonicalize(roots), device.maxBuffers)
   const executable = device.compile(scheduled)
   stats.plansCompiled++
@@ -94,7 +97,7 @@ function makePlan(roots: readonly Node[], structure: Structure, device: Device):
   const results = roots.map(({ shape, dtype }) => ({ shape, dtype }))
   const plan: Plan = {
     device,
-    labels: structure.order.map(({ op, detail, dtype, shape }) => ({ op, detail, dtype, shape })),
+    labels: structure.order.map(labelAlone),
     links: structure.links,
     results,
     executable,
@@ -111,10 +114,14 @@ function makePlan(roots: readonly Node[], structure: Structure, device: Device):
 }
 
 /** The plan for distinct roots that are no leaves, and the graph's leaves in the order in which it takes them. */
-export function planFor(roots: readonly Node[], device: Device): { plan: Plan; leaves: Node<'input'>[] } {
+export function planFor(
+  roots: readonly Node[],
+  device: Device,
+  compiler: Compiler,
+): { plan: Plan; leaves: Node<'input'>[] } {
   const start = performance.now()
   const structure = structureOf(roots)
-  const plan = findPlan(structure, device) ?? makePlan(roots, structure, device)
+  const plan = findPlan(structure, device) ?? makePlan(roots, structure, device, compiler)
   stats.millisecondsPlanning += performance.now() - start
   return { plan, leaves: leavesOf(structure.order) }
 }
@@ -248,9 +255,10 @@ export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Pro
 /** Computes the nodes: afterwards each stands for a leaf that holds its values. */
 export async function realize(nodes: readonly Node[]): Promise<void> {
   const device = await getDevice()
+  const compiler = await loadCompiler()
   const roots = [...new Set(nodes.map(resolve))].filter(n => n.op !== 'input')
   if (roots.length === 0) return
-  const { plan, leaves } = planFor(roots, device)
+  const { plan, leaves } = planFor(roots, device, compiler)
   const results = await runPlan(plan, leaves)
   roots.forEach((root, i) => (root.realized = results[i]))
   forgetInterned()
@@ -269,6 +277,7 @@ export async function readStorage(leaf: Node<'input'>): Promise<TypedArray> {
 /** What becomes of an expression on the device in use: its graph, its schedule and the generated code. */
 export async function inspect(nodes: readonly Node[]): Promise<{ graph: string; schedule: string; code: string }> {
   const device = await getDevice()
+  const { canonicalize, printSchedule, schedule } = await loadCompiler()
   const roots = [...new Set(nodes.map(resolve))].filter(n => n.op !== 'input')
   const scheduled = schedule(canonicalize(roots), device.maxBuffers)
   return { graph: printGraph(roots), schedule: printSchedule(scheduled), code: device.compile(scheduled).print() }

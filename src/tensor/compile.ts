@@ -1,9 +1,9 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { isView } from '../compiler/lower.js'
 import { inputNode, labelOf, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
+import { isView } from '../graph/primitives.js'
 import { getDevice } from '../runtime/device.js'
-import { freeStorage, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
+import { freeStorage, loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { demandFunction, Tensor } from './tensor.js'
 import { leaves, replaceLeaves } from './tree.js'
 
@@ -45,9 +45,11 @@ function signature(value: unknown): string {
   if (Array.isArray(value) || ArrayBuffer.isView(value))
     return `[${Array.from(value as ArrayLike<unknown>, signature)}]`
   if (typeof value === 'object' && value !== null) {
-    const fields = Object.entries(value).map(([name, field]) => `${JSON.stringify(name)}:${signature(field)}`)
     const prototype: object | null = Object.getPrototypeOf(value)
-    return `${prototype ? identity(prototype) : ''}{${fields}}`
+    let text = `${prototype ? identity(prototype) : ''}{`
+    // Names may hold anything: their lengths say where they end.
+    for (const [name, field] of Object.entries(value)) text += `${name.length} ${name}:${signature(field)},`
+    return `${text}}`
   }
   return Object.is(value, -0) ? '-0' : `${typeof value} ${JSON.stringify(String(value))}`
 }
@@ -107,6 +109,7 @@ async function makeTrace<A extends unknown[], R>(
   args: A,
   device: Parameters<typeof planFor>[1],
 ): Promise<Trace<R>> {
+  const compiler = await loadCompiler()
   const firstId = upcomingId()
   const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))
   const tree = f(
@@ -136,6 +139,6 @@ async function makeTrace<A extends unknown[], R>(
   })
   const captured = older.filter(n => !isSuperseded(n))
   if (roots.length === 0) return { plan: undefined, sources: [], captured, results, tree }
-  const { plan, leaves: planLeaves } = planFor(roots, device)
+  const { plan, leaves: planLeaves } = planFor(roots, device, compiler)
   return { plan, sources: planLeaves.map(n => number.get(n) ?? n), captured, results, tree }
 }

@@ -2,9 +2,7 @@
 
 import { type DType, floatType, isFloat, promote } from '../graph/dtype.js'
 import type { BinaryOp, BitOp, CompareOp, UnaryOp } from '../graph/node.js'
-import { broadcastShapes } from '../graph/shape.js'
-import { broadcastTo } from './movement.js'
-import { align, commonDType, inFloat32, safeSqrt, scaleFor } from './shared.js'
+import { align, commonDType, commonShape, fill, inFloat32, safeSqrt, scaleFor } from './shared.js'
 import { asTensor, build, checkDType, demandTensors, full, Tensor, type TensorLike } from './tensor.js'
 
 /** The same values in another dtype: float to integer truncates, anything to bool compares with 0. */
@@ -241,9 +239,9 @@ export function logaddexp(a: TensorLike, b: TensorLike): Tensor {
 export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
   demandTensors('where', condition)
   const dtype = commonDType([a, b])
-  const values = [a, b].map(x => astype(asTensor('where', x, dtype), dtype))
-  const shape = broadcastShapes('where', condition.shape, ...values.map(t => t.shape))
-  return build('where', [broadcastTo(astype(condition, 'bool'), shape), ...values.map(t => broadcastTo(t, shape))], {})
+  const shape = commonShape('where', [condition, a, b])
+  const [taken, other] = [a, b].map(x => fill('where', x, shape, dtype))
+  return build('where', [fill('where', condition, shape, 'bool'), taken, other], {})
 }
 
 /** Values below `min` and above `max` are set to the bound; either may be null. The gradient is 0 outside. */

@@ -5,7 +5,7 @@ import type { Attrs } from '../graph/node.js'
 import { broadcastShapes, formatShape, type Shape, sameShape } from '../graph/shape.js'
 import { conv2d } from './convolution.js'
 import { astype, bitwiseInvert, equal, less, neg, sqrt, where } from './elementwise.js'
-import { broadcastTo, flip, permuteDims, reshape } from './movement.js'
+import { flip, permuteDims, reshape } from './movement.js'
 import { at } from './slicing.js'
 import { asTensor, build, demandTensors, describe, full, Tensor, type TensorLike } from './tensor.js'
 
@@ -22,10 +22,20 @@ export function commonDType(operands: readonly TensorLike[]): DType {
 
 /** The operands as tensors of one shape and dtype. */
 export function align(op: string, operands: readonly TensorLike[], dtype = commonDType(operands)): Tensor[] {
-  const tensors = operands.map(x => astype(asTensor(op, x, dtype), dtype))
-  const shape = broadcastShapes(op, ...tensors.map(t => t.shape))
-  return tensors.map(t => broadcastTo(t, shape))
+  const shape = commonShape(op, operands)
+  return operands.map(x => fill(op, x, shape, dtype))
 }
+
+/** The shape that the operands are broadcast to; numbers have none. */
+export const commonShape = (op: string, operands: readonly TensorLike[]): number[] =>
+  broadcastShapes(
+    op,
+    ...operands.map(x => (typeof x === 'number' || typeof x === 'boolean' ? [] : asTensor(op, x).shape)),
+  )
+
+/** A tensor or a number as a tensor of a shape that it broadcasts to. */
+export const fill = (op: string, x: TensorLike, shape: Shape, dtype: DType): Tensor =>
+  x instanceof Tensor ? expandTo(op, astype(x, dtype), shape) : full(shape, x, dtype)
 
 /**
  * f of operands, computed and kept in float32 where they are float16: for what would leave its range, or lose its digits,
@@ -41,7 +51,8 @@ export function expandTo(op: string, x: Tensor, shape: Shape): Tensor {
   if (rank < 0 || !sameShape(broadcastShapes(op, x.shape, shape), shape)) {
     throw new Error(`${op}: ${formatShape(x.shape)} cannot be broadcast to ${formatShape(shape)}`)
   }
-  return build('expand', [reshape(x, [...new Array<number>(rank).fill(1), ...x.shape])], { shape: [...shape] })
+  const aligned = rank ? reshape(x, [...new Array<number>(rank).fill(1), ...x.shape]) : x
+  return build('expand', [aligned], { shape: [...shape] })
 }
 
 /** An option for some axes: one integer for all of them, or a list with one each. */

@@ -4,7 +4,7 @@
  * `realize`. Operations are functions in the files beside this one; methods.ts offers them as methods too.
  */
 
-import { type DType, dtypes, type TypedArray, toDType } from '../graph/dtype.js'
+import { type DType, dtypes, isFloat, type TypedArray, toDType } from '../graph/dtype.js'
 import { type Attrs, labelOf, type Node, type Primitive, resolve } from '../graph/node.js'
 import { apply } from '../graph/primitives.js'
 import { formatShape, type Shape, sameShape, sizeOf } from '../graph/shape.js'
@@ -158,8 +158,10 @@ export function checkShape(op: string, shape: Shape): void {
 
 /** Demands a dtype that exists; with `float`, one of floats. */
 export function checkDType(op: string, dtype: DType, float = false): void {
-  const names = Object.keys(dtypes).filter(name => !float || name.startsWith('float'))
-  if (!names.includes(dtype)) throw new Error(`${op}: dtype must be one of ${names.join(', ')}, not ${String(dtype)}`)
+  const fits = (name: DType): boolean => Object.hasOwn(dtypes, name) && (!float || isFloat(name))
+  if (fits(dtype)) return
+  const names = (Object.keys(dtypes) as DType[]).filter(fits)
+  throw new Error(`${op}: dtype must be one of ${names.join(', ')}, not ${String(dtype)}`)
 }
 
 /** The operand itself, or a number as a rank-0 tensor of the dtype given. */

@@ -18,20 +18,22 @@ const isBranch = (x: unknown): x is Record<string, unknown> =>
 /** No honest path is longer. */
 const longestPath = 2000
 
-/** The fields of a branch with the paths to them. */
-function fields(branch: Record<string, unknown>, path: string): { key: string; at: string }[] {
+/** The names of a branch's fields. */
+function fields(branch: Record<string, unknown>, path: string): string[] {
   if (branch instanceof Map || branch instanceof Set)
     throw new Error(`tree: a ${branch.constructor.name} at '${path}' cannot be walked; use a plain object or an array`)
   if (branch instanceof Promise)
     throw new Error(`tree: a promise at '${path}'; functions of tensors build expressions at once, without async`)
   if (path.length > longestPath)
     throw new Error(`tree: the path ${path.slice(0, 40)}... does not end; a tree cannot contain itself`)
-  return Object.keys(branch).map(key => ({ key, at: path ? `${path}.${key}` : key }))
+  return Object.keys(branch)
 }
+
+const below = (path: string, key: string): string => (path ? `${path}.${key}` : key)
 
 function visit(tree: unknown, path: string, found: NamedLeaf[]): void {
   if (tree instanceof Tensor) found.push({ name: path, tensor: tree })
-  else if (isBranch(tree)) for (const { key, at } of fields(tree, path)) visit(tree[key], at, found)
+  else if (isBranch(tree)) for (const key of fields(tree, path)) visit(tree[key], below(path, key), found)
 }
 
 /** All tensors of a tree with their paths, in a fixed order. */
@@ -51,7 +53,7 @@ export function mapTree<T>(tree: T, f: (tensor: Tensor, name: string) => Tensor)
     const copy: Record<string, unknown> = Array.isArray(node)
       ? ([] as unknown as Record<string, unknown>)
       : Object.create(Object.getPrototypeOf(node))
-    for (const { key, at } of fields(node, path)) copy[key] = walk(node[key], at)
+    for (const key of fields(node, path)) copy[key] = walk(node[key], below(path, key))
     return copy
   }
   return walk(tree, '') as T

@@ -73,3 +73,14 @@ test('a printed graph has a line for each node, operands by number', () => {
     '%2 = add:float32[2](%1, %0)',
   ])
 })
+
+test('an expression built twice is one node; those whose hashes meet stay apart, and so do their plans', async () => {
+  const values = [1e-9, 2e-9, 0, -0]
+  const scalars = values.map(v => sp.full([], v).node)
+  expect(new Set(scalars.map(n => n.hash)).size).toBe(1)
+  expect(new Set(scalars).size).toBe(4)
+  expect(values.map(v => sp.full([], v).node)).toEqual(scalars)
+  expect(sp.add(sp.exp(f), 2).node).toBe(sp.add(sp.exp(f), 2).node)
+  expect(sp.reshape(f, [3, 2]).node).not.toBe(sp.reshape(f, [6, 1]).node)
+  for (const v of [1e-9, 2e-9]) expect(await sp.mul(sp.tensor([1e9]), v).item()).toBeCloseTo(v * 1e9, 6)
+})

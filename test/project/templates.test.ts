@@ -1,4 +1,4 @@
-/** The WGSL of kernels/: embedded as it stands there, and described. */
+/** The WGSL of kernels/: every file is embedded, and described. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'

@@ -25,7 +25,7 @@ test('10,000 compiled steps that donate their state', async () => {
     x.dispose()
     if (i === 100) after100 = device.bytesInUse
   }
-  expect(device.bytesInUse).toBe(after100)
+  expect(device.bytesInUse).toBeLessThanOrEqual(after100)
   expect((await w.data()).every(Number.isFinite)).toBe(true)
 })
 
@@ -58,7 +58,7 @@ test('large tensors that are dropped are collected before memory runs out', asyn
 
 test('what does not fit is refused with the numbers, and the device goes on working', async () => {
   await expect(sp.zeros([40_000, 40_000]).add(1).realize()).rejects.toThrow(
-    /wasm: out of memory: 6\d{3} MiB more are needed/,
+    /wasm: out of memory: 6\d{3} MiB more are needed|webgpu: a tensor of 6\d{3} MiB is larger than one buffer/,
   )
   expect(await sp.ones([3]).add(1).array()).toEqual([2, 2, 2])
 })

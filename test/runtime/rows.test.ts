@@ -41,6 +41,17 @@ describe('steps', () => {
     expect(stepsOf(x(40000).sum({ keepdims: true }))).toEqual(['sum', 'result'])
     expect(stepsOf(x(1000, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum', 'result'])
     expect(stepsOf(x(100, 64).sum({ axis: 0, keepdims: true }))).toEqual(['sum'])
+    expect(stepsOf(x(100, 1024).sum({ axis: 0, keepdims: true }))).toEqual(['sum', 'result'])
+  })
+  test('a sum of rows less a number each goes along memory: it needs no parts', () => {
+    const rows = x(64, 3000)
+    const steps = stepsOf(
+      rows
+        .sub(rows.max({ axis: 1, keepdims: true }))
+        .exp()
+        .sum({ axis: 1, keepdims: true }),
+    )
+    expect(steps).toEqual(['max + sum'])
   })
 })
 
@@ -90,6 +101,10 @@ describe.each([1, 2, 3])('values with %d threads', threads => {
     ],
     ['halves of rows', () => sp.softmax(x(32, 64)).reshape([64, 32]).sum({ axis: 1 })],
     ['columns', () => x(1000, 65).sum({ axis: 0 })],
+    ['wide columns', () => x(70, 1101).sum({ axis: 0 })],
+    ['a matrix times a vector', () => sp.matmul(x(39, 4099), x(4099))],
+    ['squared distances from a vector', () => x(9, 2050).sub(x(2050)).square().sum({ axis: 1 }).sqrt()],
+    ['a vector times a matrix', () => sp.matmul(x(300), x(300, 1031))],
     ['product along memory', () => x(3, 33000).sign().prod({ axis: 1 })],
     ['maximum of many', () => x(70000).max()],
   ]

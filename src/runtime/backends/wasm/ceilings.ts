@@ -66,7 +66,7 @@ export async function measureCeilings({ threads, relaxed, flags, layout }: Ceili
   const { memory, maximum } = heap
   // Pages that nobody wrote to are one page of zeros, which a cache holds.
   new Uint8Array(memory.buffer, source, copied).fill(1)
-  const workers = await Threads.start(threads - 1, memory, layout.job, flags)
+  const workers = await Threads.start(threads - 1, memory, layout, flags)
   const options: RunOptions = { threads, control: layout.control, memory: { initial: 1, maximum, shared } }
 
   /** The least seconds that a round takes on all threads. */

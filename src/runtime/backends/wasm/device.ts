@@ -16,9 +16,11 @@ import { alignment, guardBytes } from './elements.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, sortTypes } from './program.js'
-import { buildTimedRun, control, tableWords } from './run.js'
+import { abandon, buildTimedRun, control, tableWords } from './run.js'
 import { Threads } from './threads.js'
+import { boldTiles, cautiousTiles, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
+import { cachedTiles, cacheTiles, measureTiles } from './tune.js'
 
 interface WasmBuffer extends Buffer {
   readonly address: number
@@ -34,10 +36,20 @@ const bytesOf = (dtype: DType, size: number): number => dtypes[dtype].bytes * si
 /** Frees programs whose plan is garbage: their module in the workers and their table. */
 const programFinalizer = new FinalizationRegistry<() => void>(release => release())
 
+/** What code is made for. */
+interface Engine {
+  readonly threads: number
+  readonly relaxed: boolean
+  /** Node's flags for workers. */
+  readonly flags: readonly string[]
+  readonly tiles: readonly TimedTile[]
+}
+
 class WasmDevice implements Device {
   readonly name = 'wasm'
   readonly threads: number
   readonly relaxed: boolean
+  readonly #tiles: readonly TimedTile[]
   readonly #heap: Heap
   readonly #workers: Threads
   #arena = { address: 0, bytes: 0 }
@@ -47,12 +59,13 @@ class WasmDevice implements Device {
   #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
 
-  constructor(heap: Heap, workers: Threads, threads: number, relaxed: boolean, flags: readonly string[]) {
+  constructor(heap: Heap, workers: Threads, { threads, relaxed, flags, tiles }: Engine) {
     this.#heap = heap
     this.#workers = workers
     this.threads = threads
     this.relaxed = relaxed
     this.#flags = flags
+    this.#tiles = tiles
   }
 
   get description(): string {
@@ -68,6 +81,7 @@ class WasmDevice implements Device {
     const options = {
       threads: this.threads,
       relaxed: this.relaxed,
+      tiles: this.#tiles,
       memory: { initial: 1, maximum, shared },
       control: layout.control,
     }
@@ -102,6 +116,7 @@ class WasmDevice implements Device {
     const executable: Executable = {
       run: (leaves, results) => {
         if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
+        if (this.#hasFailed()) throw new Error('wasm: a thread of this device has failed; call setDevice again')
         this.#reserveArena(plan.arenaBytes)
         const timer = this.#timer
         const readings = timer?.prepare(steps.length * threads) ?? 0
@@ -120,7 +135,13 @@ class WasmDevice implements Device {
         }
         const { id, run } = timer ? timed() : plain
         if (threads > 1) this.#workers.announce(id, table)
-        run(0, table)
+        try {
+          run(0, table)
+        } catch (cause) {
+          this.#abandon()
+          throw new Error(`wasm: a kernel failed (${cause}); call setDevice again`, { cause })
+        }
+        if (this.#hasFailed()) throw new Error('wasm: a thread failed while it computed; call setDevice again')
         timer?.collect(program)
       },
       // Made again for the reader: text is not worth keeping.
@@ -136,6 +157,14 @@ class WasmDevice implements Device {
       for (const { id } of made) workers.post(id)
     })
     return executable
+  }
+
+  /** Nobody is to wait for the thread that failed. */
+  #abandon(): void {
+    abandon(this.#heap.memory, layout.control + control.failed, layout.control + control.barrierPhase)
+  }
+  #hasFailed(): boolean {
+    return new Int32Array(this.#heap.memory.buffer, layout.control, 2)[control.failed / 4] !== 0
   }
 
   /** One arena serves all programs: they run one after another. */
@@ -242,7 +271,20 @@ function enableRelaxedSimd(): string[] {
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
 const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
 
-export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
+/** Measures which tiles are the fastest here and keeps the answer for later processes, where that is possible. */
+export function tune(): readonly TimedTile[] {
+  enableRelaxedSimd()
+  const relaxed = hasRelaxedSimd()
+  const tiles = measureTiles(relaxed, layout.reserved)
+  try {
+    cacheTiles(tiles, relaxed)
+  } catch (error) {
+    console.warn(`tune: the answer could not be kept for later: ${error}`)
+  }
+  return tiles
+}
+
+export async function wasmDevice({ threads, tune: wanted }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
   if (threads !== undefined && threads > 1 && !isNode)
@@ -250,6 +292,10 @@ export async function wasmDevice({ threads }: DeviceOptions): Promise<Device> {
   const flags = enableRelaxedSimd()
   const count = threads ?? defaultThreads()
   const heap = new Heap(layout.reserved, count > 1)
-  const workers = await Threads.start(count - 1, heap.memory, layout.job, flags)
-  return new WasmDevice(heap, workers, count, hasRelaxedSimd(), flags)
+  const workers = await Threads.start(count - 1, heap.memory, layout, flags)
+  const relaxed = hasRelaxedSimd()
+  // Engines that have relaxed SIMD without a flag have the newer compiler.
+  const usual = relaxed && flags.length === 0 ? boldTiles : cautiousTiles
+  const tiles = cachedTiles(relaxed) ?? (wanted ? tune() : usual)
+  return new WasmDevice(heap, workers, { threads: count, relaxed, flags, tiles })
 }

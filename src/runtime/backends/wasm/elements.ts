@@ -5,11 +5,11 @@
  */
 
 import { type Atom, axesOf, axisFactor, type Condition, type Index, range } from '../../../compiler/affine.js'
-import { type Expr, isOperation, type Load, operandsOf, walkExprs } from '../../../compiler/expr.js'
+import { type Expr, isOperation, type Load, walkExprs } from '../../../compiler/expr.js'
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import type { Func, Local } from './assembler.js'
-import { bytesOf, loadElement, loadSplat, loadVector } from './memory-access.js'
-import { emitOperation, isWide, type Lanes, splatBytes, type Target } from './values.js'
+import { bytesOf, loadElement, loadSplat, loadVector, pushAddress } from './memory-access.js'
+import { emitOperation, isWide, type Lanes, operandsInWasm, splatBytes, type Target } from './values.js'
 
 /** Bytes before and after every buffer that may be read (never written) beyond it. */
 export const guardBytes = 128
@@ -29,7 +29,7 @@ export class Elements {
   readonly axisLocals: readonly Local[]
   /** Number of operations, as a measure of the work for one element. */
   readonly operations: number
-  /** Vectors computed side by side at the point of emission, and elements wanted of each: all lanes, or one. */
+  /** Vectors computed side by side at the point of emission, along the copied loop, and elements wanted of each: all lanes, or one. */
   copies = 1
   active: number
   /** The result of the reduction, for each copy. */
@@ -37,6 +37,7 @@ export class Elements {
 
   readonly #f: Func
   readonly #vector: number
+  readonly #copied: number
   readonly #buffers: readonly BufferSpec[]
   readonly #target: Target
   readonly #bases = new Map<number, Local>()
@@ -47,40 +48,40 @@ export class Elements {
   readonly #late = new Set<Expr>()
 
   /**
-   * @param loops number of loops, and which of them is the vector loop (-1: none)
+   * @param loops number of loops, which of them is the vector loop (-1: none), and along which copies are made
    * @param outputs buffers that are written
    */
   constructor(
     f: Func,
     roots: readonly Expr[],
-    loops: { count: number; vector: number },
+    loops: { count: number; vector: number; copied: number },
     outputs: readonly number[],
     buffers: readonly BufferSpec[],
     target: Target,
   ) {
     this.#f = f
     this.#vector = loops.vector
+    this.#copied = loops.copied
     this.#buffers = buffers
     this.#target = target
     const used = new Set(outputs)
     let wide = false
     let operations = 0
-    walkExprs(roots, e => {
+    const visit = (e: Expr): void => {
       if (isWide(e.type)) wide = true
       if (isOperation(e) && e.op !== 'keep') operations++
       if (e.op === 'load') used.add(e.buffer)
-      if (e.op === 'reduced' || operandsOf(e).some(a => this.#late.has(a))) this.#late.add(e)
+      if (e.op === 'reduced' || operandsInWasm(e).some(a => this.#late.has(a))) this.#late.add(e)
       this.#exprs.push({ e, level: Math.max(-1, ...e.axes) })
-    })
+    }
+    walkExprs(roots, visit, operandsInWasm)
     this.operations = operations
     this.lanes = wide ? 2 : 4
     this.active = this.lanes
     this.axisLocals = Array.from({ length: loops.count }, () => f.local('i32'))
     for (const b of used) {
       const base = f.local('i32')
-      f.globalGet(0)
-        .memory('i32.load', 4 * b)
-        .set(base)
+      pushAddress(f, b).set(base)
       this.#bases.set(b, base)
     }
   }
@@ -106,8 +107,14 @@ export class Elements {
     }
   }
 
-  #varies(e: Expr): boolean {
-    return e.axes.has(this.#vector) || e.op === 'reduced' || this.#late.has(e)
+  /** Whether values differ along a loop. */
+  #varies(e: Expr, axis = this.#vector): boolean {
+    return e.axes.has(axis) || e.op === 'reduced' || this.#late.has(e)
+  }
+
+  /** Positions of the copied loop between copies. */
+  get copyStep(): number {
+    return this.#copied === this.#vector ? this.lanes : 1
   }
 
   /** The local that holds copy u of a value, computed now if it is not in scope. */
@@ -119,10 +126,10 @@ export class Elements {
     // The same bits: no instruction.
     if (e.op === 'keep' || e.op === 'bitcast') return this.value(e.args[0], u)
     if (e.op === 'reduced') return this.reduced[Math.min(u, this.reduced.length - 1)]
-    const copies = this.#varies(e) ? this.copies : 1
+    const copies = this.#varies(e, this.#copied) ? this.copies : 1
     const locals = Array.from({ length: copies }, () => this.#f.local('v128'))
     // Operands first, for all copies: their instructions interleave.
-    if (isOperation(e)) for (const a of e.args) this.value(a, 0)
+    if (isOperation(e)) for (const a of operandsInWasm(e)) this.value(a, 0)
     for (let c = 0; c < copies; c++) {
       this.#push(e, c)
       this.#f.set(locals[c])
@@ -137,7 +144,7 @@ export class Elements {
       emitOperation(
         f,
         e,
-        e.args.map(a => this.value(a, u)),
+        operandsInWasm(e).map(a => this.value(a, u)),
         this.lanes,
         this.#target,
       )
@@ -213,7 +220,8 @@ export class Elements {
     let constant = index.constant
     let pushed = false
     for (const { atom, factor } of index.terms) {
-      if (atom.kind === 'axis' && atom.axis === this.#vector) constant += factor * (u * this.lanes + lane)
+      if (atom.kind === 'axis' && atom.axis === this.#vector) constant += factor * lane
+      if (atom.kind === 'axis' && atom.axis === this.#copied) constant += factor * u * this.copyStep
       this.#pushAtom(atom, u, lane)
       if (factor !== 1) f.i32(factor).op('i32.mul')
       if (pushed) f.op('i32.add')
@@ -331,7 +339,8 @@ export class Elements {
       this.#pushCondition(outer, u, 0)
       f.op('select')
     }
-    loadVector(f, dtype, this.active === 1 ? 1 : this.lanes, this.lanes, u * this.lanes * size)
+    const between = (axisFactor(e.index, this.#copied) ?? 0) * this.copyStep * size
+    loadVector(f, dtype, this.active === 1 ? 1 : this.lanes, this.lanes, u * between)
     if (inner.length) {
       this.#pushMask(inner, u)
       if (isWide(e.type)) f.op('i64x2.extend_low_i32x4_s')

@@ -5,7 +5,7 @@
  */
 
 import { axisFactor } from '../../../compiler/affine.js'
-import { isOperation, walkExprs } from '../../../compiler/expr.js'
+import { type Expr, isOperation, walkExprs } from '../../../compiler/expr.js'
 import { type BufferSpec, identityOf, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
@@ -41,7 +41,10 @@ export function layoutOf(kernel: LoopKernel): Layout {
   return { lead, leadCount, inner: total / leadCount, vector, mode }
 }
 
-/** Whether the reduction runs along memory, so that the vector loop is the last reduced one. */
+/**
+ * Whether the reduction runs along memory, so that the vector loop is the last reduced one: what the most loads that know
+ * both loops would have. A load that knows one of them only is read once for many positions.
+ */
 function reducesRows({ axes, reduce }: LoopKernel): boolean {
   if (!reduce || reduce.axes.length === 0) return false
   const outer = axes.length - 1
@@ -49,12 +52,28 @@ function reducesRows({ axes, reduce }: LoopKernel): boolean {
   if (outer < 0) return true
   let score = 0
   walkExprs([reduce.body], e => {
-    if (e.op !== 'load') return
+    if (e.op !== 'load' || !e.axes.has(inner) || !e.axes.has(outer)) return
     if (axisFactor(e.index, inner) === 1) score++
     if (axisFactor(e.index, outer) === 1) score--
   })
   if (score !== 0) return score > 0 ? reduce.axes[reduce.axes.length - 1] >= 4 || axes[outer] < 4 : axes[outer] < 4
   return axes[outer] < 8
+}
+
+/** Rows that share a vector and go along it together, and how long it must be not to stay in the first cache anyway. */
+const rowsAtOnce = 4
+const longVector = 2048
+
+/** Whether rows are reduced that all read one long vector, as in a matrix times a vector, at addresses that are sums of strides. */
+function sharesVector({ axes, reduce }: LoopKernel, { mode, vector }: Layout): boolean {
+  if (mode !== 'rows' || !reduce || axes.length !== 1 || (reduce.axes.at(-1) ?? 0) < longVector) return false
+  let [shared, plain] = [false, true]
+  walkExprs([reduce.body], e => {
+    if (e.op === 'load') shared ||= e.axes.has(vector) && !e.axes.has(0)
+    if (e.op === 'load') plain &&= e.conditions.length === 0 && (axisFactor(e.index, 0) ?? -1) >= 0
+    else plain &&= e.op !== 'position' && e.op !== 'inside'
+  })
+  return shared && plain
 }
 
 /** A function `name(begin, end)` that computes the positions begin .. end - 1 of the layout's leading loops. */
@@ -75,6 +94,8 @@ class LoopEmitter {
   readonly #target: Target
   readonly #buffers: readonly BufferSpec[]
   readonly #elements: Elements
+  /** Rows that are reduced side by side. */
+  readonly #rows: number
 
   constructor(name: string, kernel: LoopKernel, layout: Layout, buffers: readonly BufferSpec[], target: Target) {
     this.#f = new Func(name, ['i32', 'i32'])
@@ -82,9 +103,16 @@ class LoopEmitter {
     this.#layout = layout
     this.#buffers = buffers
     this.#target = target
-    const loops = { count: kernel.axes.length + (kernel.reduce?.axes.length ?? 0), vector: layout.vector }
+    this.#rows = sharesVector(kernel, layout) ? rowsAtOnce : 1
+    const loops = {
+      count: kernel.axes.length + (kernel.reduce?.axes.length ?? 0),
+      vector: layout.vector,
+      copied: this.#rows > 1 ? 0 : layout.vector,
+    }
     const written = kernel.outputs.map(o => o.buffer)
-    this.#elements = new Elements(this.#f, kernelExprs(kernel), loops, written, buffers, target)
+    // A product that is added by the instruction that multiplies is no value of its own.
+    const roots = kernelExprs(kernel).flatMap((e, i) => (i === 0 && this.#fusedFactors()) || e)
+    this.#elements = new Elements(this.#f, roots, loops, written, buffers, target)
   }
 
   emit(): Func {
@@ -99,26 +127,39 @@ class LoopEmitter {
     return this.#f
   }
 
-  /** The loop over the range of flattened leading axes. */
+  /** The loop over the range of flattened leading axes, a few rows at a time where they share a vector. */
   #leadLoop(): void {
     const f = this.#f
     const { lead } = this.#layout
     const { axes } = this.#kernel
     const flat = lead === 1 ? this.#elements.axisLocals[0] : f.local('i32')
     f.get(0).set(flat)
-    f.for(flat, { local: 1 }, 1, () => {
-      let stride = sizeOf(axes.slice(0, lead))
-      for (let d = 0; lead > 1 && d < lead; d++) {
-        stride /= axes[d]
-        f.get(flat).i32(stride).op('i32.div_u')
-        if (d > 0) f.i32(axes[d]).op('i32.rem_u')
-        f.set(this.#elements.axisLocals[d])
-      }
-      this.#elements.scoped(() => {
-        for (let d = 0; d < lead; d++) this.#elements.enter(d)
-        this.#inside(lead)
+    const loopTo = (limit: Local, copies: number): void => {
+      this.#elements.copies = copies
+      f.for(flat, { local: limit }, copies, () => {
+        let stride = sizeOf(axes.slice(0, lead))
+        for (let d = 0; lead > 1 && d < lead; d++) {
+          stride /= axes[d]
+          f.get(flat).i32(stride).op('i32.div_u')
+          if (d > 0) f.i32(axes[d]).op('i32.rem_u')
+          f.set(this.#elements.axisLocals[d])
+        }
+        this.#elements.scoped(() => {
+          for (let d = 0; d < lead; d++) this.#elements.enter(d)
+          this.#inside(lead)
+        })
       })
-    })
+      this.#elements.copies = 1
+    }
+    if (this.#rows > 1) {
+      const last = f.local('i32')
+      f.get(1)
+        .i32(this.#rows - 1)
+        .op('i32.sub')
+        .set(last)
+      loopTo(last, this.#rows)
+    }
+    loopTo(1, 1)
   }
 
   /** The output loops from `axis` on. */
@@ -159,6 +200,7 @@ class LoopEmitter {
     if (typeof from === 'number') f.i32(from)
     else f.get(from.local)
     f.set(i)
+    const rows = this.#elements.copies
     const part = (count: number, active: number): void => {
       const width = count * active
       const limit = f.local('i32')
@@ -168,7 +210,7 @@ class LoopEmitter {
           .i32(width - 1)
           .op('i32.sub')
       f.set(limit)
-      this.#elements.copies = count
+      this.#elements.copies = rows * count
       this.#elements.active = active
       f.for(i, { local: limit }, width, () => {
         this.#elements.scoped(() => {
@@ -176,7 +218,7 @@ class LoopEmitter {
           body()
         })
       })
-      this.#elements.copies = 1
+      this.#elements.copies = rows
       this.#elements.active = this.#elements.lanes
     }
     const widths = [copies * this.#elements.lanes, this.#elements.lanes, 1]
@@ -210,8 +252,9 @@ class LoopEmitter {
   #rowReduction(): void {
     const { reduce, axes } = this.#kernel
     if (!reduce) return
-    const copies = this.#unroll()
-    const accumulators = this.#accumulators(copies)
+    const rows = this.#elements.copies
+    const copies = this.#rows > 1 ? 1 : this.#unroll()
+    const accumulators = this.#accumulators(rows * copies)
     const nest = (r: number): void => {
       if (r === reduce.axes.length - 1)
         this.#vectorLoop(0, reduce.axes[r], () => this.#accumulate(accumulators), copies)
@@ -219,20 +262,21 @@ class LoopEmitter {
     }
     nest(0)
     const f = this.#f
-    const [total] = accumulators
-    for (let u = 1; u < copies; u++) {
-      f.get(total).get(accumulators[u])
+    const totals = accumulators.slice(0, rows)
+    for (const other of accumulators.slice(rows)) {
+      f.get(totals[0]).get(other)
       this.#combine()
-      f.set(total)
+      f.set(totals[0])
     }
     const halves = isWide(reduce.type) ? [8] : this.#elements.lanes === 4 ? [8, 4] : [4]
-    for (const shift of halves) {
-      f.get(total).get(total).get(total)
-      f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
-      this.#combine()
-      f.set(total)
-    }
-    this.#elements.reduced = [total]
+    for (const total of totals)
+      for (const shift of halves) {
+        f.get(total).get(total).get(total)
+        f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
+        this.#combine()
+        f.set(total)
+      }
+    this.#elements.reduced = totals
     this.#elements.active = 1
     this.#store()
     this.#elements.active = this.#elements.lanes
@@ -251,14 +295,21 @@ class LoopEmitter {
     return splatBytes(identityOf(reduce), reduce.type)
   }
 
+  /** The factors of the terms of a sum, where one instruction multiplies and adds. */
+  #fusedFactors(): readonly Expr[] | undefined {
+    const { reduce } = this.#kernel
+    if (!reduce || reduce.op !== 'sum' || !this.#target.relaxed || !isFloat(reduce.type)) return undefined
+    return isOperation(reduce.body) && reduce.body.op === 'mul' ? reduce.body.args : undefined
+  }
+
   /** accumulator = accumulator ∘ body, for each vector. */
   #accumulate(accumulators: readonly Local[]): void {
-    const { body, op, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
+    const { body, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
     const f = this.#f
-    const fused = op === 'sum' && this.#target.relaxed && isFloat(type) && isOperation(body) && body.op === 'mul'
+    const factors = this.#fusedFactors()
     for (let u = 0; u < this.#elements.copies; u++) {
-      if (fused && this.#elements.active > 1) {
-        for (const arg of body.args) f.get(this.#elements.value(arg, u))
+      if (factors && this.#elements.active > 1) {
+        for (const arg of factors) f.get(this.#elements.value(arg, u))
         f.get(accumulators[u]).op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
       } else {
         f.get(accumulators[u]).get(this.#elements.value(body, u))
@@ -306,7 +357,7 @@ class LoopEmitter {
           dtype,
           local,
           this.#elements.active === 1 ? 1 : this.#elements.lanes,
-          varying ? u * this.#elements.lanes * bytesOf(dtype) : 0,
+          varying || this.#elements.copies > 1 ? u * this.#elements.copyStep * bytesOf(dtype) : 0,
         )
       }
     }

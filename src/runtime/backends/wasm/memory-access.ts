@@ -1,10 +1,13 @@
-/** Loads and stores of vectors by dtype: whole vectors, one element in all lanes, one element in one lane. */
+/** Addresses of buffers, and loads and stores of vectors by dtype: whole vectors, one element in all lanes, one element in one lane. */
 
 import { type DType, dtypes } from '../../../graph/dtype.js'
 import type { Func, Local } from './assembler.js'
 import type { Lanes } from './values.js'
 
 export const bytesOf = (dtype: DType): number => dtypes[dtype].bytes
+
+/** Pushes the address of a buffer, which stands in the table that `bind` was given. */
+export const pushAddress = (f: Func, buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
 
 /** Bytes 0 and 1 in the low lanes to masks. */
 const bytesToMask = (f: Func): Func => f.op('i16x8.extend_low_i8x16_u', 'i32x4.extend_low_i16x8_u', 'i32x4.neg')

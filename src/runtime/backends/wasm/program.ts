@@ -6,8 +6,6 @@
 import { type FarOp, walkExprs } from '../../../compiler/expr.js'
 import {
   type BufferSpec,
-  bufferReads,
-  bufferWrites,
   type Kernel,
   kernelExprs,
   type LoopKernel,
@@ -19,33 +17,16 @@ import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
-import { alignment, guardBytes } from './elements.js'
 import { farImports, isFarOp } from './far.js'
-import {
-  asGemm,
-  emitGemm,
-  epilogueKernel,
-  type Gemm,
-  packedLeftSize,
-  packedRightSize,
-  packLeft,
-  packRight,
-  rowBlock,
-} from './gemm.js'
+import { asGemm, blocksOf, epilogueKernel, type Gemm, packedSize, packKernel, sides } from './gemm.js'
+import { type BuiltStep, emitGroup, groupSteps, type KernelStep, localsOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
-import { bytesOf } from './memory-access.js'
-import { joinRows, type Loops, type RowGroup, rowBytes } from './rows.js'
-import { emitBind, emitRun, type RunOptions, type Step } from './run.js'
+import { bytesOf, pushAddress } from './memory-access.js'
+import { emitGemm } from './micro.js'
+import { emitBind, emitRun, type RunOptions } from './run.js'
 import { emitFirstIndex, emitScatter } from './scatter.js'
+import { cautiousTiles, type TimedTile } from './tiles.js'
 import type { Target } from './values.js'
-
-/** A step of a kernel: the one that does its arithmetic, or a part before or after it, as packing and epilogues are. */
-export interface KernelStep extends Step {
-  readonly kernel: Kernel
-  readonly part?: { readonly name: string; readonly kernel: Kernel }
-  /** The steps whose rows go through this one together. */
-  readonly of?: readonly KernelStep[]
-}
 
 export interface Program {
   readonly module: Uint8Array<ArrayBuffer>
@@ -65,7 +46,10 @@ export interface Program {
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
 
-export interface ProgramOptions extends RunOptions, Pick<Target, 'relaxed'> {}
+export interface ProgramOptions extends RunOptions, Pick<Target, 'relaxed'> {
+  /** The tiles that matrix products may take. */
+  readonly tiles?: readonly TimedTile[]
+}
 
 /** Sorting is done by the host, on one thread. */
 const sorting: Import = { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'], results: [] }
@@ -87,69 +71,25 @@ function farOps(kernels: readonly Kernel[]): readonly FarOp[] {
   return [...found]
 }
 
-/** Terms that one sum goes through at most, about: along memory, and across it, where each is in a page of its own. */
+/** Terms that one sum goes through at most, about: along memory, and across it. */
 const rowPart = 16384
 const columnPart = 128
+/** The same where each term is in a page of its own: as many streams as a processor reads ahead. */
+const pagePart = 8
+const pageBytes = 4096
+
+/** The terms that one sum of a reduction goes through at most. */
+function longestPart(kernel: LoopKernel & { readonly reduce: Reduction }): number {
+  const { axes, reduce } = kernel
+  if (layoutOf(kernel).mode === 'rows') return rowPart
+  return (axes.at(-1) ?? 1) * bytesOf(reduce.type) >= pageBytes ? pagePart : columnPart
+}
 
 const isReducing = (kernel: LoopKernel): kernel is LoopKernel & { readonly reduce: Reduction } =>
   kernel.reduce !== undefined
 
 /** A single loop is cut at multiples of this only: whole vectors, four at a time. */
 const vectorBlock = 64
-
-/** Bytes of the rows that go through a group together: a part of the second cache. */
-const cacheBytes = 2 ** 17
-
-/** Loops as a function of a range, with the work of a position. */
-interface ChunkLoops extends Loops {
-  readonly name: string
-  readonly work: number
-}
-
-interface BuiltStep extends KernelStep {
-  /** The number of its kernel. */
-  readonly index: number
-  readonly loops?: ChunkLoops
-  readonly group?: RowGroup<ChunkLoops>
-}
-
-/** A buffer that nobody but a group knows: memory for the rows of a chunk is enough. */
-interface GroupLocal {
-  readonly buffer: number
-  readonly rowBytes: number
-  readonly stride: number
-}
-
-/** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
-function emitGroup(
-  name: string,
-  { rows, members }: RowGroup<ChunkLoops>,
-  locals: readonly GroupLocal[],
-  functionOf: (name: string) => number,
-): Func {
-  const f = new Func(name, ['i32', 'i32'])
-  // For the loops, a local buffer begins so far ahead that row `begin` is the first in its memory.
-  const addresses = locals.map(({ buffer, rowBytes }) => {
-    const address = f.local('i32')
-    f.globalGet(0)
-      .memory('i32.load', 4 * buffer)
-      .set(address)
-    f.globalGet(0).get(address).get(0).i32(rowBytes).op('i32.mul', 'i32.sub')
-    f.memory('i32.store', 4 * buffer)
-    return address
-  })
-  for (const m of members) {
-    const positions = m.count / rows
-    f.get(0).i32(positions).op('i32.mul').get(1).i32(positions).op('i32.mul').call(functionOf(m.name))
-  }
-  locals.forEach(({ buffer }, i) =>
-    f
-      .globalGet(0)
-      .get(addresses[i])
-      .memory('i32.store', 4 * buffer),
-  )
-  return f
-}
 
 class ProgramBuilder {
   readonly #options: ProgramOptions
@@ -175,7 +115,7 @@ class ProgramBuilder {
     this.#current = index
     switch (kernel.kind) {
       case 'loop': {
-        const gemm = asGemm(kernel)
+        const gemm = asGemm(kernel, this.#options.tiles ?? cautiousTiles)
         if (gemm) this.#addGemm(gemm, index)
         else if (isReducing(kernel)) this.#addReduction(kernel, index)
         else this.#addLoops(kernel)
@@ -194,9 +134,8 @@ class ProgramBuilder {
       }
       case 'argsort': {
         const f = new Func(this.#name('argsort'), ['i32', 'i32'])
-        const base = (buffer: number): Func => f.globalGet(0).memory('i32.load', 4 * buffer)
-        base(kernel.input)
-        base(kernel.output)
+        pushAddress(f, kernel.input)
+        pushAddress(f, kernel.output)
         f.i32(kernel.rows).i32(kernel.length).i32(sortTypes.indexOf(kernel.type)).call(0)
         this.#push(f, 1, 1)
       }
@@ -231,7 +170,7 @@ class ProgramBuilder {
   #addReduction(kernel: LoopKernel & { readonly reduce: Reduction }, index: number): void {
     const { axes, reduce } = kernel
     const length = sizeOf(reduce.axes)
-    const longest = layoutOf(kernel).mode === 'rows' ? rowPart : columnPart
+    const longest = longestPart(kernel)
     if (length < 2 * longest || length * sizeOf(axes) < rowPart) {
       this.#addLoops(kernel)
       return
@@ -259,13 +198,12 @@ class ProgramBuilder {
   }
 
   #addGemm(gemm: Gemm, index: number): void {
-    const right = this.#addScratch(gemm.type, packedRightSize(gemm), index)
-    this.#addLoops(packRight(gemm, right), 'pack_right')
-    let left: number | undefined
-    if (!gemm.left) {
-      left = this.#addScratch(gemm.type, packedLeftSize(gemm), index)
-      this.#addLoops(packLeft(gemm, left), 'pack_left')
-    }
+    const [left, right] = sides.map(side => {
+      if (gemm[side]) return gemm[side].buffer
+      const buffer = this.#addScratch(gemm.type, packedSize(gemm, side), index)
+      this.#addLoops(packKernel(gemm, side, buffer), `pack_${side}`)
+      return buffer
+    })
     const { outputs } = gemm.kernel
     const inPlace =
       outputs.find(o => o.value.op === 'reduced') ??
@@ -274,81 +212,26 @@ class ProgramBuilder {
     const name = this.#name(gemm.kernel.name)
     const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
     const func = emitGemm(name, gemm, { right, left, raw }, this.#target, indexOf)
-    const count = gemm.batch * gemm.rows
-    const even = Math.ceil(count / (this.#options.threads * 4) / gemm.tile) * gemm.tile
-    const chunk = Math.min(
-      count,
-      this.#options.threads === 1
-        ? Math.ceil(256 / gemm.tile) * gemm.tile
-        : Math.max(gemm.tile, Math.min(even, Math.ceil(rowBlock / gemm.tile) * gemm.tile)),
-    )
-    this.#push(func, count, chunk)
+    const count = gemm.batch * blocksOf(gemm, 'left')
+    this.#push(func, count, this.#gemmChunk(gemm, count))
     const epilogue = epilogueKernel(gemm, raw)
     if (epilogue) this.#addLoops(epilogue, 'epilogue')
   }
 
-  /** The steps, where those whose rows go together are one. */
-  #grouped(): { steps: BuiltStep[]; moments: number[] } {
-    const steps: BuiltStep[] = []
-    // All that a group touches lives as long as the group.
-    const moments = [...this.#kernels.keys()]
-    let group: RowGroup<ChunkLoops> | undefined
-    for (const step of this.#steps) {
-      const joined: RowGroup<ChunkLoops> | undefined = group && step.loops && joinRows(group, step.loops, this.#buffers)
-      const before = steps.at(-1)
-      if (joined && before) {
-        steps[steps.length - 1] = this.#groupStep(joined, before, step)
-        moments.fill(moments[before.index], before.index, step.index + 1)
-      } else steps.push(step)
-      group = joined ?? (step.loops && { rows: step.count, members: [step.loops] })
-    }
-    return { steps, moments }
-  }
-
-  /** The step of a group, which so far was that of its first members. */
-  #groupStep(group: RowGroup<ChunkLoops>, before: BuiltStep, last: BuiltStep): BuiltStep {
-    const { rows, members } = group
-    const work = members.reduce((n, m) => n + (m.count / rows) * m.work, 0)
-    const cached = Math.max(1, Math.floor(cacheBytes / rowBytes(group, this.#buffers)))
-    return {
-      ...last,
-      name: members.map(m => m.name).join('+'),
-      count: rows,
-      chunk: Math.min(this.#chunk(rows, work, 1), cached),
-      group,
-      of: [...(before.of ?? [before]), last],
-    }
-  }
-
-  /** What a step may read or write: of one that is no loops, all that its kernel touches. */
-  #touchedBy({ loops, kernel, index }: BuiltStep): Set<number> {
-    const scratch = loops ? [] : this.#scratch.filter(s => s.kernel === index).map(s => s.buffer)
-    const whole = loops?.kernel ?? kernel
-    return new Set([...bufferReads(whole), ...bufferWrites(whole), ...scratch])
-  }
-
-  /** The temporaries that only a group's own loops write and read. */
-  #localsOf({ group, chunk, of = [] }: BuiltStep): GroupLocal[] {
-    if (!group) return []
-    const { rows, members } = group
-    const outside = this.#steps.filter(step => !of.includes(step)).map(step => this.#touchedBy(step))
-    return members
-      .flatMap(m => m.kernel.outputs.map(o => o.buffer))
-      .filter(b => this.#buffers[b].role === 'temporary' && !outside.some(touched => touched.has(b)))
-      .map(buffer => {
-        const { dtype, size } = this.#buffers[buffer]
-        const rowBytes = (size / rows) * bytesOf(dtype)
-        const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
-        return { buffer, rowBytes, stride }
-      })
+  /** Tiles in a chunk of a product: as `#chunk`, and few enough for their rows to stay in the second cache. */
+  #gemmChunk({ tile, inner, columns }: Gemm, count: number): number {
+    const { threads } = this.#options
+    if (threads === 1) return Math.ceil(256 / tile.rows)
+    const worthwhile = Math.ceil(400_000 / (tile.rows * inner * columns))
+    return Math.max(worthwhile, Math.min(Math.ceil(128 / tile.rows), Math.ceil(count / (threads * 4))))
   }
 
   finish(): Program {
     const { memory } = this.#options
     const buffers = this.#buffers
-    const { steps, moments } = this.#grouped()
+    const { steps, moments } = groupSteps(this.#steps, this.#kernels.length, buffers, (...work) => this.#chunk(...work))
     const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
-    const locals = steps.map(step => this.#localsOf(step))
+    const locals = steps.map(step => localsOf(step, this.#steps, buffers, this.#scratch))
     const local = locals.flat()
     const stored = [...buffers]
     for (const { buffer, stride } of local) {

@@ -6,7 +6,18 @@
 import { encodeModule, Func, type Import } from './assembler.js'
 
 /** Offsets in the block through which the threads of a device wait for each other. */
-export const control = { barrierCount: 0, barrierPhase: 64, bytes: 128 } as const
+export const control = { barrierCount: 0, failed: 4, barrierPhase: 64, bytes: 128 } as const
+
+/**
+ * Lets all threads out of their barriers, for good: this one failed and will come to no more of them. Workers have it as
+ * text: it may use nothing from outside its body.
+ */
+export function abandon(memory: WebAssembly.Memory, failed: number, phase: number): void {
+  const words = new Int32Array(memory.buffer)
+  Atomics.store(words, failed / 4, 1)
+  Atomics.add(words, phase / 4, 1)
+  Atomics.notify(words, phase / 4)
+}
 
 /** One exported function applied to a range, in chunks. */
 export interface Step {
@@ -158,13 +169,16 @@ export function buildTimedRun(steps: readonly Step[], buffers: number, options: 
   return encodeModule({ imports, functions: [run], exports: ['run'], memory: options.memory, globals: 0 })
 }
 
-/** All threads wait here for each other: spinning first, then asleep. */
+/** All threads wait here for each other: spinning first, then asleep. Where one has failed, `run` ends here. */
 export function emitBarrier(f: Func, { threads, control: block }: RunOptions): void {
   const count = block + control.barrierCount
   const phase = block + control.barrierPhase
   const seen = f.local('i32')
   const spins = f.local('i32')
   f.i32(phase).memory('i32.atomic.load').set(seen)
+  f.i32(block + control.failed)
+    .memory('i32.atomic.load')
+    .if(() => f.op('return'))
   f.i32(count)
     .i32(1)
     .memory('i32.atomic.rmw.add')

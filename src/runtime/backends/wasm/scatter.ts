@@ -1,13 +1,18 @@
 /**
- * Emits scatter-add, and first occurrences, without atomics: a call owns a range of result rows, clears it, and goes through all indices for those
- * that fall into it. Sums are made in the order of the indices, whoever makes them; those of float16 are rounded at the end.
+ * Emits scatter-add, and first occurrences, without atomics: a call owns a range of result rows, clears it, and goes
+ * through all indices for those that fall into it. Sums are made in the order of the indices, whoever makes them; those
+ * of float16 are rounded at the end.
  */
 
 import type { FirstKernel, ScatterKernel } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { Func } from './assembler.js'
-import { bytesOf } from './memory-access.js'
+import { bytesOf, pushAddress } from './memory-access.js'
 import { emitRoundToHalf } from './values.js'
+
+/** The body, if the row on the stack is one of begin .. end - 1, the function's arguments. */
+const ifOwnRow = (f: Func, body: () => void): Func =>
+  f.get(0).op('i32.sub').get(1).get(0).op('i32.sub', 'i32.lt_u').if(body)
 
 /** A function `name(begin, end)` that computes rows begin .. end - 1 of the result. */
 export function emitScatter(name: string, { type, count, width, index, updates, output }: ScatterKernel): Func {
@@ -23,9 +28,7 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
     [updates, from],
     [index, indices],
   ])
-    f.globalGet(0)
-      .memory('i32.load', 4 * buffer)
-      .set(local)
+    pushAddress(f, buffer).set(local)
 
   f.get(out).get(begin).i32(rowBytes).op('i32.mul', 'i32.add').i32(0)
   f.get(end).get(begin).op('i32.sub').i32(rowBytes).op('i32.mul').fill()
@@ -42,18 +45,13 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
   f.i32(0).set(i)
   f.for(i, count, 1, () => {
     f.get(indices).get(i).i32(4).op('i32.mul', 'i32.add').memory('i32.load').tee(row)
-    f.get(begin)
-      .op('i32.sub')
-      .get(end)
-      .get(begin)
-      .op('i32.sub', 'i32.lt_u')
-      .if(() => {
-        f.get(out).get(row).i32(rowBytes).op('i32.mul', 'i32.add').set(target)
-        f.get(from).get(i).i32(rowBytes).op('i32.mul', 'i32.add').set(source)
-        f.i32(0).set(j)
-        f.for(j, rowBytes - (rowBytes % 16), 16, () => accumulate('v128.load'))
-        f.for(j, rowBytes, size, () => accumulate(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero'))
-      })
+    ifOwnRow(f, () => {
+      f.get(out).get(row).i32(rowBytes).op('i32.mul', 'i32.add').set(target)
+      f.get(from).get(i).i32(rowBytes).op('i32.mul', 'i32.add').set(source)
+      f.i32(0).set(j)
+      f.for(j, rowBytes - (rowBytes % 16), 16, () => accumulate('v128.load'))
+      f.for(j, rowBytes, size, () => accumulate(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero'))
+    })
   })
   if (type === 'float16') {
     f.get(begin).i32(rowBytes).op('i32.mul').set(j)
@@ -73,12 +71,8 @@ export function emitFirstIndex(name: string, { count, index, output }: FirstKern
   const f = new Func(name, ['i32', 'i32'])
   const [begin, end] = [0, 1]
   const [out, indices, i, row] = Array.from({ length: 4 }, () => f.local('i32'))
-  f.globalGet(0)
-    .memory('i32.load', 4 * output)
-    .set(out)
-  f.globalGet(0)
-    .memory('i32.load', 4 * index)
-    .set(indices)
+  pushAddress(f, output).set(out)
+  pushAddress(f, index).set(indices)
   // All bits set are -1.
   f.get(out).get(begin).i32(4).op('i32.mul', 'i32.add').i32(-1)
   f.get(end).get(begin).op('i32.sub').i32(4).op('i32.mul').fill()
@@ -91,15 +85,10 @@ export function emitFirstIndex(name: string, { count, index, output }: FirstKern
         .op('i32.sub')
     f.get(indices)
     position().i32(4).op('i32.mul', 'i32.add').memory('i32.load').tee(row)
-    f.get(begin)
-      .op('i32.sub')
-      .get(end)
-      .get(begin)
-      .op('i32.sub', 'i32.lt_u')
-      .if(() => {
-        f.get(out).get(row).i32(4).op('i32.mul', 'i32.add')
-        position().memory('i32.store')
-      })
+    ifOwnRow(f, () => {
+      f.get(out).get(row).i32(4).op('i32.mul', 'i32.add')
+      position().memory('i32.store')
+    })
   })
   return f
 }

@@ -5,6 +5,7 @@
 
 import { demandNode } from '../../environment.js'
 import { farFunctions } from './far.js'
+import { abandon, control } from './run.js'
 
 /** What Node's worker_threads offers of a worker. */
 interface NodeWorker {
@@ -18,11 +19,17 @@ interface NodeWorker {
 const words = { job: 0, program: 1, table: 2 } as const
 
 /** Runs in each worker, as text: it may use nothing from outside its body. */
-function workerMain(workerThreads: typeof import('node:worker_threads'), far: WebAssembly.ModuleImports): void {
+function workerMain(
+  workerThreads: typeof import('node:worker_threads'),
+  far: WebAssembly.ModuleImports,
+  leave: typeof abandon,
+): void {
   const { parentPort, workerData, receiveMessageOnPort } = workerThreads
-  const { memory, jobAddress, thread, epoch } = workerData as {
+  const { memory, jobAddress, failed, phase, thread, epoch } = workerData as {
     memory: WebAssembly.Memory
     jobAddress: number
+    failed: number
+    phase: number
     thread: number
     epoch: number
   }
@@ -48,9 +55,14 @@ function workerMain(workerThreads: typeof import('node:worker_threads'), far: We
     }
     last = Atomics.load(job, 0)
     if (job[1] < 0) return
-    if (!programs.has(job[1])) receive()
-    const run = programs.get(job[1])?.exports.run as (thread: number, table: number) => void
-    run(thread, job[2])
+    try {
+      if (!programs.has(job[1])) receive()
+      const run = programs.get(job[1])?.exports.run as (thread: number, table: number) => void
+      run(thread, job[2])
+    } catch (error) {
+      leave(memory, failed, phase)
+      console.error(`wasm: thread ${thread}:`, error)
+    }
   }
 }
 
@@ -65,23 +77,28 @@ export class Threads {
     this.#jobAddress = jobAddress
   }
 
-  /** Starts `count` workers on a shared memory and waits until all of them listen. */
+  /**
+   * Starts `count` workers on a shared memory and waits until all of them listen.
+   *
+   * @param blocks addresses of the job block and of the control block.
+   */
   static async start(
     count: number,
     memory: WebAssembly.Memory,
-    jobAddress: number,
+    blocks: { readonly job: number; readonly control: number },
     flags: readonly string[],
   ): Promise<Threads> {
-    if (count === 0) return new Threads([], memory, jobAddress)
+    const [failed, phase] = [blocks.control + control.failed, blocks.control + control.barrierPhase]
+    if (count === 0) return new Threads([], memory, blocks.job)
     const { Worker } = demandNode('setDevice', 'use { threads: 1 }').getBuiltinModule('worker_threads')
     const source = `const node = name => process.getBuiltinModule(name);
       ${flags.map(flag => `node('v8').setFlagsFromString('${flag}');`).join(' ')}
-      (${workerMain})(node('worker_threads'), (${farFunctions})())`
+      (${workerMain})(node('worker_threads'), (${farFunctions})(), ${abandon})`
     const workers = Array.from({ length: count }, (_, i) => {
       const worker: NodeWorker = new Worker(source, {
         eval: true,
         execArgv: [],
-        workerData: { memory, jobAddress, thread: i + 1, epoch: performance.timeOrigin },
+        workerData: { memory, jobAddress: blocks.job, failed, phase, thread: i + 1, epoch: performance.timeOrigin },
       })
       return worker
     })
@@ -96,7 +113,7 @@ export class Threads {
     )
     // A program that has finished must not be kept alive by waiting threads.
     for (const w of workers) w.unref()
-    return new Threads(workers, memory, jobAddress)
+    return new Threads(workers, memory, blocks.job)
   }
 
   /** Hands a program's module to all workers, or with none makes them forget it. It may import what the program `base` exports. */

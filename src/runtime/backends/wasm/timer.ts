@@ -4,8 +4,9 @@ import { costOf } from '../../../compiler/cost.js'
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import { dtypes } from '../../../graph/dtype.js'
 import type { KernelTime, Span } from '../../profile.js'
+import type { KernelStep } from './groups.js'
 import type { Heap } from './heap.js'
-import type { KernelStep, Program } from './program.js'
+import type { Program } from './program.js'
 import { readingBytes } from './run.js'
 
 interface TimedRun {

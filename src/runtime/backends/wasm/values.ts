@@ -3,7 +3,14 @@
  * that touches 64-bit types, two (32-bit types then use the low half). A bool is a 32-bit mask a lane.
  */
 
-import type { FarOp, Operation, ScalarType } from '../../../compiler/expr.js'
+import {
+  type Expr,
+  type FarOp,
+  isOperation,
+  type Operation,
+  operandsOf,
+  type ScalarType,
+} from '../../../compiler/expr.js'
 import type { Func, Local, PlainOp } from './assembler.js'
 
 /** What code may use. */
@@ -84,11 +91,24 @@ const scalarShifts = {
   shiftRight: { i32: 'i32.shr_s', u32: 'i32.shr_u' },
 } as const
 
+/** A choice between the two sides of a comparison as one instruction: pmin(x, y) = y < x ? y : x, pmax(x, y) = x < y ? y : x. */
+function extremeOf(e: Expr): { op: 'pmin' | 'pmax'; args: readonly Expr[] } | undefined {
+  if (!isOperation(e) || e.op !== 'select' || !['f32', 'f64'].includes(classOf(e.type))) return undefined
+  const [condition, a, b] = e.args
+  if (!isOperation(condition) || condition.op !== 'less') return undefined
+  const [x, y] = condition.args
+  if (x === a && y === b) return { op: 'pmin', args: [b, a] }
+  return x === b && y === a ? { op: 'pmax', args: [b, a] } : undefined
+}
+
+/** The values that the instructions of an expression take. */
+export const operandsInWasm = (e: Expr): readonly Expr[] => extremeOf(e)?.args ?? operandsOf(e)
+
 /** Two 64-bit masks to two 32-bit masks in the low half, and back. */
 const narrowMask = (f: Func): Func => f.shuffle(0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11)
 const widenMask = (f: Func): Func => f.op('i64x2.extend_low_i32x4_s')
 
-/** Pushes the result of an operation whose operands are in locals. */
+/** Pushes the result of an operation whose operands (`operandsInWasm`) are in locals. */
 export function emitOperation(f: Func, e: Operation, args: readonly Local[], lanes: Lanes, target: Target): void {
   const { op, type } = e
   const cls = classOf(type)
@@ -123,11 +143,18 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
       }
       return
     }
-    case 'select':
+    case 'select': {
+      const extreme = extremeOf(e)
+      if (extreme) {
+        push()
+        f.op(`${cls === 'f64' ? 'f64x2' : 'f32x4'}.${extreme.op}`)
+        return
+      }
       f.get(args[1]).get(args[2]).get(args[0])
       if (isWide(type)) widenMask(f)
       f.op('v128.bitselect')
       return
+    }
     case 'fma':
       if (target.relaxed) {
         push()

@@ -20,11 +20,14 @@ function arithmetic(type: DType): { readonly zero: string; readonly plus: string
   return { zero: 'bits(0u)', plus: 'keep(sum + x)', result: type === 'float16' ? 'round_to_half(sum)' : 'sum' }
 }
 
-/** Sorts the indices, stably: the order, and the indices in it. */
-function sortIndices(
-  { name, count, index }: Pick<FirstKernel, 'name' | 'count' | 'index'>,
+/**
+ * Sorts the indices, stably. The order that they take, and where in it the segment of each row begins; there is one more
+ * start than there are rows.
+ */
+function segmentsOf(
+  { name, rows, count, index }: Pick<FirstKernel, 'name' | 'rows' | 'count' | 'index'>,
   stages: StageList,
-): { permutation: number; sorted: number } {
+): { permutation: number; starts: number } {
   const permutation = stages.scratch('int32', count)
   const sorted = stages.scratch('int32', count)
   sortStages(
@@ -32,33 +35,6 @@ function sortIndices(
     stages,
     sorted,
   )
-  return { permutation, sorted }
-}
-
-/** The first occurrence of a row is the first of its segment: kernels/first.wgsl. */
-export function firstIndexStages(kernel: FirstKernel, stages: StageList): void {
-  const { name, rows, count, output } = kernel
-  const { permutation, sorted } = sortIndices(kernel, stages)
-  stages.add({
-    name,
-    template: 'first',
-    holes: {
-      threads,
-      rows,
-      count,
-      sorted: `b${sorted}`,
-      permutation: `b${permutation}`,
-      output: `b${output}`,
-    },
-    reads: [sorted, permutation],
-    writes: [output],
-    groups: Math.ceil(rows / threads),
-  })
-}
-
-export function scatterStages(kernel: ScatterKernel, stages: StageList): void {
-  const { name, type, rows, count, width, updates, output } = kernel
-  const { permutation, sorted } = sortIndices(kernel, stages)
   const starts = stages.scratch('uint32', rows + 1)
   stages.add({
     name: `${name} segments`,
@@ -68,6 +44,26 @@ export function scatterStages(kernel: ScatterKernel, stages: StageList): void {
     writes: [starts],
     groups: Math.ceil((rows + 1) / threads),
   })
+  return { permutation, starts }
+}
+
+/** The first occurrence of a row opens its segment: kernels/first.wgsl. */
+export function firstIndexStages(kernel: FirstKernel, stages: StageList): void {
+  const { name, rows, output } = kernel
+  const { permutation, starts } = segmentsOf(kernel, stages)
+  stages.add({
+    name,
+    template: 'first',
+    holes: { threads, rows, starts: `b${starts}`, permutation: `b${permutation}`, output: `b${output}` },
+    reads: [starts, permutation],
+    writes: [output],
+    groups: Math.ceil(rows / threads),
+  })
+}
+
+export function scatterStages(kernel: ScatterKernel, stages: StageList): void {
+  const { name, type, rows, width, updates, output } = kernel
+  const { permutation, starts } = segmentsOf(kernel, stages)
   const size = rows * width
   const { zero, plus, result } = arithmetic(type)
   stages.add({

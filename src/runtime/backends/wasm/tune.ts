@@ -1,0 +1,143 @@
+/**
+ * Measures which tiles are the fastest, once for a machine and an engine: the answer is kept in the user's cache folder,
+ * where later processes find it. It is a hint. A file that is not there, not readable or not ours changes nothing.
+ */
+
+import { addIndex, axisIndex, scaleIndex } from '../../../compiler/affine.js'
+import { ExprTable } from '../../../compiler/expr.js'
+import type { Schedule } from '../../../compiler/kernel.js'
+import { node } from '../../environment.js'
+import { Heap } from './heap.js'
+import { buildProgram } from './program.js'
+import { tableWords } from './run.js'
+import { candidates, type Tile, type TimedTile } from './tiles.js'
+
+/** The product that is timed: of whole tiles of every shape, with factors that the caches hold. */
+const [rows, inner, columns] = [240, 256, 192]
+const flops = 2 * rows * inner * columns
+
+/** Turns through all candidates: the engine optimises the code meanwhile, and the best time of each counts. */
+const turns = 24
+
+/** c[i, j] = Σ a[i, k] b[k, j]. */
+function productSchedule(): Schedule {
+  const exprs = new ExprTable()
+  const [i, j, k] = [rows, columns, inner].map((size, axis) => axisIndex(axis, size))
+  const left = exprs.load(0, 'float32', addIndex(scaleIndex(i, inner), k), [])
+  const right = exprs.load(1, 'float32', addIndex(scaleIndex(k, columns), j), [])
+  const body = exprs.operation('mul', 'float32', left, right)
+  const contraction = { left, right, batch: [], rows: [0], columns: [1] }
+  return {
+    buffers: [
+      { dtype: 'float32', size: rows * inner, role: 'leaf' },
+      { dtype: 'float32', size: inner * columns, role: 'leaf' },
+      { dtype: 'float32', size: rows * columns, role: 'result' },
+    ],
+    kernels: [
+      {
+        kind: 'loop',
+        name: 'product',
+        axes: [rows, columns],
+        reduce: { op: 'sum', type: 'float32', axes: [inner], body, contraction },
+        outputs: [{ buffer: 2, value: exprs.reduced('float32', [0, 1]) }],
+      },
+    ],
+    leaves: [0, 1],
+    results: [2],
+  }
+}
+
+/** The speed of every candidate on one thread, in floating-point operations a second, the fastest first. */
+export function measureTiles(relaxed: boolean, reserved: number): TimedTile[] {
+  const heap = new Heap(reserved, false)
+  const schedule = productSchedule()
+  const runs = candidates.map(tile => runnerOf(schedule, tile, relaxed, heap))
+  const best = runs.map(() => Number.POSITIVE_INFINITY)
+  for (let turn = 0; turn < turns; turn++)
+    runs.forEach((run, c) => {
+      const start = performance.now()
+      run()
+      best[c] = Math.min(best[c], performance.now() - start)
+    })
+  return candidates
+    .map(({ rows, vectors, unroll }, c) => ({ rows, vectors, unroll, speed: (1000 * flops) / best[c] }))
+    .sort((a, b) => b.speed - a.speed)
+}
+
+function runnerOf(schedule: Schedule, tile: Tile, relaxed: boolean, heap: Heap): () => void {
+  const { memory, maximum } = heap
+  const program = buildProgram(schedule, {
+    threads: 1,
+    relaxed,
+    tiles: [{ ...tile, speed: 1 }],
+    memory: { initial: 1, maximum, shared: false },
+    control: 0,
+  })
+  const words = tableWords(program.buffers.length, program.steps.length, 1)
+  const table = heap.allocate(4 * words.length)
+  const addresses = program.buffers.map(({ size }) => heap.allocate(4 * size))
+  new Uint32Array(memory.buffer, table, words.length).set(addresses)
+  const env = { memory, argsort: () => {} }
+  const { run } = new WebAssembly.Instance(new WebAssembly.Module(program.module), { env }).exports
+  return () => (run as (thread: number, table: number) => void)(0, table)
+}
+
+/** Of one machine and one engine: what the speeds depend on. */
+function machine(relaxed: boolean): string {
+  if (!node) return ''
+  const [cpu] = node.getBuiltinModule('os').cpus()
+  return [node.versions.v8, node.arch, cpu?.model ?? '', relaxed ? 'fused' : 'separate'].join(', ')
+}
+
+/** Where the answers of this user are kept: machine -> tiles, as JSON. */
+export function cacheFile(): string {
+  if (!node) throw new Error('tune: only Node has a cache folder')
+  const { join } = node.getBuiltinModule('path')
+  const home = node.getBuiltinModule('os').homedir()
+  return join(node.env.XDG_CACHE_HOME || join(home, '.cache'), 'saddlepoint', 'tiles.json')
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** A tile that code can be made for: its registers and its loop stay of a size that an engine compiles. */
+function isTile(value: unknown): value is TimedTile {
+  if (!isObject(value)) return false
+  const { rows, vectors, unroll, speed } = value
+  const within = (n: unknown, most: number): boolean =>
+    Number.isInteger(n) && (n as number) >= 1 && (n as number) <= most
+  return within(rows, 16) && within(vectors, 4) && within(unroll, 8) && Number.isFinite(speed) && (speed as number) > 0
+}
+
+/** What the file says, nothing where it cannot be read. */
+function readCache(): Record<string, unknown> {
+  if (!node) return {}
+  try {
+    const read: unknown = JSON.parse(node.getBuiltinModule('fs').readFileSync(cacheFile(), 'utf8'))
+    return isObject(read) ? read : {}
+  } catch {
+    return {}
+  }
+}
+
+/** The tiles that an earlier process measured here. */
+export function cachedTiles(relaxed: boolean): readonly TimedTile[] | undefined {
+  const { [machine(relaxed)]: tiles } = readCache()
+  return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile) ? tiles : undefined
+}
+
+/** Keeps tiles for later processes; throws what the file system does where it cannot. */
+export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): void {
+  if (!node) return
+  const fs = node.getBuiltinModule('fs')
+  const file = cacheFile()
+  fs.mkdirSync(node.getBuiltinModule('path').dirname(file), { recursive: true })
+  // In one piece: another process may be reading, and a full disk leaves what was there.
+  const draft = `${file}.${node.pid}`
+  try {
+    fs.writeFileSync(draft, JSON.stringify({ ...readCache(), [machine(relaxed)]: tiles }, null, 1))
+    fs.renameSync(draft, file)
+  } finally {
+    fs.rmSync(draft, { force: true })
+  }
+}

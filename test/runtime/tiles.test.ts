@@ -1,0 +1,144 @@
+/** Tiles of matrix products: any tile gives the same bits, the choice among them, and the file that remembers it. */
+
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import * as sp from 'saddlepoint'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { candidates, chooseTile, type TimedTile } from '../../src/runtime/backends/wasm/tiles.js'
+import { cachedTiles, cacheFile, cacheTiles } from '../../src/runtime/backends/wasm/tune.js'
+import { interpret } from '../oracle/interpret.js'
+
+let folder = ''
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'saddlepoint-tiles-'))
+  vi.stubEnv('XDG_CACHE_HOME', folder)
+})
+afterEach(() => {
+  vi.unstubAllEnvs()
+  vi.restoreAllMocks()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const x = (seed: number, shape: readonly number[], dtype: sp.DType = 'float32'): sp.Tensor => {
+  const values = Float64Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.cos(seed + i * i))
+  return sp.tensor([...values], { dtype }).reshape([...shape])
+}
+
+/** Products with rows, columns and inner positions that are no multiples of a tile, with strides of all kinds. */
+const products = (): Record<string, sp.Tensor> => ({
+  small: sp.matmul(x(1, [7, 9]), x(2, [9, 5])),
+  'several blocks': sp.matmul(x(3, [13, 401]), x(4, [401, 33])),
+  'many rows': sp.matmul(x(5, [70, 31]), x(6, [31, 23])),
+  batched: sp.matmul(x(7, [3, 10, 17]), x(8, [3, 17, 12])),
+  transposed: sp.matmul(sp.permuteDims(x(9, [19, 11]), [1, 0]), sp.permuteDims(x(10, [21, 19]), [1, 0])),
+  backwards: sp.matmul(sp.flip(x(11, [6, 18]), 1), sp.flip(x(12, [18, 20]), 0)),
+  float64: sp.matmul(x(13, [11, 14], 'float64'), x(14, [14, 13], 'float64')),
+  convolution: sp.conv2d(x(15, [2, 9, 8, 5]), x(16, [3, 3, 5, 6])),
+})
+
+describe('any tile', () => {
+  /** Products and code of a device that knows this tile only. */
+  async function withTile(tile: TimedTile, threads: number): Promise<{ values: number[][]; code: string }> {
+    for (const relaxed of [false, true]) cacheTiles([tile], relaxed)
+    const device = await sp.setDevice('wasm', { threads })
+    try {
+      const values = await Promise.all(Object.values(products()).map(async t => Array.from(await t.data())))
+      return { values, code: (await sp.inspect(products()['many rows'])).code }
+    } finally {
+      await device.close()
+    }
+  }
+
+  test('gives the same bits, near the exact product, on one thread and two', async () => {
+    const results: { values: number[][]; code: string }[] = []
+    for (const tile of candidates)
+      for (const threads of [1, 2]) results.push(await withTile({ ...tile, speed: 1 }, threads))
+    for (const { values } of results) expect(values).toEqual(results[0].values)
+    Object.entries(products()).forEach(([name, t], i) => {
+      const [exact] = interpret([t.node])
+      const tolerance = t.dtype === 'float64' ? 1e-13 : 1e-4
+      results[0].values[i].forEach((value, j) =>
+        expect(Math.abs(value - Number(exact.data[j])), `${name}, element ${j}`).toBeLessThan(tolerance),
+      )
+    })
+    expect(new Set(results.map(r => r.code)).size).toBeGreaterThanOrEqual(candidates.length)
+  })
+})
+
+describe('the tile for a product', () => {
+  const tile = (rows: number, vectors: number, speed: number): TimedTile => ({ rows, vectors, unroll: 1, speed })
+  const tiles = [tile(4, 2, 40), tile(3, 3, 40), tile(2, 4, 40)]
+  const cases: readonly [string, number, number, readonly number[]][] = [
+    ['columns of three vectors', 99, 3, [3, 3]],
+    ['columns of four', 98, 4, [2, 4]],
+    ['a vector and a half', 100, 1.5, [4, 2]],
+    ['two rows', 2, 64, [2, 4]],
+  ]
+  test.each(cases)('%s', (_, rows, vectors, expected) => {
+    const { rows: height, vectors: width } = chooseTile(rows, vectors, tiles)
+    expect([height, width]).toEqual(expected)
+  })
+  test('a faster one, unless it wastes more', () => {
+    const wide = tile(2, 4, 50)
+    expect(chooseTile(64, 64, [...tiles, wide])).toBe(wide)
+    expect(chooseTile(64, 1, [...tiles, wide])).not.toBe(wide)
+  })
+})
+
+describe('the file of tiles', () => {
+  const known: TimedTile = { rows: 5, vectors: 2, unroll: 3, speed: 1e9 }
+  const write = (text: string): void => writeFileSync(cacheFile(), text)
+  const machine = (): string => Object.keys(JSON.parse(readFileSync(cacheFile(), 'utf8')))[0]
+
+  test('is found again, for its kind of instructions only', () => {
+    cacheTiles([known], true)
+    expect(cachedTiles(true)).toEqual([known])
+    expect(cachedTiles(false)).toBeUndefined()
+    cacheTiles([{ ...known, rows: 2 }], false)
+    expect(cachedTiles(true)).toEqual([known])
+  })
+  const broken: readonly [string, (machine: string) => string][] = [
+    ['cut off', () => '{"a'],
+    ['empty', () => ''],
+    ['no object', () => '[1]'],
+    ['of another machine', m => JSON.stringify({ [`${m}!`]: [known] })],
+    ['without tiles', m => JSON.stringify({ [m]: [] })],
+    ['with a number for a list', m => JSON.stringify({ [m]: 3 })],
+    ['with a tile that lacks a field', m => JSON.stringify({ [m]: [{ rows: 4, vectors: 2, speed: 1 }] })],
+    ['with a monstrous tile', m => JSON.stringify({ [m]: [{ ...known, rows: 4000 }] })],
+    ['with half a row', m => JSON.stringify({ [m]: [{ ...known, rows: 2.5 }] })],
+    ['with a speed of nothing', m => JSON.stringify({ [m]: [{ ...known, speed: 0 }] })],
+  ]
+  test.each(broken)('%s changes nothing', (_, text) => {
+    cacheTiles([known], true)
+    write(text(machine()))
+    expect(cachedTiles(true)).toBeUndefined()
+    cacheTiles([known], true)
+    expect(cachedTiles(true)).toEqual([known])
+  })
+
+  test('setDevice measures when asked to, once', async () => {
+    const open = async (tune?: boolean): Promise<void> => (await sp.setDevice('wasm', { threads: 1, tune })).close()
+    await open()
+    expect(existsSync(cacheFile())).toBe(false)
+    await open(true)
+    const written = readFileSync(cacheFile(), 'utf8')
+    const tiles: TimedTile[] = Object.values<TimedTile[]>(JSON.parse(written))[0]
+    expect(tiles).toHaveLength(candidates.length)
+    const speeds = tiles.map(t => t.speed)
+    expect(speeds).toEqual([...speeds].sort((a, b) => b - a))
+    await open(true)
+    expect(readFileSync(cacheFile(), 'utf8')).toBe(written)
+  })
+  test('a folder that cannot be written is told of, and does no harm', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    writeFileSync(dirname(cacheFile()), 'a file where the folder should be')
+    const device = await sp.setDevice('wasm', { threads: 1, tune: true })
+    expect(Array.from(await sp.matmul(x(1, [4, 4]), sp.eye(4)).data())).toEqual(Array.from(await x(1, [4, 4]).data()))
+    await device.close()
+    expect(warn.mock.calls).toEqual([
+      [expect.stringContaining('tune: the answer could not be kept for later: Error: E')],
+    ])
+  })
+})
