@@ -23,6 +23,7 @@ export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProg
     flops: total('flops'),
     buffers: buffers.length,
     arenaBytes: plan.arenaBytes,
+    leastBytes: plan.lowerBound,
     moduleBytes: program.module.length,
   }
 }

@@ -37,7 +37,7 @@ if (micros && !hasBenchmark())
 /** Rounds of pairs, and the milliseconds of a side in each. */
 const effort = options.quick
   ? { rounds: 3, milliseconds: 200, starts: 1 }
-  : { rounds: 7, milliseconds: 1000, starts: 3 }
+  : { rounds: 5, milliseconds: 500, starts: 5 }
 
 const { own, peers } = findSides(options.python)
 const installed = peers.filter(({ name, command }) => command && (options.peers?.split(',').includes(name) ?? true))

@@ -1,6 +1,6 @@
 // One training step of the tutorial network (batch 32, Adam), plain, with adversarial regularisation and with an input
 // gradient penalty: median milliseconds, compiled and not, and the share of building and planning the graph in it.
-//   npm run bench [-- threads]
+//   npm run build && node bench/step.mjs [threads]
 import { cpus } from 'node:os'
 import { compile, random, realize, setDevice, stats, tensor, valueAndGrad } from 'saddlepoint'
 import { adversarialRegularization } from 'saddlepoint/adversarial'

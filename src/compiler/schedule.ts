@@ -15,6 +15,7 @@ import { collapse } from './collapse.js'
 import { type Expr, ExprTable, walkExprs } from './expr.js'
 import { type BufferSpec, isTiled, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
 import { isHeavy, Lowering, storedValue } from './lower.js'
+import { orderKernels } from './order.js'
 
 /** Expressions up to this cost, reading up to this many buffers, are computed again rather than stored. */
 const cheap = { cost: 4, loads: 2 }
@@ -305,7 +306,12 @@ export function schedule({ roots, leaves }: Canonical, maxBuffers = Number.POSIT
   }
   const kernels = groups.filter(g => sizeOf(g.shape) > 0).map(g => groupKernel(g, bufferIds))
   const bufferId = (node: Node): number => bufferIds.get(node) as number
-  return { buffers, kernels, leaves: leaves.map(bufferId), results: roots.map(bufferId) }
+  return {
+    buffers,
+    kernels: orderKernels(kernels, buffers),
+    leaves: leaves.map(bufferId),
+    results: roots.map(bufferId),
+  }
 }
 
 function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel {

@@ -13,6 +13,7 @@ interface Counts {
   readonly flops: number
   readonly buffers: number
   readonly arenaBytes: number
+  readonly leastBytes: number
   readonly moduleBytes: number
 }
 type All = Readonly<Record<string, Counts>>
@@ -31,12 +32,16 @@ test('kernels, bytes, operations, buffers, memory and code of the benchmark step
   const message = `${changed.join('\n')}\nIf this is meant: npm run counts -- --write`
   expect(changed, message).toEqual([])
   expect(Object.keys(now).length).toBe(11)
-  for (const [name, { kernels, bytes, flops }] of Object.entries(now))
+  for (const [name, { kernels, bytes, flops, arenaBytes, leastBytes }] of Object.entries(now)) {
     expect(kernels > 0 && bytes > 0 && flops > 0, name).toBe(true)
+    // What is alive at once needs so much; what lies between it is waste.
+    expect(leastBytes, name).toBeGreaterThan(0)
+    expect(arenaBytes / leastBytes, name).toBeLessThan(1.2)
+  }
 })
 
 test('differences name the step, the count, the old and the new', () => {
-  const one = { kernels: 1, bytes: 2, flops: 3, buffers: 4, arenaBytes: 5, moduleBytes: 6 }
+  const one = { kernels: 1, bytes: 2, flops: 3, buffers: 4, arenaBytes: 5, leastBytes: 5, moduleBytes: 6 }
   expect(differences({ a: one }, { a: one })).toEqual([])
   expect(differences({ a: one, b: one }, { a: { ...one, bytes: 7 }, c: one })).toEqual([
     'a: bytes 2 -> 7',

@@ -298,7 +298,7 @@ class LoopEmitter {
   /** The factors of the terms of a sum, where one instruction multiplies and adds. */
   #fusedFactors(): readonly Expr[] | undefined {
     const { reduce } = this.#kernel
-    if (!reduce || reduce.op !== 'sum' || !this.#target.relaxed || !isFloat(reduce.type)) return undefined
+    if (reduce?.op !== 'sum' || !this.#target.relaxed || !isFloat(reduce.type)) return undefined
     return isOperation(reduce.body) && reduce.body.op === 'mul' ? reduce.body.args : undefined
   }
 
