@@ -2,6 +2,7 @@
 //   npm run counts [-- --write]
 import { readFileSync, writeFileSync } from 'node:fs'
 import { leaves, realize } from 'saddlepoint'
+import { argumentsOf } from './arguments.mjs'
 import { countsOf } from './counting.mjs'
 import { buildStep, forward, tensorsOf } from './networks.mjs'
 import { steps } from './workloads.mjs'
@@ -50,4 +51,7 @@ async function main(write) {
   else for (const line of differences(recorded(), now)) console.log(line)
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) await main(process.argv.includes('--write'))
+if (process.argv[1] === new URL(import.meta.url).pathname) {
+  const { values } = await argumentsOf('counts', { write: { type: 'boolean', default: false } })
+  await main(values.write)
+}

@@ -1,8 +1,8 @@
 // Where the time of a training step goes: each kernel, and the step's wall time split into what was done in it.
 //   npm run profile -- cnn-fgsm [--device wasm|webgpu|reference] [--threads n] [--steps n] [--compiled] [--trace file]
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { chromeTrace, compile, printProfile, profile, realize, setDevice, stats } from 'saddlepoint'
+import { argumentsOf, orComplain } from './arguments.mjs'
 import { buildStep } from './networks.mjs'
 import { cnn, mlp, text } from './workloads.mjs'
 
@@ -18,16 +18,14 @@ const examples = Object.fromEntries(
   ),
 )
 
-const { values: options, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    device: { type: 'string', default: 'wasm' },
-    threads: { type: 'string' },
-    steps: { type: 'string', default: '10' },
-    compiled: { type: 'boolean', default: false },
-    trace: { type: 'string' },
-  },
-})
+const settings = {
+  device: { type: 'string', default: 'wasm' },
+  threads: { type: 'string' },
+  steps: { type: 'string', default: '10' },
+  compiled: { type: 'boolean', default: false },
+  trace: { type: 'string' },
+}
+const { values: options, positionals } = await argumentsOf('profile', settings, 1)
 const [example] = positionals
 const steps = Number(options.steps)
 if (!(Number.isInteger(steps) && steps > 0)) {
@@ -41,7 +39,8 @@ if (!Object.hasOwn(examples, example ?? '')) {
 }
 const warmUp = options.device === 'reference' ? 1 : Math.max(3, Math.ceil(steps / 2))
 
-const device = await setDevice(options.device, options.threads ? { threads: Number(options.threads) } : {})
+const threads = options.threads === undefined ? {} : { threads: Number(options.threads) }
+const device = await orComplain('profile', () => setDevice(options.device, threads))
 const { initial, batch, step: plain } = buildStep(examples[example])
 const step = options.compiled ? compile(plain) : plain
 let { params, state } = initial

@@ -57,7 +57,7 @@ export function itemTable({ items, ceilings }, section, threads) {
 
 export const startupTable = ({ startup }) =>
   table(
-    ['ms, fresh process, 1 thread', 'import', 'first CNN step'],
+    ['ms, fresh process, 1 thread', 'library and device', 'first CNN step'],
     startup.map(({ name, opened, first }) => [name, milliseconds(opened), milliseconds(first) || '-']),
   )
 
@@ -165,7 +165,8 @@ export function between(text, content) {
 export function cpuPart(report) {
   const { cpu, cores, node, date, ceilings, threads, about, startup, growth, quick } = report
   const has = section => report.items.some(row => row.section === section)
-  const tables = section => threads.map(n => itemTable(report, section, n))
+  const measured = (section, n) => report.items.some(row => row.section === section && row.threads === n)
+  const tables = section => threads.filter(n => measured(section, n)).map(n => itemTable(report, section, n))
   const wrong = report.items.flatMap(({ name, threads: n, peers, wrong }) =>
     Object.entries({ saddlepoint: { wrong }, ...peers }).flatMap(([peer, { wrong }]) =>
       wrong ? [`- ${peer}, ${name}, ${n} threads: ${wrong}`] : [],

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { argumentsOf, orComplain } from './arguments.mjs'
 import { ceilings } from './ceilings.mjs'
 import { growthTable, itemTable, startupTable, writeDocs } from './report.mjs'
 import { findSides, hasBenchmark, Side } from './sides.mjs'
@@ -13,31 +13,30 @@ import { consensus, disagreement, median, paired, slope } from './statistics.mjs
 import { growth, micro, steps } from './workloads.mjs'
 
 const sections = ['startup', 'micro', 'steps', 'growth']
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string', default: sections.join() },
-    threads: { type: 'string', default: [...new Set([1, Math.min(2, cpus().length)])].join() },
-    quick: { type: 'boolean', default: false },
-    json: { type: 'string', default: fileURLToPath(new URL('../out/bench.json', import.meta.url)) },
-    docs: { type: 'boolean', default: false },
-    peers: { type: 'string' },
-    python: { type: 'string' },
-  },
+const { values: options } = await argumentsOf('bench', {
+  only: { type: 'string', default: sections.join() },
+  threads: { type: 'string', default: [...new Set([1, Math.min(2, cpus().length)])].join() },
+  quick: { type: 'boolean', default: false },
+  json: { type: 'string', default: fileURLToPath(new URL('../out/bench.json', import.meta.url)) },
+  docs: { type: 'boolean', default: false },
+  peers: { type: 'string' },
+  python: { type: 'string' },
 })
 const chosen = options.only.split(',')
-const unknown = chosen.filter(name => !sections.includes(name))
-if (unknown.length) throw new Error(`--only: no section ${unknown.join(', ')}; there are ${sections.join(', ')}`)
 const threadCounts = options.threads.split(',').map(Number)
-if (!threadCounts.every(n => Number.isInteger(n) && n > 0))
-  throw new Error(`--threads: needs numbers of threads such as 1,2, not ${options.threads}`)
-const micros = chosen.includes('micro')
-if (micros && !hasBenchmark())
-  throw new Error('Benchmark.js is not installed: npm ci --prefix bench/peers --ignore-scripts, or --only steps,growth')
+await orComplain('bench', () => {
+  const unknown = chosen.filter(name => !sections.includes(name))
+  if (unknown.length) throw new Error(`--only: no section ${unknown.join(', ')}; there are ${sections.join(', ')}`)
+  if (!threadCounts.every(n => Number.isInteger(n) && n > 0))
+    throw new Error(`--threads: needs numbers of threads such as 1,2, not ${options.threads}`)
+  if (chosen.includes('micro') && !hasBenchmark())
+    throw new Error(
+      'Benchmark.js is not installed: npm ci --prefix bench/peers --ignore-scripts, or --only steps,growth',
+    )
+})
 
 /** Rounds of pairs, and the milliseconds of a side in each. */
-const effort = options.quick
-  ? { rounds: 3, milliseconds: 200, starts: 1 }
-  : { rounds: 5, milliseconds: 500, starts: 5 }
+const effort = options.quick ? { rounds: 3, milliseconds: 100, starts: 1 } : { rounds: 5, milliseconds: 300, starts: 5 }
 
 const { own, peers } = findSides(options.python)
 const installed = peers.filter(({ name, command }) => command && (options.peers?.split(',').includes(name) ?? true))

@@ -37,7 +37,20 @@ export function findSides(python) {
 
 export const hasBenchmark = () => isInstalled('benchmark')
 
-/** A side's process. `ask` throws what the side answers as an error. */
+/** Processes that must not outlive this one: a stopped one would not notice that it is alone. */
+const running = new Set()
+process.once('exit', () => {
+  for (const one of running) one.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+
+/** Windows has no such signals; there, threads of a side that waits may still spin. */
+const canPause = process.platform !== 'win32'
+
+/**
+ * A side's process. It is stopped while nobody waits for its answer, for the threads of some libraries go on spinning between
+ * calls, and the next side would be measured beside them. `ask` throws what the side answers as an error.
+ */
 export class Side {
   #process
   #replies
@@ -50,7 +63,10 @@ export class Side {
     // The greetings of libraries go nowhere.
     side.#process = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'] })
     side.#process.stdin.on('error', () => {})
-    side.#ended = new Promise(resolve => side.#process.on('exit', resolve).on('error', resolve))
+    running.add(side.#process)
+    side.#ended = new Promise(resolve => side.#process.on('exit', resolve).on('error', resolve)).then(() =>
+      running.delete(side.#process),
+    )
     side.#replies = createInterface({ input: side.#process.stdout })[Symbol.asyncIterator]()
     return Object.assign(side, { name, ...(await side.#reply()) })
   }
@@ -61,17 +77,24 @@ export class Side {
       if (done) throw new Error('its process ended')
       if (!value.startsWith('{')) continue
       const reply = JSON.parse(value)
+      this.#signal('SIGSTOP')
       if (reply.error) throw new Error(reply.error)
       return reply
     }
   }
 
+  #signal(name) {
+    if (canPause) this.#process.kill(name)
+  }
+
   async ask(command, request) {
+    this.#signal('SIGCONT')
     this.#process.stdin.write(`${JSON.stringify({ command, ...request })}\n`)
     return this.#reply()
   }
 
   async stop() {
+    this.#signal('SIGCONT')
     this.#process.stdin.end()
     const patience = setTimeout(() => this.#process.kill(), 2000)
     await this.#ended

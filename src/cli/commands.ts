@@ -38,7 +38,7 @@ export async function saddlepoint(args: readonly string[]): Promise<number> {
     .command('tune')
     .description(
       'Measures which tiles of matrix products are the fastest on this machine and in this version of Node, and keeps the ' +
-        'answer in your cache folder, where the wasm device finds it.',
+        'answer in your cache folder, where the wasm device finds it. Other work on the machine falsifies it.',
     )
     .action(showTiles)
   try {
@@ -87,12 +87,13 @@ async function showDevices(): Promise<void> {
 }
 
 async function showTiles(): Promise<void> {
-  const { cacheFile } = await import('../runtime/backends/wasm/tune.js')
   const { tune } = await import('../runtime/backends/wasm/device.js')
   console.log('rows  columns  unrolled  GFLOP/s, one thread')
-  for (const { rows, vectors, unroll, speed } of tune()) {
+  const { tiles, file } = await tune()
+  for (const { rows, vectors, unroll, speed } of tiles) {
     const cells = [String(rows).padStart(4), String(4 * vectors).padStart(7), String(unroll).padStart(8)]
     console.log([...cells, (speed / 1e9).toFixed(1).padStart(7)].join('  '))
   }
-  console.log(`kept in ${cacheFile()}`)
+  if (!file) throw new Error('tune: the answer is not kept')
+  console.log(`kept in ${file}`)
 }

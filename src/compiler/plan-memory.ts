@@ -7,7 +7,7 @@ export interface MemoryPlan {
   /** Byte offset in the arena of each temporary buffer; undefined for leaves and results. */
   readonly offsets: readonly (number | undefined)[]
   readonly arenaBytes: number
-  /** The most bytes of temporaries alive at once: no plan can do with less. */
+  /** The most bytes of temporaries alive at once: in this order of kernels no plan can do with less. */
   readonly lowerBound: number
 }
 

@@ -142,10 +142,8 @@ export function makeNode<P extends Primitive>(
 ): Node {
   const hash = hashOf(op, attrs)
   if (unique.has(op)) return newNode(op, inputs, attrs, shape, dtype, hash)
-  let key = hash
-  for (const { id } of inputs) key = mix(key, id)
-  // Small integers are the fastest keys.
-  for (key >>>= 2; ; key++) {
+  let key = placeOf(hash, inputs)
+  for (; ; key++) {
     const found = interned.get(key)
     if (!found) break
     if (isSame(found, op, inputs, attrs)) return found
@@ -154,6 +152,13 @@ export function makeNode<P extends Primitive>(
   if (interned.size >= internLimit) forgetInterned()
   interned.set(key, node)
   return node
+}
+
+/** Where the search for a node begins: places of operands with neighbouring ids are far apart. Small integers are the fastest keys. */
+export function placeOf(hash: number, inputs: readonly Pick<Node, 'id'>[]): number {
+  let place = hash
+  for (const { id } of inputs) place = mix(place, id)
+  return Math.imul(place, golden) >>> 2
 }
 
 const newNode = <P extends Primitive>(
@@ -183,15 +188,26 @@ function sameAttrs(a: object, b: object): boolean {
   return true
 }
 
+/** 2^32 divided by the golden ratio, odd: what it multiplies is spread (Knuth, The Art of Computer Programming 3, 6.4). */
+const golden = 0x9e3779b1
+
 /** The next state of a hash. */
-export const mix = (hash: number, n: number): number => (Math.imul(hash, 0x9e3779b1) ^ n) >>> 0
+export const mix = (hash: number, n: number): number => (Math.imul(hash, golden) ^ n) >>> 0
+
+/** The two words of a float64. */
+const float = new Float64Array(1)
+const words = new Int32Array(float.buffer)
+function mixFloat(hash: number, value: number): number {
+  float[0] = value
+  return mix(mix(hash, words[0]), words[1])
+}
 
 function hashOf(op: Primitive, attrs: object): number {
   let hash = hashText(op.length, op)
   if (unique.has(op)) return hash
   for (const name in attrs) {
     const value: unknown = attrs[name as keyof typeof attrs]
-    if (typeof value === 'number') hash = mix(hash, value * 0x10001)
+    if (typeof value === 'number') hash = mixFloat(hash, value)
     else if (typeof value === 'string') hash = hashText(hash, value)
     else if (Array.isArray(value)) for (const n of value) hash = mix(hash, n)
   }

@@ -62,7 +62,8 @@ export interface DeviceOptions {
   threads?: number
   /**
    * wasm: measures which tiles of matrix products are the fastest here, in a third of a second, unless an earlier process
-   * did. The answer stays in the user's cache folder, where later devices find it with and without this option.
+   * did. The answer stays in the user's cache folder, where later devices find it with and without this option; a browser
+   * has none, and measures each time.
    */
   tune?: boolean
   /** webgpu: a driver in software instead of a GPU: slow, for tests. Linux with the npm package @sparticuz/chromium. */

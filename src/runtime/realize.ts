@@ -41,7 +41,14 @@ export const stats = { plansCompiled: 0, kernelsCompiled: 0, runs: 0, millisecon
 type Compiler = typeof import('../compiler/index.js')
 let loaded: Promise<Compiler> | undefined
 /** The compiler: a program that has only imported the library has not read it. */
-export const loadCompiler = (): Promise<Compiler> => (loaded ??= import('../compiler/index.js'))
+export function loadCompiler(): Promise<Compiler> {
+  if (!loaded) {
+    loaded = import('../compiler/index.js')
+    // Where a network failed, the next call tries again.
+    loaded.catch(() => (loaded = undefined))
+  }
+  return loaded
+}
 
 const maxPlans = 512
 const plans = new Map<number, Plan[]>()

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import * as sp from 'saddlepoint'
 import { expect, test } from 'vitest'
-import { printGraph, topological } from '../../src/graph/node.js'
+import { type Node, placeOf, printGraph, topological } from '../../src/graph/node.js'
 import { sizeOf } from '../../src/graph/shape.js'
 import { build } from '../../src/tensor/tensor.js'
 import { expressions, programs } from '../oracle/programs.js'
@@ -75,12 +75,49 @@ test('a printed graph has a line for each node, operands by number', () => {
 })
 
 test('an expression built twice is one node; those whose hashes meet stay apart, and so do their plans', async () => {
-  const values = [1e-9, 2e-9, 0, -0]
-  const scalars = values.map(v => sp.full([], v).node)
-  expect(new Set(scalars.map(n => n.hash)).size).toBe(1)
-  expect(new Set(scalars).size).toBe(4)
-  expect(values.map(v => sp.full([], v).node)).toEqual(scalars)
+  const values = [0, valueWithTheHashOf0()]
+  const scalar = (v: number): Node => sp.full([], v, 'float64').node
+  const scalars = values.map(scalar)
+  expect(scalars[1].hash).toBe(scalars[0].hash)
+  expect(scalars[1]).not.toBe(scalars[0])
+  expect(values.map(scalar)).toEqual(scalars)
+  expect(scalar(-0)).not.toBe(scalar(0))
   expect(sp.add(sp.exp(f), 2).node).toBe(sp.add(sp.exp(f), 2).node)
   expect(sp.reshape(f, [3, 2]).node).not.toBe(sp.reshape(f, [6, 1]).node)
-  for (const v of [1e-9, 2e-9]) expect(await sp.mul(sp.tensor([1e9]), v).item()).toBeCloseTo(v * 1e9, 6)
+  for (const v of values) expect(await sp.mul(sp.tensor([2], { dtype: 'float64' }), v).item()).toBe(2 * v)
+})
+
+/** A hash is linear in what came before modulo 2^32, but for exclusive or: with any low word, some high word leads to that of 0. */
+function valueWithTheHashOf0(): number {
+  const golden = 0x9e3779b1
+  let inverse = golden
+  for (let i = 0; i < 5; i++) inverse = Math.imul(inverse, 2 - Math.imul(golden, inverse))
+  // Behind the value comes the dtype.
+  let of0 = sp.full([], 0, 'float64').node.hash
+  for (const letter of [...'float64'].reverse()) of0 = Math.imul(of0 ^ letter.charCodeAt(0), inverse)
+  const before = Math.imul(of0, inverse)
+  const float = new Float64Array(1)
+  const words = new Int32Array(float.buffer)
+  for (let low = 1; ; low++) {
+    words[0] = low
+    words[1] = Math.imul(before ^ low, golden) ^ of0
+    if (Math.abs(float[0]) > 1e-100 && Math.abs(float[0]) < 1e100) return float[0]
+  }
+}
+
+test('constants and chains of operations have places of their own', () => {
+  const n = 16_000
+  const numbers = Array.from({ length: n }, (_, i) => i)
+  expect(new Set(numbers.map(i => sp.full([], i * 1e-9, 'float64').node.hash)).size).toBeGreaterThan(n - 10)
+  for (const inputs of [
+    (id: number) => [{ id }],
+    (id: number) => [{ id: 3 }, { id }],
+    (id: number) => [{ id }, { id: id + 1 }],
+  ]) {
+    const places = numbers.map(id => placeOf(12345, inputs(id))).sort((a, b) => a - b)
+    // The longest way that a search would take through neighbours.
+    let [run, longest] = [1, 1]
+    for (let i = 1; i < n; i++) longest = Math.max(longest, (run = places[i] - places[i - 1] <= 1 ? run + 1 : 1))
+    expect(longest).toBeLessThan(5)
+  }
 })

@@ -34,7 +34,7 @@ test('kernels, bytes, operations, buffers, memory and code of the benchmark step
   expect(Object.keys(now).length).toBe(11)
   for (const [name, { kernels, bytes, flops, arenaBytes, leastBytes }] of Object.entries(now)) {
     expect(kernels > 0 && bytes > 0 && flops > 0, name).toBe(true)
-    // What is alive at once needs so much; what lies between it is waste.
+    // In this order what is alive at once needs so much; what lies between it is waste.
     expect(leastBytes, name).toBeGreaterThan(0)
     expect(arenaBytes / leastBytes, name).toBeLessThan(1.2)
   }

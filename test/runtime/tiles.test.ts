@@ -86,6 +86,16 @@ describe('the tile for a product', () => {
   })
 })
 
+test('every device of a process has the same tiles', async () => {
+  const codes = []
+  for (let i = 0; i < 3; i++) {
+    const device = await sp.setDevice('wasm', { threads: 1 })
+    codes.push((await sp.inspect(products()['many rows'])).code)
+    await device.close()
+  }
+  expect(new Set(codes).size).toBe(1)
+})
+
 describe('the file of tiles', () => {
   const known: TimedTile = { rows: 5, vectors: 2, unroll: 3, speed: 1e9 }
   const write = (text: string): void => writeFileSync(cacheFile(), text)
@@ -97,6 +107,11 @@ describe('the file of tiles', () => {
     expect(cachedTiles(false)).toBeUndefined()
     cacheTiles([{ ...known, rows: 2 }], false)
     expect(cachedTiles(true)).toEqual([known])
+  })
+  test('is in the folder that XDG_CACHE_HOME names, if that is a whole path', () => {
+    expect(cacheFile()).toBe(join(folder, 'saddlepoint', 'tiles.json'))
+    vi.stubEnv('XDG_CACHE_HOME', 'relative')
+    expect(cacheFile()).toMatch(/\.cache.saddlepoint.tiles\.json$/)
   })
   const broken: readonly [string, (machine: string) => string][] = [
     ['cut off', () => '{"a'],
@@ -119,10 +134,14 @@ describe('the file of tiles', () => {
   })
 
   test('setDevice measures when asked to, once', async () => {
-    const open = async (tune?: boolean): Promise<void> => (await sp.setDevice('wasm', { threads: 1, tune })).close()
-    await open()
+    const open = async (tune?: boolean): Promise<string> => {
+      const device = await sp.setDevice('wasm', { threads: 1, tune })
+      await device.close()
+      return device.description
+    }
+    expect(await open()).not.toContain('tuned')
     expect(existsSync(cacheFile())).toBe(false)
-    await open(true)
+    expect(await open(true)).toContain('1 thread, tuned')
     const written = readFileSync(cacheFile(), 'utf8')
     const tiles: TimedTile[] = Object.values<TimedTile[]>(JSON.parse(written))[0]
     expect(tiles).toHaveLength(candidates.length)

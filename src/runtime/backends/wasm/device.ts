@@ -20,7 +20,6 @@ import { abandon, buildTimedRun, control, tableWords } from './run.js'
 import { Threads } from './threads.js'
 import { boldTiles, cautiousTiles, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
-import { cachedTiles, cacheTiles, measureTiles } from './tune.js'
 
 interface WasmBuffer extends Buffer {
   readonly address: number
@@ -43,6 +42,8 @@ interface Engine {
   /** Node's flags for workers. */
   readonly flags: readonly string[]
   readonly tiles: readonly TimedTile[]
+  /** Whether the tiles were measured here. */
+  readonly tuned: boolean
 }
 
 class WasmDevice implements Device {
@@ -50,6 +51,7 @@ class WasmDevice implements Device {
   readonly threads: number
   readonly relaxed: boolean
   readonly #tiles: readonly TimedTile[]
+  readonly #tuned: boolean
   readonly #heap: Heap
   readonly #workers: Threads
   #arena = { address: 0, bytes: 0 }
@@ -59,17 +61,18 @@ class WasmDevice implements Device {
   #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
 
-  constructor(heap: Heap, workers: Threads, { threads, relaxed, flags, tiles }: Engine) {
+  constructor(heap: Heap, workers: Threads, { threads, relaxed, flags, tiles, tuned }: Engine) {
     this.#heap = heap
     this.#workers = workers
     this.threads = threads
     this.relaxed = relaxed
     this.#flags = flags
     this.#tiles = tiles
+    this.#tuned = tuned
   }
 
   get description(): string {
-    return `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}, ${this.threads} thread${this.threads === 1 ? '' : 's'}`
+    return `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}, ${this.threads} thread${this.threads === 1 ? '' : 's'}${this.#tuned ? ', tuned' : ''}`
   }
   get bytesInUse(): number {
     return this.#heap.bytesInUse
@@ -271,20 +274,34 @@ function enableRelaxedSimd(): string[] {
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
 const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
 
-/** Measures which tiles are the fastest here and keeps the answer for later processes, where that is possible. */
-export function tune(): readonly TimedTile[] {
+/** Whether the compiler is newer than that of Node 20: V8 12 on, and browsers that have relaxed SIMD. */
+const isNewer = (relaxed: boolean): boolean => (node ? Number.parseFloat(node.versions.v8) >= 12 : relaxed)
+
+/**
+ * Measures which tiles are the fastest here and keeps the answer for later processes, where that is possible: `file` is
+ * where.
+ */
+export async function tune(): Promise<{ readonly tiles: readonly TimedTile[]; readonly file: string | undefined }> {
+  const { cacheTiles, measureTiles } = await import('./tune.js')
   enableRelaxedSimd()
   const relaxed = hasRelaxedSimd()
   const tiles = measureTiles(relaxed, layout.reserved)
   try {
-    cacheTiles(tiles, relaxed)
+    return { tiles, file: cacheTiles(tiles, relaxed) }
   } catch (error) {
     console.warn(`tune: the answer could not be kept for later: ${error}`)
+    return { tiles, file: undefined }
   }
-  return tiles
 }
 
-export async function wasmDevice({ threads, tune: wanted }: DeviceOptions): Promise<Device> {
+/** The tiles that were measured here, by an earlier process or, where that is wanted, now. */
+async function tunedTiles(relaxed: boolean, wanted: boolean): Promise<readonly TimedTile[] | undefined> {
+  if (!node && !wanted) return undefined
+  const { cachedTiles } = await import('./tune.js')
+  return cachedTiles(relaxed) ?? (wanted ? (await tune()).tiles : undefined)
+}
+
+export async function wasmDevice({ threads, tune: wanted = false }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
   if (threads !== undefined && threads > 1 && !isNode)
@@ -294,8 +311,7 @@ export async function wasmDevice({ threads, tune: wanted }: DeviceOptions): Prom
   const heap = new Heap(layout.reserved, count > 1)
   const workers = await Threads.start(count - 1, heap.memory, layout, flags)
   const relaxed = hasRelaxedSimd()
-  // Engines that have relaxed SIMD without a flag have the newer compiler.
-  const usual = relaxed && flags.length === 0 ? boldTiles : cautiousTiles
-  const tiles = cachedTiles(relaxed) ?? (wanted ? tune() : usual)
-  return new WasmDevice(heap, workers, { threads: count, relaxed, flags, tiles })
+  const tuned = await tunedTiles(relaxed, wanted)
+  const tiles = tuned ?? (isNewer(relaxed) ? boldTiles : cautiousTiles)
+  return new WasmDevice(heap, workers, { threads: count, relaxed, flags, tiles, tuned: tuned !== undefined })
 }

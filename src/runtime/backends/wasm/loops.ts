@@ -66,7 +66,8 @@ const longVector = 2048
 
 /** Whether rows are reduced that all read one long vector, as in a matrix times a vector, at addresses that are sums of strides. */
 function sharesVector({ axes, reduce }: LoopKernel, { mode, vector }: Layout): boolean {
-  if (mode !== 'rows' || !reduce || axes.length !== 1 || (reduce.axes.at(-1) ?? 0) < longVector) return false
+  if (mode !== 'rows' || !reduce || axes.length !== 1 || axes[0] < rowsAtOnce) return false
+  if ((reduce.axes.at(-1) ?? 0) < longVector) return false
   let [shared, plain] = [false, true]
   walkExprs([reduce.body], e => {
     if (e.op === 'load') shared ||= e.axes.has(vector) && !e.axes.has(0)

@@ -52,7 +52,7 @@ export function joinRows<L extends Loops>(
 const writtenBy = (members: readonly Loops[]): Set<number> =>
   new Set(members.flatMap(m => m.kernel.outputs.map(o => o.buffer)))
 
-/** Bytes of one row in all buffers that are as large as the rows at least. */
+/** Bytes of one row in all buffers of a group; what the rows share counts as if it were theirs. */
 export function rowBytes({ rows, members }: RowGroup, buffers: readonly BufferSpec[]): number {
   const touched = new Set(members.flatMap(m => [...bufferReads(m.kernel), ...m.kernel.outputs.map(o => o.buffer)]))
   return [...touched].reduce((n, b) => n + (buffers[b].size * bytesOf(buffers[b].dtype)) / rows, 0)

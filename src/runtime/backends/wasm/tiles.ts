@@ -16,7 +16,7 @@ export interface TimedTile extends Tile {
   readonly speed: number
 }
 
-const timed = (rows: number, vectors: number, unroll: number, speed = 1): TimedTile => ({
+const timed = (rows: number, vectors: number, unroll: number, speed: number): TimedTile => ({
   rows,
   vectors,
   unroll,
@@ -24,18 +24,13 @@ const timed = (rows: number, vectors: number, unroll: number, speed = 1): TimedT
 })
 
 /** What is worth measuring. */
-export const candidates: readonly Tile[] = [
-  timed(4, 2, 1),
-  timed(4, 2, 4),
-  timed(6, 2, 1),
-  timed(6, 2, 4),
-  timed(3, 3, 1),
-  timed(3, 3, 4),
-  timed(2, 4, 1),
-  timed(2, 4, 4),
-  timed(8, 1, 1),
-  timed(8, 1, 4),
-]
+export const candidates: readonly Tile[] = [1, 4].flatMap(unroll => [
+  { rows: 4, vectors: 2, unroll },
+  { rows: 6, vectors: 2, unroll },
+  { rows: 3, vectors: 3, unroll },
+  { rows: 2, vectors: 4, unroll },
+  { rows: 8, vectors: 1, unroll },
+])
 
 /** Until somebody measures: for V8 of Node 20, which moves all loads of a loop's body to its front, in GFLOP/s ... */
 export const cautiousTiles: readonly TimedTile[] = [timed(4, 2, 1, 45), timed(2, 4, 1, 45), timed(3, 3, 1, 44)]

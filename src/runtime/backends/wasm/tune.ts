@@ -92,9 +92,10 @@ function machine(relaxed: boolean): string {
 /** Where the answers of this user are kept: machine -> tiles, as JSON. */
 export function cacheFile(): string {
   if (!node) throw new Error('tune: only Node has a cache folder')
-  const { join } = node.getBuiltinModule('path')
-  const home = node.getBuiltinModule('os').homedir()
-  return join(node.env.XDG_CACHE_HOME || join(home, '.cache'), 'saddlepoint', 'tiles.json')
+  const { isAbsolute, join } = node.getBuiltinModule('path')
+  const { XDG_CACHE_HOME: chosen = '' } = node.env
+  const folder = isAbsolute(chosen) ? chosen : join(node.getBuiltinModule('os').homedir(), '.cache')
+  return join(folder, 'saddlepoint', 'tiles.json')
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
@@ -126,9 +127,9 @@ export function cachedTiles(relaxed: boolean): readonly TimedTile[] | undefined 
   return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile) ? tiles : undefined
 }
 
-/** Keeps tiles for later processes; throws what the file system does where it cannot. */
-export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): void {
-  if (!node) return
+/** Keeps tiles for later processes, in the file that it returns; outside Node nowhere. Throws what the file system does where it cannot. */
+export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): string | undefined {
+  if (!node) return undefined
   const fs = node.getBuiltinModule('fs')
   const file = cacheFile()
   fs.mkdirSync(node.getBuiltinModule('path').dirname(file), { recursive: true })
@@ -137,6 +138,7 @@ export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): void 
   try {
     fs.writeFileSync(draft, JSON.stringify({ ...readCache(), [machine(relaxed)]: tiles }, null, 1))
     fs.renameSync(draft, file)
+    return file
   } finally {
     fs.rmSync(draft, { force: true })
   }
