@@ -1,6 +1,9 @@
-/** Writes the templates of this folder into src/runtime/backends/webgpu/templates.ts, where bundlers and browsers find them. */
+/**
+ * Writes the templates of this folder into src/runtime/backends/webgpu/templates.ts, where bundlers and browsers find them.
+ * A file that is as it should be is left alone: others may be reading it.
+ */
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const folder = new URL('./', import.meta.url)
@@ -21,4 +24,5 @@ function embed() {
   return `/** The files of kernels/, embedded by \`npm run kernels\` and by builds and tests; change them there. */\nexport const templates = {\n${rows.join('')}} as const\n\nexport type TemplateName = keyof typeof templates\n`
 }
 
-writeFileSync(target, embed())
+const text = embed()
+if (!existsSync(target) || readFileSync(target, 'utf8') !== text) writeFileSync(target, text)

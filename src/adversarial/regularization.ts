@@ -34,7 +34,10 @@ export interface PerturbationOptions extends FeatureOptions {
 export interface RegularizationOptions extends PerturbationOptions {
   /** The weight of the loss on perturbed features. Default 0.2. */
   multiplier?: number
-  /** Differentiate through the perturbation too; an l2 step is exact, the sign of linf and l1 has derivative 0. Default false. */
+  /**
+   * Differentiate through the perturbation too; an l2 step is exact, the sign of linf and l1 has derivative 0. Default
+   * false.
+   */
   throughAttack?: boolean
 }
 

@@ -1,7 +1,7 @@
 /**
- * Derivatives of functions of tensors, as functions: grad, vjp, jvp, hvp, jacobian, hessian, perExampleGrad. Arguments and results are
- * trees of tensors (tree.ts). All of them nest to any order, and a gradient flows to everything the function touches:
- * to closures and to arguments it was not taken with respect to.
+ * Derivatives of functions of tensors, as functions: grad, vjp, jvp, hvp, jacobian, hessian, perExampleGrad. Arguments
+ * and results are trees of tensors (tree.ts). All of them nest to any order, and a gradient flows to everything the
+ * function touches: to closures and to arguments it was not taken with respect to.
  */
 
 import { isFloat } from '../graph/dtype.js'

@@ -9,7 +9,10 @@ import { batchNodes, exampleOf, spread } from './batching.js'
 type Axis = number | null
 
 export interface VmapOptions {
-  /** The axis of the examples in all tensors of an argument, or null where all examples share it: one for all arguments (0) or a list. */
+  /**
+   * The axis of the examples in all tensors of an argument, or null where all examples share it: one for all arguments
+   * (0) or a list.
+   */
   inAxes?: Axis | readonly Axis[]
   /** The axis of the examples in the tensors of the result; 0 by default. */
   outAxis?: number

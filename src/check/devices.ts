@@ -8,7 +8,10 @@ import { leaves, namedLeaves, replaceLeaves } from '../tensor/tree.js'
 import { largest, positionOf, ulp } from './compare.js'
 
 export interface CheckDevicesOptions {
-  /** The device to trust and those to compare with it, by name or as `setDevice` returned them; reference and wasm by default. */
+  /**
+   * The device to trust and those to compare with it, by name or as `setDevice` returned them; reference and wasm by
+   * default.
+   */
   devices?: readonly (DeviceName | Device)[]
   /** The distance allowed, in units in the last place of the largest magnitude in the tensor; 64 by default. */
   ulps?: number

@@ -205,7 +205,10 @@ export async function checkGrads<A extends unknown[], R>(
   await check(flat, order, [])
 }
 
-/** The step for a tensor. Measured on sin, log, powers and 1/x: it must shrink with small values, but not grow with large ones. */
+/**
+ * The step for a tensor. Measured on sin, log, powers and 1/x: it must shrink with small values, but not grow with
+ * large ones.
+ */
 async function stepFor({ name, tensor }: NamedLeaf, step: number): Promise<number> {
   const size = largest(await tensor.data())
   if (step < size * (tensor.dtype === 'float64' ? 2 ** -48 : 2 ** -19))

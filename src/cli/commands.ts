@@ -1,4 +1,7 @@
-/** The commands of `saddlepoint`: `inspect` shows what becomes of an expression, `devices` what can compute here, `tune` measures tiles. */
+/**
+ * The commands of `saddlepoint`: `inspect` shows what becomes of an expression, `devices` what can compute here, `tune`
+ * measures tiles.
+ */
 
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -87,9 +90,9 @@ async function showDevices(): Promise<void> {
 }
 
 async function showTiles(): Promise<void> {
-  const { tune } = await import('../runtime/backends/wasm/device.js')
+  const { tune } = await import('../runtime/backends/wasm/tune.js')
   console.log('rows  columns  unrolled  GFLOP/s, one thread')
-  const { tiles, file } = await tune()
+  const { tiles, file } = tune()
   for (const { rows, vectors, unroll, speed } of tiles) {
     const cells = [String(rows).padStart(4), String(4 * vectors).padStart(7), String(unroll).padStart(8)]
     console.log([...cells, (speed / 1e9).toFixed(1).padStart(7)].join('  '))

@@ -25,7 +25,10 @@ export type ScalarOp =
   | FarOp
 /** Functions of numbers that a device's expansion does not reach; 0 stands for the others, and its result is not used. */
 export type FarOp = 'sinFar' | 'cosFar' | 'remainderFar'
-/** What a scalar may be. int64 exists only within a device's expansion of float64 functions; of float16 there are buffers only. */
+/**
+ * What a scalar may be. int64 exists only within a device's expansion of float64 functions; of float16 there are
+ * buffers only.
+ */
 export type ScalarType = DType | 'int64'
 
 interface Common {

@@ -51,7 +51,10 @@ export interface Contraction {
   readonly columns: readonly number[]
 }
 
-/** Whether a matrix product is worth tiles; a smaller one is computed by plain loops, which read its factors again and again. */
+/**
+ * Whether a matrix product is worth tiles; a smaller one is computed by plain loops, which read its factors again and
+ * again.
+ */
 export const isTiled = (rows: number, columns: number, inner: number): boolean => Math.min(rows, columns, inner) >= 4
 
 /** out[index[i], j] += updates[i, j] for i < count, j < width; out starts at 0; indices out of range are dropped. */

@@ -4,7 +4,7 @@
  */
 
 import { computeType, type DType, isFloat } from '../graph/dtype.js'
-import { labelOf, type Node } from '../graph/node.js'
+import { labelOf, type Node, type Primitive } from '../graph/node.js'
 import {
   boundedIndex,
   type Condition,
@@ -23,15 +23,17 @@ import {
 import type { Expr, ExprTable, ScalarOp } from './expr.js'
 
 /** Nodes that are computed by a kernel of their own kind and never inlined. */
-export const isHeavy = (node: Node): boolean =>
-  node.op === 'sum' ||
-  node.op === 'prod' ||
-  node.op === 'max' ||
-  node.op === 'matmul' ||
-  node.op === 'conv' ||
-  node.op === 'scatterAdd' ||
-  node.op === 'firstIndex' ||
-  node.op === 'argsort'
+const heavy: ReadonlySet<Primitive> = new Set<Primitive>([
+  'sum',
+  'prod',
+  'max',
+  'matmul',
+  'conv',
+  'scatterAdd',
+  'firstIndex',
+  'argsort',
+])
+export const isHeavy = (node: Node): boolean => heavy.has(node.op)
 
 export class Lowering {
   readonly exprs: ExprTable

@@ -19,10 +19,13 @@ interface Entry {
 export function orderKernels(kernels: readonly Kernel[], buffers: readonly BufferSpec[]): Kernel[] {
   const bytes = (b: number): number =>
     buffers[b].role === 'temporary' ? buffers[b].size * dtypes[buffers[b].dtype].bytes : 0
+  const readsOf = kernels.map(bufferReads)
   const lastReader = new Map<number, Kernel>()
-  for (const kernel of kernels) for (const b of bufferReads(kernel)) lastReader.set(b, kernel)
-  const entries = kernels.map((kernel): Entry => {
-    const [reads, writes] = [bufferReads(kernel), bufferWrites(kernel)]
+  kernels.forEach((kernel, i) => {
+    for (const b of readsOf[i]) lastReader.set(b, kernel)
+  })
+  const entries = kernels.map((kernel, i): Entry => {
+    const [reads, writes] = [readsOf[i], bufferWrites(kernel)]
     let growth = 0
     for (const b of writes) growth += bytes(b)
     for (const b of reads) if (lastReader.get(b) === kernel) growth -= bytes(b)

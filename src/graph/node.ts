@@ -154,7 +154,10 @@ export function makeNode<P extends Primitive>(
   return node
 }
 
-/** Where the search for a node begins: places of operands with neighbouring ids are far apart. Small integers are the fastest keys. */
+/**
+ * Where the search for a node begins: places of operands with neighbouring ids are far apart. Small integers are the
+ * fastest keys.
+ */
 export function placeOf(hash: number, inputs: readonly Pick<Node, 'id'>[]): number {
   let place = hash
   for (const { id } of inputs) place = mix(place, id)

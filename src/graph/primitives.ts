@@ -218,14 +218,16 @@ export const elementwisePrimitives: ReadonlySet<Primitive> = new Set<Primitive>(
 ])
 
 /** Movement, which costs nothing but index arithmetic. */
-export const isView = (node: Node): boolean =>
-  node.op === 'reshape' ||
-  node.op === 'expand' ||
-  node.op === 'permute' ||
-  node.op === 'slice' ||
-  node.op === 'pad' ||
-  node.op === 'flip' ||
-  node.op === 'barrier'
+const views: ReadonlySet<Primitive> = new Set<Primitive>([
+  'reshape',
+  'expand',
+  'permute',
+  'slice',
+  'pad',
+  'flip',
+  'barrier',
+])
+export const isView = (node: Node): boolean => views.has(node.op)
 
 /** All primitives, for tests and tables that must cover each of them. */
 export const primitives = Object.keys(rules) as Primitive[]

@@ -1,6 +1,7 @@
 /**
- * Rewrites that are exact (up to the sign of a zero: x + 0 is x) and need to look no further than a node and its operands: constants are folded, identities
- * disappear, movement of movement becomes one. Everything else is left to the compiler.
+ * Rewrites that are exact (up to the sign of a zero: x + 0 is x) and need to look no further than a node and its
+ * operands: constants are folded, identities disappear, movement of movement becomes one. Everything else is left to
+ * the compiler.
  */
 
 import { type DType, isFloat, toDType } from './dtype.js'

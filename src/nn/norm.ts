@@ -80,7 +80,10 @@ export class LayerNorm implements Layer {
   }
 }
 
-/** Divides by the root of the mean square of the last axis; neither mean nor shift. Zhang and Sennrich 2019, arXiv:1910.07467. */
+/**
+ * Divides by the root of the mean square of the last axis; neither mean nor shift. Zhang and Sennrich 2019,
+ * arXiv:1910.07467.
+ */
 export class RMSNorm implements Layer {
   /** The scale [dim]. */
   readonly weight: Tensor

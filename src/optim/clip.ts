@@ -17,7 +17,10 @@ export function globalNorm(grads: unknown): Tensor {
   return safeSqrt(squares.reduce(add))
 }
 
-/** The gradients, scaled down to a global norm of `max` where it is larger. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1. */
+/**
+ * The gradients, scaled down to a global norm of `max` where it is larger. Pascanu et al. 2013, arXiv:1211.5063,
+ * algorithm 1.
+ */
 export function clipByGlobalNorm<G>(grads: G, max: number): G {
   if (!(max > 0)) throw new Error(`clipByGlobalNorm: max must be a number > 0, not ${max}`)
   const norm = globalNorm(grads)

@@ -15,7 +15,10 @@ import { checkRate, type Schedule } from './schedules.js'
 export interface OptimizerState<P> {
   /** The number of updates made, an int32 scalar. */
   readonly step: Tensor
-  /** Running averages by name, each in the shape of the parameters (scalars for leaves that are not trained); those of float16 are float32. */
+  /**
+   * Running averages by name, each in the shape of the parameters (scalars for leaves that are not trained); those of
+   * float16 are float32.
+   */
   readonly moments: Readonly<Record<string, P>>
 }
 

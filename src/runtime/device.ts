@@ -113,7 +113,8 @@ let current: Promise<Device> | undefined
 
 /**
  * Chooses the device for everything computed from now on: 'wasm' (the default), 'reference' (float64 JavaScript), 'webgpu',
- * or a device that an earlier call returned. Tensors move when they are next read. The environment variables SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
+ * or a device that an earlier call returned. Tensors move when they are next read. The environment variables
+ * SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
  *
  * @throws if the device is unknown or does not start; the device in use then stays.
  */

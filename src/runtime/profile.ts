@@ -81,8 +81,8 @@ function demandProfile(name: string, given: Profile): void {
 }
 
 /**
- * A table of the kernels, equal names together, the longest first. Where there are threads, it says what share of a kernel's time
- * they computed, and how busy each was in all; the rest they waited for each other.
+ * A table of the kernels, equal names together, the longest first. Where there are threads, it says what share of a
+ * kernel's time they computed, and how busy each was in all; the rest they waited for each other.
  *
  * @throws if given something else than a profile.
  */

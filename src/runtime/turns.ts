@@ -1,4 +1,7 @@
-/** Turns of the event loop. A promise alone does not leave the current task, so a program that only awaits computations has to give them. */
+/**
+ * Turns of the event loop. A promise alone does not leave the current task, so a program that only awaits computations
+ * has to give them.
+ */
 
 /** One turn: events that wait, Ctrl-C among them, are seen; timers and finalizers run. */
 export const turn = (): Promise<void> =>

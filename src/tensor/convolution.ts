@@ -22,7 +22,10 @@ export type Padding1d = 'valid' | 'same' | number | readonly [number, number]
 export interface ConvOptions {
   /** Step between output positions, for both axes or [vertical, horizontal]. */
   stride?: Pair
-  /** 'valid' (none), 'same' (output = input / stride, rounded up), a width, or [[top, bottom], [left, right]]; negative crops. */
+  /**
+   * 'valid' (none), 'same' (output = input / stride, rounded up), a width, or [[top, bottom], [left, right]]; negative
+   * crops.
+   */
   padding?: Padding
   /** Step between kernel elements in the input. */
   dilation?: Pair

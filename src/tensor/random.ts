@@ -222,7 +222,10 @@ const wichura = {
   ],
 } as const
 
-/** The normal quantile Φ⁻¹ of a float64 in (0, 1). Of the three rational functions the right one is chosen first, then one is computed. */
+/**
+ * The normal quantile Φ⁻¹ of a float64 in (0, 1). Of the three rational functions the right one is chosen first, then
+ * one is computed.
+ */
 function normalQuantile(p: Tensor): Tensor {
   const q = sub(p, 0.5)
   const isCentral = less(mul(q, q), 0.180625)

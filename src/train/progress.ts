@@ -30,7 +30,8 @@ const shown = (fields: Fields): string =>
 
 /**
  * Begins to show the progress of `total` steps.
- * @param stream where to, standard error or a browser's console if absent; a bar when it is a terminal, else lines at 0, 25, 50, 75 and 100 % without control characters
+ * @param stream where to, standard error or a browser's console if absent; a bar when it is a terminal, else lines at
+ *   0, 25, 50, 75 and 100 % without control characters
  */
 export async function progress(total: number, label: string, stream?: Screen): Promise<Progress> {
   if (!Number.isInteger(total) || total < 1) throw new Error(`progress: total ${total}: needs a positive integer`)

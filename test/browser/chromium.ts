@@ -14,7 +14,8 @@ function unpack(): string {
   const { size, mtimeMs } = statSync(join(packed.slice(0, packed.lastIndexOf('build')), 'bin', 'chromium.br'))
   const folder = join(tmpdir(), `saddlepoint-chromium-${userInfo().uid}-${size}-${Math.floor(mtimeMs)}`)
   if (existsSync(folder)) return folder
-  // The package unpacks file by file into the temporary folder: done aside and moved into place, no other process sees half of it.
+  // The package unpacks file by file into the temporary folder: done aside and moved into place, no other process sees
+  // half of it.
   const aside = mkdtempSync(`${folder}-`)
   const code = "(await import('@sparticuz/chromium')).default.executablePath()"
   execFileSync(process.execPath, ['--input-type=module', '-e', `await ${code}`], {

@@ -1,4 +1,7 @@
-/** Random programs: what they call, that their derivatives pass, and that a wrong rule shrinks to the one call that shows it. */
+/**
+ * Random programs: what they call, that their derivatives pass, and that a wrong rule shrinks to the one call that
+ * shows it.
+ */
 
 import fc from 'fast-check'
 import * as sp from 'saddlepoint'

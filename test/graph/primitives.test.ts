@@ -87,7 +87,10 @@ test('an expression built twice is one node; those whose hashes meet stay apart,
   for (const v of values) expect(await sp.mul(sp.tensor([2], { dtype: 'float64' }), v).item()).toBe(2 * v)
 })
 
-/** A hash is linear in what came before modulo 2^32, but for exclusive or: with any low word, some high word leads to that of 0. */
+/**
+ * A hash is linear in what came before modulo 2^32, but for exclusive or: with any low word, some high word leads to
+ * that of 0.
+ */
 function valueWithTheHashOf0(): number {
   const golden = 0x9e3779b1
   let inverse = golden

@@ -162,7 +162,10 @@ export function erf(x: Real, more = 0): Real {
 
 const formats = { float32: { bits: 24, least: -149, most: 128 }, float64: { bits: 53, least: -1074, most: 1024 } }
 
-/** The distance of a result from the exact value, in units of the exact value's (or a larger number's) last place; an overflow that is due is none. */
+/**
+ * The distance of a result from the exact value, in units of the exact value's (or a larger number's) last place; an
+ * overflow that is due is none.
+ */
 export function ulps(got: number, exact: Real, type: Float, unit = exact): number {
   const { bits, least, most } = formats[type]
   if (Number.isNaN(got)) return Infinity

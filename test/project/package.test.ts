@@ -1,4 +1,7 @@
-/** The built package, as a user meets it: imports by name, exits by itself, and loads quickly without the command line's packages. */
+/**
+ * The built package, as a user meets it: imports by name, exits by itself, and loads quickly without the command line's
+ * packages.
+ */
 
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'

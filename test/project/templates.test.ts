@@ -8,7 +8,7 @@ const folder = new URL('../../kernels/', import.meta.url)
 const names = readdirSync(folder).flatMap(f => (f.endsWith('.wgsl') ? [f.slice(0, -'.wgsl'.length)] : []))
 const textOf = (name: string): string => readFileSync(new URL(`${name}.wgsl`, folder), 'utf8')
 
-test('src holds every template as it stands in kernels (npm run kernels)', () => {
+test('src holds every template as it stands in kernels', () => {
   expect(templates).toEqual(Object.fromEntries(names.map(name => [name, textOf(name)])))
 })
 

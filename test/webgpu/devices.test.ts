@@ -1,4 +1,7 @@
-/** The webgpu device against the float64 reference on sizes that reach its tiles, trees and splits, and to the bit where it must be. */
+/**
+ * The webgpu device against the float64 reference on sizes that reach its tiles, trees and splits, and to the bit where
+ * it must be.
+ */
 
 import * as sp from 'saddlepoint'
 import { afterAll, expect, test } from 'vitest'

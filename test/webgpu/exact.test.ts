@@ -1,4 +1,7 @@
-/** Values that fast-math compilers take liberties with: NaN, infinities, zeros, the ends of the integers; the same on `wasm`, to the bit. */
+/**
+ * Values that fast-math compilers take liberties with: NaN, infinities, zeros, the ends of the integers; the same on
+ * `wasm`, to the bit.
+ */
 
 import * as sp from 'saddlepoint'
 import { afterAll, expect, test } from 'vitest'

@@ -1,4 +1,7 @@
-/** Every operation and its gradients to order 3 on `webgpu` against `reference`; of float64, which it computes in software, the values. */
+/**
+ * Every operation and its gradients to order 3 on `webgpu` against `reference`; of float64, which it computes in
+ * software, the values.
+ */
 
 import * as sp from 'saddlepoint'
 import { afterAll } from 'vitest'

@@ -6,14 +6,13 @@
 import type { Ceilings } from '../../profile.js'
 import { encodeModule, Func } from './assembler.js'
 import { Heap } from './heap.js'
-import { emitBarrier, type RunOptions } from './run.js'
+import { emitBarrier, layout, type RunOptions } from './run.js'
 import { Threads } from './threads.js'
 
 export interface CeilingOptions extends Pick<RunOptions, 'threads'> {
   readonly relaxed: boolean
   /** Node's flags for workers. */
   readonly flags: readonly string[]
-  readonly layout: { readonly control: number; readonly job: number; readonly reserved: number }
 }
 
 /** Bytes that are copied: far more than caches hold. */
@@ -59,14 +58,14 @@ function emitPeak(f: Func, relaxed: boolean, target: number): void {
   for (const sum of accumulators) f.get(0).i32(256).op('i32.mul').get(sum).memory('v128.store', target)
 }
 
-export async function measureCeilings({ threads, relaxed, flags, layout }: CeilingOptions): Promise<Ceilings> {
+export async function measureCeilings({ threads, relaxed, flags }: CeilingOptions): Promise<Ceilings> {
   const shared = threads > 1
   const heap = new Heap(layout.reserved, shared)
   const [source, target] = [heap.allocate(copied), heap.allocate(copied)]
   const { memory, maximum } = heap
   // Pages that nobody wrote to are one page of zeros, which a cache holds.
   new Uint8Array(memory.buffer, source, copied).fill(1)
-  const workers = await Threads.start(threads - 1, memory, layout, flags)
+  const workers = await Threads.start(threads - 1, memory, flags)
   const options: RunOptions = { threads, control: layout.control, memory: { initial: 1, maximum, shared } }
 
   /** The least seconds that a round takes on all threads. */

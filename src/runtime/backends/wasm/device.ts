@@ -10,13 +10,13 @@ import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
 import { isNode, node } from '../../environment.js'
 import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
-import { encodeModule, Func } from './assembler.js'
 import { measureCeilings } from './ceilings.js'
 import { alignment, guardBytes } from './elements.js'
+import { enableRelaxedSimd, hasRelaxedSimd, hasSimd, isNewer } from './engine.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, sortTypes } from './program.js'
-import { abandon, buildTimedRun, control, tableWords } from './run.js'
+import { abandon, buildTimedRun, failure, layout, tableWords } from './run.js'
 import { Threads } from './threads.js'
 import { boldTiles, cautiousTiles, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
@@ -24,9 +24,6 @@ import { Timer } from './timer.js'
 interface WasmBuffer extends Buffer {
   readonly address: number
 }
-
-/** The start of memory: zeros that guarded loads read, then the control block, then the workers' job block. */
-const layout = { control: 256, job: 256 + control.bytes, reserved: 1024 } as const
 
 type Run = (thread: number, table: number) => void
 
@@ -141,7 +138,7 @@ class WasmDevice implements Device {
         try {
           run(0, table)
         } catch (cause) {
-          this.#abandon()
+          abandon(memory, failure)
           throw new Error(`wasm: a kernel failed (${cause}); call setDevice again`, { cause })
         }
         if (this.#hasFailed()) throw new Error('wasm: a thread failed while it computed; call setDevice again')
@@ -162,12 +159,8 @@ class WasmDevice implements Device {
     return executable
   }
 
-  /** Nobody is to wait for the thread that failed. */
-  #abandon(): void {
-    abandon(this.#heap.memory, layout.control + control.failed, layout.control + control.barrierPhase)
-  }
   #hasFailed(): boolean {
-    return new Int32Array(this.#heap.memory.buffer, layout.control, 2)[control.failed / 4] !== 0
+    return new Int32Array(this.#heap.memory.buffer)[failure.failed / 4] !== 0
   }
 
   /** One arena serves all programs: they run one after another. */
@@ -218,7 +211,6 @@ class WasmDevice implements Device {
       threads: this.threads,
       relaxed: this.relaxed,
       flags: this.#flags,
-      layout,
     })
     return this.#ceilings
   }
@@ -249,56 +241,14 @@ class WasmDevice implements Device {
   }
 }
 
-/** Whether an instruction exists: a module that uses it is valid. */
-function supports(emit: (f: Func) => void): boolean {
-  const f = new Func('probe', [])
-  emit(f)
-  const memory = { initial: 1, maximum: 1, shared: false }
-  return WebAssembly.validate(encodeModule({ imports: [], functions: [f], exports: [], memory, globals: 0 }))
-}
-
-const zeros = new Uint8Array(16)
-const hasSimd = (): boolean => supports(f => f.v128(zeros).v128(zeros).op('f32x4.add', 'drop'))
-const hasRelaxedSimd = (): boolean =>
-  supports(f => f.v128(zeros).v128(zeros).v128(zeros).op('f32x4.relaxed_madd', 'drop'))
-
-const relaxedFlag = '--experimental-wasm-relaxed-simd'
-
-/** Turns relaxed SIMD on where Node has it behind a flag; returns the flags that workers need too. */
-function enableRelaxedSimd(): string[] {
-  if (hasRelaxedSimd() || !node) return []
-  node.getBuiltinModule('v8').setFlagsFromString(relaxedFlag)
-  return [relaxedFlag]
-}
-
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
 const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
 
-/** Whether the compiler is newer than that of Node 20: V8 12 on, and browsers that have relaxed SIMD. */
-const isNewer = (relaxed: boolean): boolean => (node ? Number.parseFloat(node.versions.v8) >= 12 : relaxed)
-
-/**
- * Measures which tiles are the fastest here and keeps the answer for later processes, where that is possible: `file` is
- * where.
- */
-export async function tune(): Promise<{ readonly tiles: readonly TimedTile[]; readonly file: string | undefined }> {
-  const { cacheTiles, measureTiles } = await import('./tune.js')
-  enableRelaxedSimd()
-  const relaxed = hasRelaxedSimd()
-  const tiles = measureTiles(relaxed, layout.reserved)
-  try {
-    return { tiles, file: cacheTiles(tiles, relaxed) }
-  } catch (error) {
-    console.warn(`tune: the answer could not be kept for later: ${error}`)
-    return { tiles, file: undefined }
-  }
-}
-
-/** The tiles that were measured here, by an earlier process or, where that is wanted, now. */
+/** The tiles that were measured here, by an earlier process or, where that is wanted, now; a browser keeps none. */
 async function tunedTiles(relaxed: boolean, wanted: boolean): Promise<readonly TimedTile[] | undefined> {
   if (!node && !wanted) return undefined
-  const { cachedTiles } = await import('./tune.js')
-  return cachedTiles(relaxed) ?? (wanted ? (await tune()).tiles : undefined)
+  const { cachedTiles, tune } = await import('./tune.js')
+  return cachedTiles(relaxed) ?? (wanted ? tune().tiles : undefined)
 }
 
 export async function wasmDevice({ threads, tune: wanted = false }: DeviceOptions): Promise<Device> {
@@ -307,11 +257,11 @@ export async function wasmDevice({ threads, tune: wanted = false }: DeviceOption
   if (threads !== undefined && threads > 1 && !isNode)
     throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
   const flags = enableRelaxedSimd()
-  const count = threads ?? defaultThreads()
-  const heap = new Heap(layout.reserved, count > 1)
-  const workers = await Threads.start(count - 1, heap.memory, layout, flags)
   const relaxed = hasRelaxedSimd()
   const tuned = await tunedTiles(relaxed, wanted)
-  const tiles = tuned ?? (isNewer(relaxed) ? boldTiles : cautiousTiles)
+  const tiles = tuned ?? (isNewer() ? boldTiles : cautiousTiles)
+  const count = threads ?? defaultThreads()
+  const heap = new Heap(layout.reserved, count > 1)
+  const workers = await Threads.start(count - 1, heap.memory, flags)
   return new WasmDevice(heap, workers, { threads: count, relaxed, flags, tiles, tuned: tuned !== undefined })
 }

@@ -29,7 +29,10 @@ export class Elements {
   readonly axisLocals: readonly Local[]
   /** Number of operations, as a measure of the work for one element. */
   readonly operations: number
-  /** Vectors computed side by side at the point of emission, along the copied loop, and elements wanted of each: all lanes, or one. */
+  /**
+   * Vectors computed side by side at the point of emission, along the copied loop, and elements wanted of each: all
+   * lanes, or one.
+   */
   copies = 1
   active: number
   /** The result of the reduction, for each copy. */

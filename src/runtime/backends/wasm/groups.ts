@@ -44,7 +44,10 @@ type ChunkOf = (count: number, work: number, multiple: number) => number
 /** Bytes of the rows that go through a group together: a part of the second cache. */
 const cacheBytes = 2 ** 17
 
-/** The steps, where those whose rows go together are one, and when each kernel runs: all that a group touches lives as long as it does. */
+/**
+ * The steps, where those whose rows go together are one, and when each kernel runs: all that a group touches lives as
+ * long as it does.
+ */
 export function groupSteps(
   all: readonly BuiltStep[],
   kernels: number,

@@ -64,7 +64,10 @@ function reducesRows({ axes, reduce }: LoopKernel): boolean {
 const rowsAtOnce = 4
 const longVector = 2048
 
-/** Whether rows are reduced that all read one long vector, as in a matrix times a vector, at addresses that are sums of strides. */
+/**
+ * Whether rows are reduced that all read one long vector, as in a matrix times a vector, at addresses that are sums of
+ * strides.
+ */
 function sharesVector({ axes, reduce }: LoopKernel, { mode, vector }: Layout): boolean {
   if (mode !== 'rows' || !reduce || axes.length !== 1 || axes[0] < rowsAtOnce) return false
   if ((reduce.axes.at(-1) ?? 0) < longVector) return false

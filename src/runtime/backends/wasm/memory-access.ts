@@ -1,4 +1,7 @@
-/** Addresses of buffers, and loads and stores of vectors by dtype: whole vectors, one element in all lanes, one element in one lane. */
+/**
+ * Addresses of buffers, and loads and stores of vectors by dtype: whole vectors, one element in all lanes, one element
+ * in one lane.
+ */
 
 import { type DType, dtypes } from '../../../graph/dtype.js'
 import type { Func, Local } from './assembler.js'

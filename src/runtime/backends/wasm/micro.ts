@@ -17,7 +17,10 @@ export interface GemmBuffers {
   readonly raw: number
 }
 
-/** Inner positions between two visits of the same result, unless one of the outermost loop has more: a panel's block stays in the first cache. */
+/**
+ * Inner positions between two visits of the same result, unless one of the outermost loop has more: a panel's block
+ * stays in the first cache.
+ */
 const innerBlock = 384
 /** Bytes of the panels that a tile of rows meets in one call: about half of the first cache. */
 const panelBytes = 16384

@@ -1,6 +1,7 @@
 /**
  * Emits `run(thread, table)`, which every thread calls: a program's steps in order, the work within a step shared out in
- * chunks by an atomic counter, a barrier between steps. With a clock, every thread notes when its part of a step began and ended.
+ * chunks by an atomic counter, a barrier between steps. With a clock, every thread notes when its part of a step began
+ * and ended.
  */
 
 import { encodeModule, Func, type Import } from './assembler.js'
@@ -8,11 +9,20 @@ import { encodeModule, Func, type Import } from './assembler.js'
 /** Offsets in the block through which the threads of a device wait for each other. */
 export const control = { barrierCount: 0, failed: 4, barrierPhase: 64, bytes: 128 } as const
 
+/** The start of memory: zeros that guarded loads read, then the control block, then the workers' job block. */
+export const layout = { control: 256, job: 256 + control.bytes, reserved: 1024 } as const
+
+/** Addresses of what tells threads that one has failed. */
+export const failure = {
+  failed: layout.control + control.failed,
+  phase: layout.control + control.barrierPhase,
+} as const
+
 /**
  * Lets all threads out of their barriers, for good: this one failed and will come to no more of them. Workers have it as
  * text: it may use nothing from outside its body.
  */
-export function abandon(memory: WebAssembly.Memory, failed: number, phase: number): void {
+export function abandon(memory: WebAssembly.Memory, { failed, phase }: typeof failure): void {
   const words = new Int32Array(memory.buffer)
   Atomics.store(words, failed / 4, 1)
   Atomics.add(words, phase / 4, 1)
@@ -49,7 +59,10 @@ export const tableWords = (
   length: threads * buffers + steps + 1,
 })
 
-/** A reading is two float64: the milliseconds at which a thread's part of a step began and ended, step by step, thread by thread. */
+/**
+ * A reading is two float64: the milliseconds at which a thread's part of a step began and ended, step by step, thread
+ * by thread.
+ */
 export const readingBytes = 16
 
 /** Stores the buffers' table where kernels look for it: what `run` begins with. */

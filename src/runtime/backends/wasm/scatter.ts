@@ -66,7 +66,10 @@ export function emitScatter(name: string, { type, count, width, index, updates, 
   return f
 }
 
-/** A function `name(begin, end)` that finds the first occurrences of rows begin .. end - 1: the last that it writes, going backwards. */
+/**
+ * A function `name(begin, end)` that finds the first occurrences of rows begin .. end - 1: the last that it writes,
+ * going backwards.
+ */
 export function emitFirstIndex(name: string, { count, index, output }: FirstKernel): Func {
   const f = new Func(name, ['i32', 'i32'])
   const [begin, end] = [0, 1]

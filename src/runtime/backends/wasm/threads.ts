@@ -5,7 +5,7 @@
 
 import { demandNode } from '../../environment.js'
 import { farFunctions } from './far.js'
-import { abandon, control } from './run.js'
+import { abandon, failure, layout } from './run.js'
 
 /** What Node's worker_threads offers of a worker. */
 interface NodeWorker {
@@ -25,11 +25,10 @@ function workerMain(
   leave: typeof abandon,
 ): void {
   const { parentPort, workerData, receiveMessageOnPort } = workerThreads
-  const { memory, jobAddress, failed, phase, thread, epoch } = workerData as {
+  const { memory, jobAddress, failure, thread, epoch } = workerData as {
     memory: WebAssembly.Memory
     jobAddress: number
-    failed: number
-    phase: number
+    failure: Parameters<typeof abandon>[1]
     thread: number
     epoch: number
   }
@@ -60,7 +59,7 @@ function workerMain(
       const run = programs.get(job[1])?.exports.run as (thread: number, table: number) => void
       run(thread, job[2])
     } catch (error) {
-      leave(memory, failed, phase)
+      leave(memory, failure)
       console.error(`wasm: thread ${thread}:`, error)
     }
   }
@@ -69,27 +68,15 @@ function workerMain(
 export class Threads {
   readonly #workers: readonly NodeWorker[]
   readonly #memory: WebAssembly.Memory
-  readonly #jobAddress: number
 
-  private constructor(workers: readonly NodeWorker[], memory: WebAssembly.Memory, jobAddress: number) {
+  private constructor(workers: readonly NodeWorker[], memory: WebAssembly.Memory) {
     this.#workers = workers
     this.#memory = memory
-    this.#jobAddress = jobAddress
   }
 
-  /**
-   * Starts `count` workers on a shared memory and waits until all of them listen.
-   *
-   * @param blocks addresses of the job block and of the control block.
-   */
-  static async start(
-    count: number,
-    memory: WebAssembly.Memory,
-    blocks: { readonly job: number; readonly control: number },
-    flags: readonly string[],
-  ): Promise<Threads> {
-    const [failed, phase] = [blocks.control + control.failed, blocks.control + control.barrierPhase]
-    if (count === 0) return new Threads([], memory, blocks.job)
+  /** Starts `count` workers on a shared memory and waits until all of them listen. */
+  static async start(count: number, memory: WebAssembly.Memory, flags: readonly string[]): Promise<Threads> {
+    if (count === 0) return new Threads([], memory)
     const { Worker } = demandNode('setDevice', 'use { threads: 1 }').getBuiltinModule('worker_threads')
     const source = `const node = name => process.getBuiltinModule(name);
       ${flags.map(flag => `node('v8').setFlagsFromString('${flag}');`).join(' ')}
@@ -98,7 +85,7 @@ export class Threads {
       const worker: NodeWorker = new Worker(source, {
         eval: true,
         execArgv: [],
-        workerData: { memory, jobAddress: blocks.job, failed, phase, thread: i + 1, epoch: performance.timeOrigin },
+        workerData: { memory, jobAddress: layout.job, failure, thread: i + 1, epoch: performance.timeOrigin },
       })
       return worker
     })
@@ -113,10 +100,13 @@ export class Threads {
     )
     // A program that has finished must not be kept alive by waiting threads.
     for (const w of workers) w.unref()
-    return new Threads(workers, memory, blocks.job)
+    return new Threads(workers, memory)
   }
 
-  /** Hands a program's module to all workers, or with none makes them forget it. It may import what the program `base` exports. */
+  /**
+   * Hands a program's module to all workers, or with none makes them forget it. It may import what the program `base`
+   * exports.
+   */
   post(id: number, module?: WebAssembly.Module, base?: number): void {
     for (const w of this.#workers) w.postMessage({ id, module, base })
   }
@@ -124,7 +114,7 @@ export class Threads {
   /** Wakes the workers for a program; the caller then runs it too, and its last barrier waits for them. */
   announce(program: number, table: number): void {
     if (this.#workers.length === 0) return
-    const job = new Int32Array(this.#memory.buffer, this.#jobAddress, 16)
+    const job = new Int32Array(this.#memory.buffer, layout.job, 16)
     job[words.program] = program
     job[words.table] = table
     Atomics.add(job, words.job, 1)

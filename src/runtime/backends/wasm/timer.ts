@@ -1,4 +1,7 @@
-/** Times the steps of programs: lends them the block where threads store their readings of the clock, and keeps what it holds after each run. */
+/**
+ * Times the steps of programs: lends them the block where threads store their readings of the clock, and keeps what it
+ * holds after each run.
+ */
 
 import { costOf } from '../../../compiler/cost.js'
 import type { BufferSpec } from '../../../compiler/kernel.js'

@@ -7,9 +7,10 @@ import { addIndex, axisIndex, scaleIndex } from '../../../compiler/affine.js'
 import { ExprTable } from '../../../compiler/expr.js'
 import type { Schedule } from '../../../compiler/kernel.js'
 import { node } from '../../environment.js'
+import { enableRelaxedSimd, hasRelaxedSimd } from './engine.js'
 import { Heap } from './heap.js'
 import { buildProgram } from './program.js'
-import { tableWords } from './run.js'
+import { layout, tableWords } from './run.js'
 import { candidates, type Tile, type TimedTile } from './tiles.js'
 
 /** The product that is timed: of whole tiles of every shape, with factors that the caches hold. */
@@ -48,8 +49,8 @@ function productSchedule(): Schedule {
 }
 
 /** The speed of every candidate on one thread, in floating-point operations a second, the fastest first. */
-export function measureTiles(relaxed: boolean, reserved: number): TimedTile[] {
-  const heap = new Heap(reserved, false)
+function measureTiles(relaxed: boolean): TimedTile[] {
+  const heap = new Heap(layout.reserved, false)
   const schedule = productSchedule()
   const runs = candidates.map(tile => runnerOf(schedule, tile, relaxed, heap))
   const best = runs.map(() => Number.POSITIVE_INFINITY)
@@ -71,7 +72,7 @@ function runnerOf(schedule: Schedule, tile: Tile, relaxed: boolean, heap: Heap):
     relaxed,
     tiles: [{ ...tile, speed: 1 }],
     memory: { initial: 1, maximum, shared: false },
-    control: 0,
+    control: layout.control,
   })
   const words = tableWords(program.buffers.length, program.steps.length, 1)
   const table = heap.allocate(4 * words.length)
@@ -127,7 +128,10 @@ export function cachedTiles(relaxed: boolean): readonly TimedTile[] | undefined 
   return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile) ? tiles : undefined
 }
 
-/** Keeps tiles for later processes, in the file that it returns; outside Node nowhere. Throws what the file system does where it cannot. */
+/**
+ * Keeps tiles for later processes, in the file that it returns; outside Node nowhere. Throws what the file system does
+ * where it cannot.
+ */
 export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): string | undefined {
   if (!node) return undefined
   const fs = node.getBuiltinModule('fs')
@@ -141,5 +145,18 @@ export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): strin
     return file
   } finally {
     fs.rmSync(draft, { force: true })
+  }
+}
+
+/** Measures the tiles and keeps the answer for later processes, where that is possible: `file` is where. */
+export function tune(): { readonly tiles: readonly TimedTile[]; readonly file: string | undefined } {
+  enableRelaxedSimd()
+  const relaxed = hasRelaxedSimd()
+  const tiles = measureTiles(relaxed)
+  try {
+    return { tiles, file: cacheTiles(tiles, relaxed) }
+  } catch (error) {
+    console.warn(`tune: the answer could not be kept for later: ${error}`)
+    return { tiles, file: undefined }
   }
 }

@@ -91,7 +91,10 @@ const scalarShifts = {
   shiftRight: { i32: 'i32.shr_s', u32: 'i32.shr_u' },
 } as const
 
-/** A choice between the two sides of a comparison as one instruction: pmin(x, y) = y < x ? y : x, pmax(x, y) = x < y ? y : x. */
+/**
+ * A choice between the two sides of a comparison as one instruction: pmin(x, y) = y < x ? y : x, pmax(x, y) = x < y ? y
+ * : x.
+ */
 function extremeOf(e: Expr): { op: 'pmin' | 'pmax'; args: readonly Expr[] } | undefined {
   if (!isOperation(e) || e.op !== 'select' || !['f32', 'f64'].includes(classOf(e.type))) return undefined
   const [condition, a, b] = e.args
