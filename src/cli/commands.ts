@@ -91,10 +91,10 @@ async function showDevices(): Promise<void> {
 
 async function showTiles(): Promise<void> {
   const { tune } = await import('../runtime/backends/wasm/tune.js')
-  console.log('rows  columns  unrolled  GFLOP/s, one thread')
+  console.log('rows  columns  GFLOP/s, one thread')
   const { tiles, file } = tune()
-  for (const { rows, vectors, unroll, speed } of tiles) {
-    const cells = [String(rows).padStart(4), String(4 * vectors).padStart(7), String(unroll).padStart(8)]
+  for (const { rows, vectors, speed } of tiles) {
+    const cells = [String(rows).padStart(4), String(4 * vectors).padStart(7)]
     console.log([...cells, (speed / 1e9).toFixed(1).padStart(7)].join('  '))
   }
   if (!file) throw new Error('tune: the answer is not kept')

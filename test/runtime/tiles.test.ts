@@ -35,6 +35,11 @@ const products = (): Record<string, sp.Tensor> => ({
   backwards: sp.matmul(sp.flip(x(11, [6, 18]), 1), sp.flip(x(12, [18, 20]), 0)),
   float64: sp.matmul(x(13, [11, 14], 'float64'), x(14, [14, 13], 'float64')),
   convolution: sp.conv2d(x(15, [2, 9, 8, 5]), x(16, [3, 3, 5, 6])),
+  'tiles that go on in the next row of an image': sp.conv2d(x(17, [2, 5, 13, 4]), x(18, [3, 3, 4, 17])),
+  'rows of an image shorter than a tile': sp.conv2d(x(19, [3, 6, 5, 4]), x(20, [3, 4, 4, 9])),
+  'a strided convolution': sp.conv2d(x(21, [2, 7, 19, 4]), x(22, [2, 2, 4, 10]), { stride: 2 }),
+  'rows backwards': sp.matmul(sp.flip(x(23, [14, 18]), 0), x(24, [18, 20])),
+  'rows alike': sp.matmul(sp.broadcastTo(x(25, [1, 18]), [14, 18]), x(26, [18, 20])),
 })
 
 describe('any tile', () => {
@@ -67,7 +72,7 @@ describe('any tile', () => {
 })
 
 describe('the tile for a product', () => {
-  const tile = (rows: number, vectors: number, speed: number): TimedTile => ({ rows, vectors, unroll: 1, speed })
+  const tile = (rows: number, vectors: number, speed: number): TimedTile => ({ rows, vectors, speed })
   const tiles = [tile(4, 2, 40), tile(3, 3, 40), tile(2, 4, 40)]
   const cases: readonly [string, number, number, readonly number[]][] = [
     ['columns of three vectors', 99, 3, [3, 3]],
@@ -97,7 +102,7 @@ test('every device of a process has the same tiles', async () => {
 })
 
 describe('the file of tiles', () => {
-  const known: TimedTile = { rows: 5, vectors: 2, unroll: 3, speed: 1e9 }
+  const known: TimedTile = { rows: 5, vectors: 2, speed: 1e9 }
   const write = (text: string): void => writeFileSync(cacheFile(), text)
   const machine = (): string => Object.keys(JSON.parse(readFileSync(cacheFile(), 'utf8')))[0]
 
@@ -120,7 +125,7 @@ describe('the file of tiles', () => {
     ['of another machine', m => JSON.stringify({ [`${m}!`]: [known] })],
     ['without tiles', m => JSON.stringify({ [m]: [] })],
     ['with a number for a list', m => JSON.stringify({ [m]: 3 })],
-    ['with a tile that lacks a field', m => JSON.stringify({ [m]: [{ rows: 4, vectors: 2, speed: 1 }] })],
+    ['with a tile that lacks a field', m => JSON.stringify({ [m]: [{ rows: 4, speed: 1 }] })],
     ['with a monstrous tile', m => JSON.stringify({ [m]: [{ ...known, rows: 4000 }] })],
     ['with half a row', m => JSON.stringify({ [m]: [{ ...known, rows: 2.5 }] })],
     ['with a speed of nothing', m => JSON.stringify({ [m]: [{ ...known, speed: 0 }] })],

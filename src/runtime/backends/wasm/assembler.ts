@@ -373,6 +373,17 @@ export class Func {
     return this
   }
 
+  /** Repeats a body, which moves a pointer, until the pointer is at `end`; not at all where it is there already. */
+  until(pointer: Local, end: Local, body: () => void): this {
+    return this.block(() => {
+      this.get(pointer).get(end).op('i32.eq').brIf(0)
+      this.loop(() => {
+        body()
+        this.get(pointer).get(end).op('i32.ne').brIf(0)
+      })
+    })
+  }
+
   encode(): number[] {
     const body: number[] = []
     unsigned(body, this.#locals.length)

@@ -12,13 +12,13 @@ import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { measureCeilings } from './ceilings.js'
 import { alignment, guardBytes } from './elements.js'
-import { enableRelaxedSimd, hasRelaxedSimd, hasSimd, isNewer } from './engine.js'
+import { enableRelaxedSimd, hasRelaxedSimd, hasSimd } from './engine.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, sortTypes } from './program.js'
 import { abandon, buildTimedRun, failure, layout, tableWords } from './run.js'
 import { Threads } from './threads.js'
-import { boldTiles, cautiousTiles, type TimedTile } from './tiles.js'
+import { candidates, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
 
 interface WasmBuffer extends Buffer {
@@ -259,7 +259,7 @@ export async function wasmDevice({ threads, tune: wanted = false }: DeviceOption
   const flags = enableRelaxedSimd()
   const relaxed = hasRelaxedSimd()
   const tuned = await tunedTiles(relaxed, wanted)
-  const tiles = tuned ?? (isNewer() ? boldTiles : cautiousTiles)
+  const tiles = tuned ?? candidates
   const count = threads ?? defaultThreads()
   const heap = new Heap(layout.reserved, count > 1)
   const workers = await Threads.start(count - 1, heap.memory, flags)

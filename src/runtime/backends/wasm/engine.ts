@@ -1,4 +1,4 @@
-/** What the engine that runs this has: instructions, flags that turn them on, and the age of its compiler. */
+/** What the engine that runs this has: instructions, and flags that turn them on. */
 
 import { node } from '../../environment.js'
 import { encodeModule, Func } from './assembler.js'
@@ -24,6 +24,3 @@ export function enableRelaxedSimd(): string[] {
   node.getBuiltinModule('v8').setFlagsFromString(relaxedFlag)
   return [relaxedFlag]
 }
-
-/** Whether the compiler is newer than that of Node 20: V8 12 on, and browsers that have relaxed SIMD. */
-export const isNewer = (): boolean => (node ? Number.parseFloat(node.versions.v8) >= 12 : hasRelaxedSimd())

@@ -71,7 +71,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     tile,
     panel: tile.vectors * lanes,
     left: directLoad(kernel, contraction.left),
-    right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns])),
+    right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns]), reduce.axes.length - 1),
   }
 }
 
@@ -91,11 +91,16 @@ function rightInPlace(
   { right, columns }: Contraction,
   rows: number,
   size: number,
+  innermost: number,
 ): Load | undefined {
   if (rows > fewRows || size > cachedElements) return undefined
   const load = directLoad(kernel, right)
+  if (!load) return undefined
   const stride = (axis: number): number => sizeOf(columns.filter(a => a > axis).map(a => kernel.axes[a]))
-  return load && columns.every(a => kernel.axes[a] === 1 || axisFactor(load.index, a) === stride(a)) ? load : undefined
+  const areNeighbours = columns.every(a => kernel.axes[a] === 1 || axisFactor(load.index, a) === stride(a))
+  // The loops count by the pointer to it.
+  const moves = axisFactor(load.index, kernel.axes.length + innermost)
+  return areNeighbours && moves ? load : undefined
 }
 
 export const sides = ['left', 'right'] as const

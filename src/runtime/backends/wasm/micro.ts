@@ -97,6 +97,12 @@ export function emitGemm(
   return f
 }
 
+/** A tile's rows of the left factor: a pointer each, or one and the bytes from row to row. */
+interface Rows {
+  readonly pointers: readonly Local[]
+  readonly stride: number
+}
+
 /** The innermost function: a tile of rows times a group of panels over one block of inner positions, in registers. */
 class Micro {
   readonly #f: Func
@@ -204,71 +210,105 @@ class Micro {
     f.i32(bytesOf(g.type)).op('i32.mul', 'i32.add')
   }
 
-  /** The loops over one block of inner positions: `limit` of the outermost, the innermost a few steps at a time. */
+  /**
+   * The rows of a tile in the left factor: how far apart they are where that is the same for all, and whether every tile
+   * is so, or those only that do not go on in another row of the image, say.
+   */
+  #rowStride(): { readonly stride: number; readonly always: boolean } | undefined {
+    const g = this.#g
+    const { left, rows } = g
+    const size = bytesOf(g.type)
+    if (!left) return { stride: size, always: true }
+    const axes = ownAxes(g, 'left')
+    const strides = axes.map(axis => axisFactor(left.index, axis) ?? 0)
+    const sizes = sizesOf(g.kernel, axes)
+    let [stride, run] = [0, 1]
+    for (let i = axes.length - 1; i >= 0; i--) {
+      if (sizes[i] === 1) continue
+      if (run === 1) stride = strides[i]
+      else if (strides[i] !== stride * run) break
+      run *= sizes[i]
+    }
+    const always = run === rows || run % g.tile.rows === 0
+    // Where a run is shorter than a tile, its ends may be as far apart as in a run and its rows not.
+    return always || run >= this.#rows ? { stride: stride * size, always } : undefined
+  }
+
+  /** The loops over one block of inner positions, with one pointer to the left factor where its rows are evenly spaced. */
   #innerLoops(limit: Local, left: readonly Local[], right: Local, accumulators: readonly Local[]): void {
+    const f = this.#f
+    const even = this.#rows > 1 ? this.#rowStride() : undefined
+    const loops = (rows: Rows): void => this.#loops(limit, rows, right, accumulators)
+    const anyRows = { pointers: left, stride: 0 }
+    // Offsets of instructions are not negative.
+    if (!even || even.stride < 0) loops(anyRows)
+    else {
+      const evenRows = { pointers: left.slice(0, 1), stride: even.stride }
+      const last = left.length - 1
+      if (even.always) loops(evenRows)
+      else
+        f.get(left[last])
+          .get(left[0])
+          .op('i32.sub')
+          .i32(last * even.stride)
+          .op('i32.eq')
+          .if(
+            () => loops(evenRows),
+            () => loops(anyRows),
+          )
+    }
+  }
+
+  /** The loops over inner positions: `limit` of the outermost. */
+  #loops(limit: Local, left: Rows, right: Local, accumulators: readonly Local[]): void {
     const f = this.#f
     const { reduce, type, tile } = this.#g
     const [ofLeft, ofRight] = sides.map(side => this.#strides(side).map(s => s * bytesOf(type)))
     const innermost = reduce.axes.length - 1
     const factors = Array.from({ length: tile.vectors }, () => f.local('v128'))
     const splat = f.local('v128')
-    const steps = (count: number): void => {
-      const [l, r] = [ofLeft[innermost], ofRight[innermost]]
-      for (let k = 0; k < count; k++) this.#step(left, k * l, right, k * r, accumulators, factors, splat)
-      for (const pointer of left) this.#advance(pointer, count * l)
-      this.#advance(right, count * r)
-    }
+    const end = f.local('i32')
     const nest = (d: number): void => {
-      const i = f.local('i32')
       const last = d === 0 ? { local: limit } : reduce.axes[d]
-      f.i32(0).set(i)
       if (d < innermost) {
+        const i = f.local('i32')
+        f.i32(0).set(i)
         // Inner loops move the pointers by their whole extent.
         const [l, r] = [ofLeft, ofRight].map(strides => strides[d] - strides[d + 1] * reduce.axes[d + 1])
         f.for(i, last, 1, () => {
           nest(d + 1)
-          for (const pointer of left) this.#advance(pointer, l)
+          for (const pointer of left.pointers) this.#advance(pointer, l)
           this.#advance(right, r)
         })
         return
       }
-      // Offsets of instructions are not negative.
-      const unroll = ofLeft[d] < 0 || ofRight[d] < 0 ? 1 : Math.min(tile.unroll, reduce.axes[d])
-      if (unroll > 1) {
-        const whole = f.local('i32')
-        if (typeof last === 'number') f.i32(last)
-        else f.get(last.local)
-        f.i32(unroll - 1)
-          .op('i32.sub')
-          .set(whole)
-        f.for(i, { local: whole }, unroll, () => steps(unroll))
-      }
-      if (unroll === 1 || d === 0 || reduce.axes[d] % unroll !== 0) f.for(i, last, 1, () => steps(1))
+      // The pointer to the right factor counts: it moves at every step.
+      f.get(right)
+      if (typeof last === 'number') f.i32(last)
+      else f.get(last.local)
+      f.i32(ofRight[d]).op('i32.mul', 'i32.add').set(end)
+      f.until(right, end, () => {
+        this.#step(left, right, accumulators, factors, splat)
+        for (const pointer of left.pointers) this.#advance(pointer, ofLeft[d])
+        this.#advance(right, ofRight[d])
+      })
     }
     nest(0)
   }
 
   /** One inner position: every row's element times the panel's vectors. */
-  #step(
-    left: readonly Local[],
-    leftOffset: number,
-    right: Local,
-    rightOffset: number,
-    accumulators: readonly Local[],
-    factors: readonly Local[],
-    splat: Local,
-  ): void {
+  #step(left: Rows, right: Local, accumulators: readonly Local[], factors: readonly Local[], splat: Local): void {
     const f = this.#f
     const wide = this.#g.type === 'float64'
     factors.forEach((factor, v) =>
       f
         .get(right)
-        .memory('v128.load', rightOffset + v * 16)
+        .memory('v128.load', v * 16)
         .set(factor),
     )
-    left.forEach((pointer, r) => {
-      f.get(pointer)
-        .memory(wide ? 'v128.load64_splat' : 'v128.load32_splat', leftOffset)
+    for (let r = 0; r < this.#rows; r++) {
+      f.get(left.pointers[r] ?? left.pointers[0])
+        .memory(wide ? 'v128.load64_splat' : 'v128.load32_splat', r * left.stride)
         .set(splat)
       factors.forEach((factor, v) => {
         const a = accumulators[r * factors.length + v]
@@ -284,7 +324,7 @@ class Micro {
             .op(wide ? 'f64x2.mul' : 'f32x4.mul', wide ? 'f64x2.add' : 'f32x4.add')
         f.set(a)
       })
-    })
+    }
   }
 
   /** Pushes Σ index * stride of the axes that a flattened position stands for. */

@@ -25,7 +25,7 @@ import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
 import { emitBind, emitRun, type RunOptions } from './run.js'
 import { emitFirstIndex, emitScatter } from './scatter.js'
-import { cautiousTiles, type TimedTile } from './tiles.js'
+import { candidates, type TimedTile } from './tiles.js'
 import type { Target } from './values.js'
 
 export interface Program {
@@ -115,7 +115,7 @@ class ProgramBuilder {
     this.#current = index
     switch (kernel.kind) {
       case 'loop': {
-        const gemm = asGemm(kernel, this.#options.tiles ?? cautiousTiles)
+        const gemm = asGemm(kernel, this.#options.tiles ?? candidates)
         if (gemm) this.#addGemm(gemm, index)
         else if (isReducing(kernel)) this.#addReduction(kernel, index)
         else this.#addLoops(kernel)

@@ -61,7 +61,7 @@ function measureTiles(relaxed: boolean): TimedTile[] {
       best[c] = Math.min(best[c], performance.now() - start)
     })
   return candidates
-    .map(({ rows, vectors, unroll }, c) => ({ rows, vectors, unroll, speed: (1000 * flops) / best[c] }))
+    .map(({ rows, vectors }, c) => ({ rows, vectors, speed: (1000 * flops) / best[c] }))
     .sort((a, b) => b.speed - a.speed)
 }
 
@@ -102,13 +102,13 @@ export function cacheFile(): string {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** A tile that code can be made for: its registers and its loop stay of a size that an engine compiles. */
+/** A tile that code can be made for: of a size that an engine compiles. */
 function isTile(value: unknown): value is TimedTile {
   if (!isObject(value)) return false
-  const { rows, vectors, unroll, speed } = value
+  const { rows, vectors, speed } = value
   const within = (n: unknown, most: number): boolean =>
     Number.isInteger(n) && (n as number) >= 1 && (n as number) <= most
-  return within(rows, 16) && within(vectors, 4) && within(unroll, 8) && Number.isFinite(speed) && (speed as number) > 0
+  return within(rows, 16) && within(vectors, 4) && Number.isFinite(speed) && (speed as number) > 0
 }
 
 /** What the file says, nothing where it cannot be read. */
