@@ -5,7 +5,7 @@ import { leaves, realize } from 'saddlepoint'
 import { argumentsOf } from './arguments.mjs'
 import { countsOf } from './counting.mjs'
 import { buildStep, forward, tensorsOf } from './networks.mjs'
-import { steps } from './workloads.mjs'
+import { sparseStep, steps } from './workloads.mjs'
 
 export const file = new URL('../test/project/counts.json', import.meta.url)
 export const recorded = () => JSON.parse(readFileSync(file, 'utf8'))
@@ -25,7 +25,7 @@ async function expressions(item) {
 /** The counts of every benchmark step, by name. */
 export async function counts(compiler) {
   const all = {}
-  for (const item of steps) all[item.name] = countsOf(compiler, leaves(await expressions(item)))
+  for (const item of [...steps, sparseStep]) all[item.name] = countsOf(compiler, leaves(await expressions(item)))
   return all
 }
 

@@ -79,10 +79,13 @@ const losses = {
 /** The initial state of an item of kind 'step', its inputs, and (params, state, batch) -> { params, state, value }. */
 export function buildStep({ network, variant }) {
   const optimizer = adam({ learningRate: network.rate })
-  const params = tensorsOf(network.parameters)
+  const isFrozen = ([name]) => network.frozen?.includes(name) ?? false
+  const all = Object.entries(tensorsOf(network.parameters))
+  const frozen = Object.fromEntries(all.filter(isFrozen))
+  const params = Object.fromEntries(all.filter(entry => !isFrozen(entry)))
   const loss = losses[variant](network)
   const step = (params, state, batch) => {
-    const [value, slopes] = valueAndGrad(p => loss(p, batch, { training: true }))(params)
+    const [value, slopes] = valueAndGrad(p => loss({ ...frozen, ...p }, batch, { training: true }))(params)
     return { ...optimizer.update(slopes, state, params), value }
   }
   return { initial: { params, state: optimizer.init(params) }, batch: tensorsOf(network.inputs), step }

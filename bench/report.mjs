@@ -10,6 +10,9 @@ export function table(header, rows) {
 /** Milliseconds to three digits. */
 export const milliseconds = ms => (ms === undefined ? '' : ms >= 100 ? ms.toFixed(0) : ms.toPrecision(3))
 
+/** The threads that something was measured with, in words. */
+export const threadsOf = n => `${n} thread${n > 1 ? 's' : ''}`
+
 /** The least time that the ceilings allow, in milliseconds. */
 const leastOf = ({ flops = 0, bytes = 0 }, { flopsPerSecond, bytesPerSecond }) =>
   1000 * Math.max(flops / flopsPerSecond, bytes / bytesPerSecond)
@@ -34,13 +37,7 @@ export function itemTable({ items, ceilings }, section, threads) {
   )
   const rates = section === 'micro'
   return table(
-    [
-      `ms, ${threads} thread${threads > 1 ? 's' : ''}`,
-      'saddlepoint',
-      ...(rates ? ['rate'] : []),
-      'of ceiling',
-      ...names,
-    ],
+    [`ms, ${threadsOf(threads)}`, 'saddlepoint', ...(rates ? ['rate'] : []), 'of ceiling', ...names],
     rows.map(row => {
       const least = leastOf(row, ceiling)
       const share = least > 0 && row.ours ? `${((100 * least) / row.ours).toFixed(0)} %` : ''
@@ -57,8 +54,11 @@ export function itemTable({ items, ceilings }, section, threads) {
 
 export const startupTable = ({ startup }) =>
   table(
-    ['ms, fresh process, 1 thread', 'library and device', 'first CNN step'],
-    startup.map(({ name, opened, first }) => [name, milliseconds(opened), milliseconds(first) || '-']),
+    ['ms, fresh process, 1 thread', 'import alone', 'library and device', 'first CNN step'],
+    startup.map(({ name, imported, opened, first }) => [
+      name,
+      ...[imported, opened, first].map(ms => milliseconds(ms) || '-'),
+    ]),
   )
 
 export const growthTable = ({ growth }) =>
@@ -169,11 +169,11 @@ export function cpuPart(report) {
   const tables = section => threads.filter(n => measured(section, n)).map(n => itemTable(report, section, n))
   const wrong = report.items.flatMap(({ name, threads: n, peers, wrong }) =>
     Object.entries({ saddlepoint: { wrong }, ...peers }).flatMap(([peer, { wrong }]) =>
-      wrong ? [`- ${peer}, ${name}, ${n} threads: ${wrong}`] : [],
+      wrong ? [`- ${peer}, ${name}, ${threadsOf(n)}: ${wrong}`] : [],
     ),
   )
   const ceilingOf = ({ threads: n, flopsPerSecond, bytesPerSecond }) =>
-    `${n} thread${n > 1 ? 's' : ''} ${(flopsPerSecond / 1e9).toFixed(1)} GFLOP/s and ${(bytesPerSecond / 1e9).toFixed(1)} GB/s`
+    `${threadsOf(n)} ${(flopsPerSecond / 1e9).toFixed(1)} GFLOP/s and ${(bytesPerSecond / 1e9).toFixed(1)} GB/s`
   return [
     `${cpu}, ${cores} cores, Node ${node}, ${date}${quick ? ', quickly' : ''}. Ceilings of WebAssembly, ${
       ceilings[0].relaxed ? 'fused multiply-adds' : 'multiply + add'

@@ -1,13 +1,14 @@
 // The benchmark of the CPU: micro-benchmarks, training steps and growth, beside the peers that are installed. See README.md.
 //   npm run bench -- [--only micro,steps,growth,startup] [--threads 1,2] [--quick] [--json FILE] [--docs]
 //     [--peers PyTorch,jax-js] [--python P]
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { argumentsOf, orComplain } from './arguments.mjs'
 import { ceilings } from './ceilings.mjs'
-import { growthTable, itemTable, startupTable, writeDocs } from './report.mjs'
+import { growthTable, itemTable, startupTable, threadsOf, writeDocs } from './report.mjs'
 import { findSides, hasBenchmark, Side } from './sides.mjs'
 import { consensus, disagreement, median, paired, slope } from './statistics.mjs'
 import { growth, micro, steps } from './workloads.mjs'
@@ -66,7 +67,7 @@ for (const threads of threadCounts) {
   report.ceilings.push(c)
   const kind = c.relaxed ? 'fused multiply-add (relaxed SIMD)' : 'multiply + add'
   const [flops, bytes] = [c.flopsPerSecond, c.bytesPerSecond].map(n => (n / 1e9).toFixed(1))
-  console.log(`ceilings, ${threads} thread${threads > 1 ? 's' : ''}: ${flops} GFLOP/s ${kind}, copy ${bytes} GB/s`)
+  console.log(`ceilings, ${threadsOf(threads)}: ${flops} GFLOP/s ${kind}, copy ${bytes} GB/s`)
 }
 
 /** A side's process; undefined, and noted, where it does not start or has not so many threads. */
@@ -149,6 +150,13 @@ async function measureItem(section, item, sides, threads) {
   return row
 }
 
+/** Milliseconds that `import 'saddlepoint'` takes in a fresh process. */
+function timeImport() {
+  const code = "const start = performance.now(); await import('saddlepoint'); console.log(performance.now() - start)"
+  const here = fileURLToPath(new URL('.', import.meta.url))
+  return Number(execFileSync(process.execPath, ['--input-type=module', '-e', code], { cwd: here, encoding: 'utf8' }))
+}
+
 /** Fresh processes: milliseconds until the library is loaded, and of the tutorial network's first step. */
 async function measureStartup(item) {
   for (const side of [own, ...installed]) {
@@ -160,12 +168,12 @@ async function measureStartup(item) {
         reply => reply.first,
         () => undefined,
       )
-      runs.push({ opened: one.opened, first })
+      runs.push({ imported: side === own ? timeImport() : undefined, opened: one.opened, first })
       await one.stop()
     }
     if (!runs.length) continue
     const of = field => (runs[0][field] === undefined ? undefined : median(runs.map(run => run[field])))
-    report.startup.push({ name: side.name, opened: of('opened'), first: of('first') })
+    report.startup.push({ name: side.name, imported: of('imported'), opened: of('opened'), first: of('first') })
   }
 }
 

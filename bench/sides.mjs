@@ -68,7 +68,12 @@ export class Side {
       running.delete(side.#process),
     )
     side.#replies = createInterface({ input: side.#process.stdout })[Symbol.asyncIterator]()
-    return Object.assign(side, { name, ...(await side.#reply()) })
+    try {
+      return Object.assign(side, { name, ...(await side.#reply()) })
+    } catch (error) {
+      await side.stop()
+      throw error
+    }
   }
 
   async #reply() {

@@ -67,10 +67,23 @@ export const cnn = ({ batch = 32 } = {}) => ({
   inputs: { image: drawn(11, [batch, 28, 28, 1]), label: integers(12, [batch], 10) },
 })
 
-/** Texts as the mean of their words' vectors, with one block of a transformer before the mean where `encoder` says so. */
-export const text = ({ encoder, batch = 32, length = 64, vocabulary = 21128, dim = 128, heads = 4, inner = 512 }) => ({
+/**
+ * Texts as the mean of their words' vectors, with one block of a transformer before the mean where `encoder` says so;
+ * parameters that are `frozen` are perturbed but not trained.
+ */
+export const text = ({
+  encoder = false,
+  batch = 32,
+  length = 64,
+  vocabulary = 21128,
+  dim = 128,
+  heads = 4,
+  inner = 512,
+  frozen = [],
+} = {}) => ({
   kind: 'text',
   encoder,
+  frozen,
   classes: 15,
   rate: 1e-3,
   heads,
@@ -117,7 +130,7 @@ export const mlp = ({ depth = 5, width = 32, batch = 32 } = {}) => {
 
 const networks = {
   CNN: cnn(),
-  'text mean': text({ encoder: false }),
+  'text mean': text(),
   'text encoder': text({ encoder: true }),
   'MLP of 10 arrays': mlp(),
 }
@@ -174,7 +187,17 @@ export const micro = [
   { name: '1000 dependent additions', kind: 'dispatch', count: 1000, inputs: [drawn(3, [16])] },
 ]
 
+/** A step whose work on the table is in proportion to the words that occur: nothing moves the other rows. */
+export const sparseStep = {
+  name: 'text mean, FGM, table frozen',
+  kind: 'step',
+  network: text({ frozen: ['embedding'] }),
+  variant: 'FGM',
+}
+
 const step = (name, network, variant = 'plain') => ({ name, kind: 'step', network, variant })
+
+const vocabularies = [4096, 16384, 65536, 262144]
 
 /** How time grows: each family's items by their size; the slope is compared with that of operations and bytes. */
 export const growth = [
@@ -187,7 +210,13 @@ export const growth = [
     [32, 64, 128, 256, 512],
     length => step('text', small({ length, encoder: true })),
   ],
-  ['vocabulary', 'text mean, 8 texts', [4096, 16384, 65536, 262144], vocabulary => step('text', small({ vocabulary }))],
+  ['vocabulary', 'text mean, 8 texts', vocabularies, vocabulary => step('text', small({ vocabulary }))],
+  [
+    'vocabulary, frozen',
+    'text mean, 8 texts, FGM, table frozen',
+    vocabularies,
+    vocabulary => step('text', small({ vocabulary, frozen: ['embedding'] }), 'FGM'),
+  ],
   [
     'order',
     'derivative of an MLP of 5 layers',
@@ -197,5 +226,5 @@ export const growth = [
 ].map(([family, what, sizes, item]) => ({ family, what, points: sizes.map(size => ({ size, item: item(size) })) }))
 
 function small(sizes) {
-  return text({ encoder: false, batch: 8, vocabulary: 2048, ...sizes })
+  return text({ batch: 8, vocabulary: 2048, ...sizes })
 }

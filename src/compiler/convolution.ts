@@ -1,10 +1,11 @@
 /**
  * Convolutions that do less. Derivatives of derivatives pad, convolve and cut: what is cut off is not computed here, and
- * zeros around the images are not multiplied where the kernel is the larger of the two. Values are the same sums, of
- * fewer zeros.
+ * zeros around the images, or between their elements, are not multiplied where they are many. Values are the same sums,
+ * of fewer zeros.
  */
 
 import { type Attrs, makeNode, type Node, topological } from '../graph/node.js'
+import { apply } from '../graph/primitives.js'
 import { sameShape } from '../graph/shape.js'
 
 /** How many nodes read a node; those made here are read once. */
@@ -16,14 +17,23 @@ export function shrinkConvolutions(roots: readonly Node[]): Node[] {
   if (!order.some(n => n.op === 'conv')) return [...roots]
   const uses: Uses = new Map()
   for (const n of [...roots, ...order.flatMap(n => n.inputs)]) uses.set(n, (uses.get(n) ?? 0) + 1)
+  const cut = rewrite(roots, (node, old) => {
+    const result = smaller(node, uses)
+    if (result !== old) uses.set(result, uses.get(old) ?? 0)
+    return result
+  })
+  // Not before it is known what is cut off.
+  return rewrite(cut, node => (is(node, 'conv') ? (scattered(node) ?? node) : node))
+}
+
+/** The graph with what a rule makes of each node, whose operands have been rewritten. */
+function rewrite(roots: readonly Node[], rule: (node: Node, old: Node) => Node): Node[] {
   const rewritten = new Map<Node, Node>()
-  for (const node of order) {
+  for (const node of topological(roots)) {
     const inputs = node.inputs.map(n => rewritten.get(n) as Node)
     const isSame = inputs.every((n, i) => n === node.inputs[i])
     const copy = isSame ? node : makeNode(node.op, inputs, node.attrs as Attrs[typeof node.op], node.shape, node.dtype)
-    const result = smaller(copy, uses)
-    rewritten.set(node, result)
-    if (result !== node) uses.set(result, uses.get(node) ?? 0)
+    rewritten.set(node, rule(copy, node))
   }
   return roots.map(r => rewritten.get(r) as Node)
 }
@@ -167,4 +177,49 @@ function exchanged(conv: Node<'conv'>, uses: Uses): Node | undefined {
     conv.dtype,
   )
   return permute(makeNode('flip', [turned], { axes: [1, 2] }, turned.shape, turned.dtype), [3, 1, 2, 0])
+}
+
+/**
+ * How many multiplications scattering must save for each product that it writes and reads again. On a CPU, 25 made no
+ * difference and 114 halved the time.
+ */
+const worthScattering = 32
+
+/**
+ * Images padded, and spread by a stride, so far that every element meets the whole kernel: each is multiplied by the
+ * kernel where it lies, and the products are added up where they belong. No zero is multiplied.
+ */
+function scattered(conv: Node<'conv'>): Node | undefined {
+  const [images, kernel] = conv.inputs
+  const { strides, dilation, groups } = conv.attrs
+  const padding = paddingOf(images)
+  if (!padding || groups !== 1 || [...strides, ...dilation].some(s => s !== 1)) return undefined
+  const { before, after, interior, of: x } = padding
+  const [n, h, w, c] = x.shape
+  const [kh, kw, , o] = kernel.shape
+  const isWhole = [1, 2].every(d => Math.min(before[d], after[d]) >= kernel.shape[d - 1] - 1)
+  const spared = (conv.shape[1] * conv.shape[2]) / (h * w) - 1
+  if (!isWhole || spared * c < worthScattering || conv.dtype === 'float16') return undefined
+  if ([0, 3].some(d => before[d] + after[d] + interior[d] > 0)) return undefined
+  const pixels = apply('reshape', [x], { shape: [1, n * h * w, c] })
+  const weights = apply('reshape', [permute(kernel, [2, 0, 1, 3])], { shape: [1, c, kh * kw * o] })
+  const products = apply('reshape', [apply('matmul', [pixels, weights], {})], { shape: [n, h, w, kh * kw * o] })
+  const positions = Array.from({ length: kh * kw }, (_, p) => {
+    const [start, step] = [
+      [0, 0, 0, p * o],
+      [1, 1, 1, 1],
+    ]
+    const part = apply('slice', [products], { start, step, shape: [n, h, w, o] })
+    const [i, j] = [Math.floor(p / kw), p % kw]
+    return pad(
+      part,
+      {
+        before: [0, before[1] - i, before[2] - j, 0],
+        after: [0, after[1] - kh + 1 + i, after[2] - kw + 1 + j, 0],
+        interior,
+      },
+      conv.shape,
+    )
+  })
+  return positions.reduce((sum, part) => apply('add', [sum, part], {}))
 }

@@ -25,7 +25,7 @@ const productsOf = (t: sp.Tensor): number =>
 const shapes = fc.record({
   size: fc.tuple(fc.integer({ min: 4, max: 7 }), fc.integer({ min: 4, max: 7 })),
   kernel: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
-  channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
+  channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.constantFrom(1, 2, 3, 30)),
   stride: fc.integer({ min: 1, max: 2 }),
   dilation: fc.integer({ min: 1, max: 2 }),
   padding: fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 2 })),
@@ -90,4 +90,16 @@ test('the gradient of an input gradient makes no product with padding but its ow
   // Forward, its two gradients, the two of the image gradient, all over positions of the result; only the image gradient pads.
   const one = n * out * out * k * k * c * o
   expect(products).toBe(4 * one + (one * size * size) / (out * out))
+})
+
+test.each([1, 2])('derivatives of small images, stride %i, make no product with zeros', stride => {
+  const [n, size, c, o, k] = [2, 7, 5, 64, 3]
+  const x = numbers(1, n, size, size, c)
+  const w = numbers(2, k, k, c, o)
+  const f = (w: sp.Tensor) => (x: sp.Tensor) => sp.conv2d(x, w, { stride })
+  const slope = (w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => f(w)(x).tanh().sum())(x)
+  const one = productsOf(f(w)(x))
+  expect(productsOf(slope(w))).toBe(2 * one)
+  // Nor do those of a penalty on it: forward, its two gradients, the two of the image gradient.
+  if (stride === 1) expect(productsOf(sp.grad((w: sp.Tensor) => slope(w).square().sum())(w))).toBe(5 * one)
 })

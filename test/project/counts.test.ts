@@ -31,7 +31,7 @@ test('kernels, bytes, operations, buffers, memory and code of the benchmark step
   const changed = differences(recorded(), now)
   const message = `${changed.join('\n')}\nIf this is meant: npm run counts -- --write`
   expect(changed, message).toEqual([])
-  expect(Object.keys(now).length).toBe(11)
+  expect(Object.keys(now).length).toBe(12)
   for (const [name, { kernels, bytes, flops, arenaBytes, leastBytes }] of Object.entries(now)) {
     expect(kernels > 0 && bytes > 0 && flops > 0, name).toBe(true)
     // In this order what is alive at once needs so much; what lies between it is waste.
