@@ -39,6 +39,11 @@ const products = (): Record<string, sp.Tensor> => ({
   'rows of an image shorter than a tile': sp.conv2d(x(19, [3, 6, 5, 4]), x(20, [3, 4, 4, 9])),
   'a strided convolution': sp.conv2d(x(21, [2, 7, 19, 4]), x(22, [2, 2, 4, 10]), { stride: 2 }),
   'rows backwards': sp.matmul(sp.flip(x(23, [14, 18]), 0), x(24, [18, 20])),
+  'a computed left factor': sp.matmul(sp.tanh(x(27, [3, 11, 17])), x(28, [3, 17, 12])),
+  'a computed, transposed left factor': sp.matmul(
+    sp.permuteDims(sp.tanh(x(29, [3, 17, 11])), [0, 2, 1]),
+    x(30, [3, 17, 12]),
+  ),
   'rows alike': sp.matmul(sp.broadcastTo(x(25, [1, 18]), [14, 18]), x(26, [18, 20])),
 })
 

@@ -1,7 +1,8 @@
 /**
  * Emits contractions (matrix products and convolutions alike) as register-blocked matrix products. The right factor is
  * packed into panels of a few vectors' width, which also evaluates whatever expression it is; the left one is read where
- * it lies, through row pointers, if its index is a sum of strides, else it is packed too. No im2col buffer is made.
+ * it lies, through row pointers, if its index is a sum of strides, else it is computed into a buffer, in the order of what
+ * it reads. No im2col buffer is made.
  */
 
 import {
@@ -16,7 +17,7 @@ import {
   unravel,
 } from '../../../compiler/affine.js'
 import { copyExprs } from '../../../compiler/copy.js'
-import { type Expr, ExprTable, type Load } from '../../../compiler/expr.js'
+import { type Expr, ExprTable, type Load, walkExprs } from '../../../compiler/expr.js'
 import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { chooseTile, type Tile, type TimedTile } from './tiles.js'
@@ -34,6 +35,8 @@ export interface Gemm {
   readonly tile: Tile
   /** Columns of a panel: those of a tile. */
   readonly panel: number
+  /** Rows that lie side by side in the left factor if it is packed. */
+  readonly rowsAside: number
   /** The factors' loads, where they are read in place. */
   readonly left: Load | undefined
   readonly right: Load | undefined
@@ -70,6 +73,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     inner,
     tile,
     panel: tile.vectors * lanes,
+    rowsAside: goesAlongRows(kernel, contraction) ? rows : 1,
     left: directLoad(kernel, contraction.left),
     right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns]), reduce.axes.length - 1),
   }
@@ -79,6 +83,22 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
 function directLoad(kernel: LoopKernel, e: Expr): Load | undefined {
   if (e.op !== 'load' || e.conditions.length > 0) return undefined
   return e.index.terms.every(t => t.atom.kind === 'axis') && kernel.axes.length > 0 ? e : undefined
+}
+
+/**
+ * Whether the left factor is packed with its rows side by side, as what it loads lies; else the inner positions are
+ * neighbours.
+ */
+function goesAlongRows(kernel: LoopKernel, { left, rows }: Contraction): boolean {
+  const lastRow = rows.findLast(axis => kernel.axes[axis] > 1)
+  const lastInner = kernel.axes.length + (kernel.reduce as Reduction).axes.length - 1
+  let alongRows = 0
+  walkExprs([left], e => {
+    if (e.op !== 'load') return
+    if (lastRow !== undefined && axisFactor(e.index, lastRow) === 1) alongRows++
+    if (axisFactor(e.index, lastInner) === 1) alongRows--
+  })
+  return alongRows > 0
 }
 
 /** Rows that are too few to be worth packing the right factor, and elements of it that the second cache holds. */
@@ -109,21 +129,25 @@ export type Side = (typeof sides)[number]
 /** The loops that belong to one factor only: rows to the left, columns to the right. */
 export const ownAxes = ({ contraction }: Gemm, side: Side): readonly number[] =>
   side === 'left' ? contraction.rows : contraction.columns
-/** How many of them a tile takes, and the number of tiles. */
-export const widthOf = (g: Gemm, side: Side): number => (side === 'left' ? g.tile.rows : g.panel)
+/** How many of them lie side by side when a factor is packed, and the number of such blocks. */
+export const widthOf = (g: Gemm, side: Side): number => (side === 'left' ? g.rowsAside : g.panel)
+export const tilesOf = (g: Gemm): number => Math.ceil(g.rows / g.tile.rows)
 export const blocksOf = (g: Gemm, side: Side): number =>
   Math.ceil((side === 'left' ? g.rows : g.columns) / widthOf(g, side))
 /** Elements of a packed factor. */
 export const packedSize = (g: Gemm, side: Side): number => g.batch * blocksOf(g, side) * g.inner * widthOf(g, side)
 
-/** A loop kernel that packs a factor into a buffer: [batch, blocks, ...inner, width], zeros beyond rows or columns. */
+/**
+ * A loop kernel that packs a factor into a buffer: [batch, blocks, ...inner, width], zeros beyond rows or columns; no last
+ * axis where the width is 1.
+ */
 export function packKernel(g: Gemm, side: Side, buffer: number): LoopKernel {
   const { kernel, contraction, reduce } = g
   const [axes, width, blocks] = [ownAxes(g, side), widthOf(g, side), blocksOf(g, side)]
   const limit = sizeOf(sizesOf(kernel, axes))
-  const sizes = [g.batch, blocks, ...reduce.axes, width]
+  const sizes = [g.batch, blocks, ...reduce.axes, ...(width > 1 ? [width] : [])]
   const loops = sizes.map((size, axis) => axisIndex(axis, size))
-  const at = addIndex(scaleIndex(loops[1], width), loops[sizes.length - 1])
+  const at = width > 1 ? addIndex(scaleIndex(loops[1], width), loops[sizes.length - 1]) : loops[1]
   const conditions: Condition[] = limit % width === 0 ? [] : [{ index: at, low: 0, high: limit }]
   const own = unravel(at, sizesOf(kernel, axes))
   const batch = unravel(loops[0], sizesOf(kernel, contraction.batch))

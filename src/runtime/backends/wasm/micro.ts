@@ -6,7 +6,7 @@
 import { axisFactor } from '../../../compiler/affine.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
-import { blocksOf, type Gemm, lanesOf, ownAxes, type Side, sides, sizesOf, widthOf } from './gemm.js'
+import { blocksOf, type Gemm, lanesOf, ownAxes, type Side, sides, sizesOf, tilesOf, widthOf } from './gemm.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import type { Target } from './values.js'
 
@@ -22,8 +22,8 @@ export interface GemmBuffers {
  * stays in the first cache.
  */
 const innerBlock = 384
-/** Bytes of the panels that a tile of rows meets in one call: about half of the first cache. */
-const panelBytes = 16384
+/** Bytes of the panels that a tile of rows meets in one call: as many as the first cache has. */
+const panelBytes = 32768
 
 /** Positions of the outermost inner loop in one block. */
 function outerBlock(g: Gemm): number {
@@ -59,7 +59,7 @@ export function emitGemm(
     indexOf(new Micro(`${name}_${suffix}`, g, height, buffers, target).emit())
   const tileIndex = g.rows < rows ? 0 : add('tile', rows)
   const restIndex = rest ? add('rest', rest) : 0
-  const [tiles, fullTiles] = [blocksOf(g, 'left'), Math.floor(g.rows / rows)]
+  const [tiles, fullTiles] = [tilesOf(g), Math.floor(g.rows / rows)]
   const f = new Func(name, ['i32', 'i32'])
   const [b, from, to, tile, lastFull, panel, block] = Array.from({ length: 7 }, () => f.local('i32'))
   const [outer] = g.reduce.axes
@@ -218,7 +218,7 @@ class Micro {
     const g = this.#g
     const { left, rows } = g
     const size = bytesOf(g.type)
-    if (!left) return { stride: size, always: true }
+    if (!left) return { stride: g.rowsAside > 1 ? size : g.inner * size, always: true }
     const axes = ownAxes(g, 'left')
     const strides = axes.map(axis => axisFactor(left.index, axis) ?? 0)
     const sizes = sizesOf(g.kernel, axes)

@@ -18,7 +18,7 @@ import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
-import { asGemm, blocksOf, epilogueKernel, type Gemm, packedSize, packKernel, sides } from './gemm.js'
+import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
 import { type BuiltStep, emitGroup, groupSteps, type KernelStep, localsOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
@@ -212,7 +212,7 @@ class ProgramBuilder {
     const name = this.#name(gemm.kernel.name)
     const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
     const func = emitGemm(name, gemm, { right, left, raw }, this.#target, indexOf)
-    const count = gemm.batch * blocksOf(gemm, 'left')
+    const count = gemm.batch * tilesOf(gemm)
     this.#push(func, count, this.#gemmChunk(gemm, count))
     const epilogue = epilogueKernel(gemm, raw)
     if (epilogue) this.#addLoops(epilogue, 'epilogue')
