@@ -135,8 +135,12 @@ function reads(node: Node, operand: Node): number {
   return isTiled(rows, node.shape[node.shape.length - 1], inner) ? sizeOf(operand.shape) : sizeOf(node.shape) * inner
 }
 
-/** The cost of an expression down to what is stored, and how many stored values it reads. */
+/**
+ * The cost of an expression down to what is stored, and how many stored values it reads. A number that a row shares, such
+ * as its mean, is at hand, and what is cheap to make of it costs little.
+ */
 function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; loads: number } {
+  const isOfRow = (n: Node): boolean => sizeOf(n.shape) * 4 <= sizeOf(node.shape) && (n.shape.at(-1) ?? 1) === 1
   let cost = 0
   const loads = new Set<Node>()
   const seen = new Set<Node>()
@@ -144,10 +148,11 @@ function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; load
     if (seen.has(n)) return
     seen.add(n)
     if (n !== node && (stored.has(n) || n.op === 'input')) {
-      loads.add(n)
+      if (!isOfRow(n)) loads.add(n)
       return
     }
-    cost += ownCost(n)
+    const own = ownCost(n)
+    cost += isOfRow(n) && own <= cheap.cost ? own / 4 : own
     n.inputs.forEach(walk)
   }
   walk(node)
