@@ -1,6 +1,7 @@
 /** What becomes of common expressions: how many kernels, and which of them are recognised as matrix products. */
 
 import * as sp from 'saddlepoint'
+import { LayerNorm } from 'saddlepoint/nn'
 import { describe, expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
@@ -54,6 +55,8 @@ describe('kernels', () => {
       1,
     ],
     ['softmax', () => sp.softmax(x), 4, 0],
+    // Three sums, the second differences from the mean, the result: the first differences are computed again.
+    ['layer normalisation', () => new LayerNorm(8).apply(x), 5, 0],
     ['an embedding and what follows', () => sp.mul(sp.take(x, labels), 2), 1, 0],
     ['max pooling, overlapping', () => sp.maxPool2d(r(1, 6, 6, 2), 3, { stride: 1 }), 1, 0],
     ['random numbers', () => sp.random.normal(sp.random.key(1), [100]), 1, 0],
