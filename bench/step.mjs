@@ -1,14 +1,18 @@
 // One training step of the tutorial network (batch 32, Adam), plain, with adversarial regularisation and with an input
 // gradient penalty: median milliseconds, compiled and not, and the share of building and planning the graph in it.
-//   npm run build && node bench/step.mjs [threads]
+//   npm run build && node bench/step.mjs [--threads N]
 import { cpus } from 'node:os'
 import { compile, random, realize, setDevice, stats, tensor, valueAndGrad } from 'saddlepoint'
 import { adversarialRegularization } from 'saddlepoint/adversarial'
 import { Conv2d, crossEntropy, Flatten, Linear, MaxPool2d, Sequential } from 'saddlepoint/nn'
 import { adam } from 'saddlepoint/optim'
+import { argumentsOf, orComplain } from './arguments.mjs'
+import { median } from './statistics.mjs'
 
 const steps = 60
-const device = await setDevice('wasm', process.argv[2] ? { threads: Number(process.argv[2]) } : {})
+const { values: options } = await argumentsOf('step', { threads: { type: 'string' } })
+const threads = options.threads && Number(options.threads)
+const device = await orComplain('step', () => setDevice('wasm', { threads }))
 console.log(`Node ${process.version}, ${cpus()[0].model}, ${cpus().length} cores; ${device.description}`)
 
 const relu = x => x.relu()
@@ -44,7 +48,6 @@ const losses = {
   },
 }
 const optimizer = adam({ learningRate: 1e-3 })
-const median = list => [...list].sort((a, b) => a - b)[list.length >> 1]
 
 console.log('loss          compiled  uncompiled  building  planning  share of both, uncompiled   first step')
 for (const [name, loss] of Object.entries(losses)) {
