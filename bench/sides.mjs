@@ -101,7 +101,7 @@ export class Side {
   async stop() {
     this.#signal('SIGCONT')
     this.#process.stdin.end()
-    const patience = setTimeout(() => this.#process.kill(), 2000)
+    const patience = setTimeout(() => this.#process.kill('SIGKILL'), 2000)
     await this.#ended
     clearTimeout(patience)
   }

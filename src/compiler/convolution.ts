@@ -1,7 +1,7 @@
 /**
  * Convolutions that do less. Derivatives of derivatives pad, convolve and cut: what is cut off is not computed here, and
  * zeros around the images, or between their elements, are not multiplied where they are many. Values are the same sums,
- * of fewer zeros.
+ * of fewer zeros; the NaN of an infinite weight times such a zero is not made.
  */
 
 import { type Attrs, makeNode, type Node, topological } from '../graph/node.js'
@@ -142,16 +142,24 @@ function sliceOfConv({ attrs, shape }: Node<'slice'>, conv: Node<'conv'>, uses: 
   return smaller(smallerConv, uses)
 }
 
+/** A convolution in its simplest form, one group and steps of 1, of images with something around or between pixels. */
+function paddedImages(conv: Node<'conv'>): ReturnType<typeof paddingOf> {
+  const { strides, dilation, groups } = conv.attrs
+  const padding = paddingOf(conv.inputs[0])
+  if (!padding || groups !== 1 || [...strides, ...dilation].some(s => s !== 1)) return undefined
+  const { before, after, interior } = padding
+  return [0, 3].some(d => before[d] + after[d] + interior[d] > 0) ? undefined : padding
+}
+
 /**
  * Padded images and a kernel that covers them all: Σ_s x[s] k[s + before - u] is a convolution of the kernel with the
  * images, turned around, which meets none of the padding.
  */
 function exchanged(conv: Node<'conv'>, uses: Uses): Node | undefined {
-  const [images, kernel] = conv.inputs
-  const { strides, dilation, groups } = conv.attrs
-  const padding = paddingOf(images)
-  if (!padding || groups !== 1 || [...strides, ...dilation].some(s => s !== 1)) return undefined
-  const { before, after, interior, of: x } = padding
+  const kernel = conv.inputs[1]
+  const padding = paddedImages(conv)
+  if (!padding) return undefined
+  const { before, interior, of: x } = padding
   const covers = [1, 2].every(
     d =>
       interior[d] === 0 &&
@@ -159,7 +167,7 @@ function exchanged(conv: Node<'conv'>, uses: Uses): Node | undefined {
       kernel.shape[d - 1] >= x.shape[d] + before[d] &&
       x.shape[d] > conv.shape[d],
   )
-  if (!covers || [0, 3].some(d => before[d] + after[d] + interior[d] > 0)) return undefined
+  if (!covers) return undefined
   const [n, h, width, c] = x.shape
   const [, oh, ow, o] = conv.shape
   // The kernel [h, w, c, o] as images [o, h, w, c], of which each position of the result meets a window of the images' size.
@@ -169,57 +177,44 @@ function exchanged(conv: Node<'conv'>, uses: Uses): Node | undefined {
     [0, before[1] - oh + 1, before[2] - ow + 1, 0],
     [o, h + oh - 1, width + ow - 1, c],
   )
-  const turned = makeNode(
-    'conv',
-    [exchangedImages, permute(x, [1, 2, 3, 0])],
-    { strides, dilation, groups },
-    [o, oh, ow, n],
-    conv.dtype,
-  )
+  const factors = [exchangedImages, permute(x, [1, 2, 3, 0])]
+  const turned = makeNode('conv', factors, conv.attrs, [o, oh, ow, n], conv.dtype)
   return permute(makeNode('flip', [turned], { axes: [1, 2] }, turned.shape, turned.dtype), [3, 1, 2, 0])
 }
 
 /**
- * How many multiplications scattering must save for each product that it writes and reads again. On a CPU, 25 made no
- * difference and 114 halved the time.
+ * How many multiplications scattering must save for each product that it writes and reads again: on a CPU, 25 made no
+ * difference and 114 halved the time. And how many terms an element of the result may have: all of them are code.
  */
 const worthScattering = 32
+const mostTerms = 49
 
 /**
  * Images padded, and spread by a stride, so far that every element meets the whole kernel: each is multiplied by the
  * kernel where it lies, and the products are added up where they belong. No zero is multiplied.
  */
 function scattered(conv: Node<'conv'>): Node | undefined {
-  const [images, kernel] = conv.inputs
-  const { strides, dilation, groups } = conv.attrs
-  const padding = paddingOf(images)
-  if (!padding || groups !== 1 || [...strides, ...dilation].some(s => s !== 1)) return undefined
+  const kernel = conv.inputs[1]
+  const padding = paddedImages(conv)
+  if (!padding) return undefined
   const { before, after, interior, of: x } = padding
   const [n, h, w, c] = x.shape
   const [kh, kw, , o] = kernel.shape
   const isWhole = [1, 2].every(d => Math.min(before[d], after[d]) >= kernel.shape[d - 1] - 1)
-  const spared = (conv.shape[1] * conv.shape[2]) / (h * w) - 1
-  if (!isWhole || spared * c < worthScattering || conv.dtype === 'float16') return undefined
-  if ([0, 3].some(d => before[d] + after[d] + interior[d] > 0)) return undefined
+  const spared = ((conv.shape[1] * conv.shape[2]) / (h * w) - 1) * c
+  if (!isWhole || spared < worthScattering || kh * kw > mostTerms || conv.dtype === 'float16') return undefined
   const pixels = apply('reshape', [x], { shape: [1, n * h * w, c] })
   const weights = apply('reshape', [permute(kernel, [2, 0, 1, 3])], { shape: [1, c, kh * kw * o] })
   const products = apply('reshape', [apply('matmul', [pixels, weights], {})], { shape: [n, h, w, kh * kw * o] })
-  const positions = Array.from({ length: kh * kw }, (_, p) => {
-    const [start, step] = [
-      [0, 0, 0, p * o],
-      [1, 1, 1, 1],
-    ]
-    const part = apply('slice', [products], { start, step, shape: [n, h, w, o] })
+  const terms = Array.from({ length: kh * kw }, (_, p) => {
     const [i, j] = [Math.floor(p / kw), p % kw]
-    return pad(
-      part,
-      {
-        before: [0, before[1] - i, before[2] - j, 0],
-        after: [0, after[1] - kh + 1 + i, after[2] - kw + 1 + j, 0],
-        interior,
-      },
-      conv.shape,
-    )
+    const part = apply('slice', [products], { start: [0, 0, 0, p * o], shape: [n, h, w, o], step: [1, 1, 1, 1] })
+    const widths = {
+      before: [0, before[1] - i, before[2] - j, 0],
+      after: [0, after[1] - kh + 1 + i, after[2] - kw + 1 + j, 0],
+      interior,
+    }
+    return pad(part, widths, conv.shape)
   })
-  return positions.reduce((sum, part) => apply('add', [sum, part], {}))
+  return terms.reduce((sum, term) => apply('add', [sum, term], {}))
 }

@@ -75,7 +75,7 @@ function chooseBuffers(roots: readonly Node[], order: readonly Node[], maxReads:
     const depth = 1 + Math.max(0, ...inside.map(n => n.depth))
     // What several operands share is counted once, where that matters.
     const sum = inside.reduce((total, n) => total + n.cost, ownCost(node))
-    const cost = sum > maxCost ? inlineCost(node, stored).cost : sum
+    const cost = sum > maxCost ? inlineCost(node, stored).size : sum
     if (depth > maxDepth || cost > maxCost) stored.add(node)
     nested.set(node, { depth, cost })
   }
@@ -135,28 +135,30 @@ function reads(node: Node, operand: Node): number {
   return isTiled(rows, node.shape[node.shape.length - 1], inner) ? sizeOf(operand.shape) : sizeOf(node.shape) * inner
 }
 
-/**
- * The cost of an expression down to what is stored, and how many stored values it reads. A number that a row shares, such
- * as its mean, is at hand, and what is cheap to make of it costs little.
- */
-function inlineCost(node: Node, stored: ReadonlySet<Node>): { cost: number; loads: number } {
-  const isOfRow = (n: Node): boolean => sizeOf(n.shape) * 4 <= sizeOf(node.shape) && (n.shape.at(-1) ?? 1) === 1
-  let cost = 0
+/** Where so many elements or more share a cheap number, such as the mean of their row, each bears a part of its cost. */
+const sharers = 4
+
+/** What an expression is down to what is stored: its size, the cost of an element, and how many stored values it reads. */
+function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: number; cost: number; loads: number } {
+  const isShared = (n: Node): boolean =>
+    (n.shape.at(-1) ?? 1) === 1 && sizeOf(n.shape) * sharers <= sizeOf(node.shape) && ownCost(n) <= cheap.cost
+  let [size, cost] = [0, 0]
   const loads = new Set<Node>()
   const seen = new Set<Node>()
   const walk = (n: Node): void => {
     if (seen.has(n)) return
     seen.add(n)
     if (n !== node && (stored.has(n) || n.op === 'input')) {
-      if (!isOfRow(n)) loads.add(n)
+      loads.add(n)
       return
     }
     const own = ownCost(n)
-    cost += isOfRow(n) && own <= cheap.cost ? own / 4 : own
+    size += own
+    cost += isShared(n) ? own / sharers : own
     n.inputs.forEach(walk)
   }
   walk(node)
-  return { cost, loads: loads.size }
+  return { size, cost, loads: loads.size }
 }
 
 /** Primitives whose kernels are no loops over expressions. */
@@ -246,7 +248,7 @@ function groupNodes(
   const groups: Group[] = []
   const groupOf = new Map<Node, number>()
   for (const [node, deps] of dependenciesOf) {
-    const { cost } = inlineCost(node, stored)
+    const { size: cost } = inlineCost(node, stored)
     let chosen = -1
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))

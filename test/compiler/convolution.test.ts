@@ -25,7 +25,7 @@ const productsOf = (t: sp.Tensor): number =>
 const shapes = fc.record({
   size: fc.tuple(fc.integer({ min: 4, max: 7 }), fc.integer({ min: 4, max: 7 })),
   kernel: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
-  channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.constantFrom(1, 2, 3, 30)),
+  channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
   stride: fc.integer({ min: 1, max: 2 }),
   dilation: fc.integer({ min: 1, max: 2 }),
   padding: fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 2 })),
@@ -91,6 +91,33 @@ test('the gradient of an input gradient makes no product with padding but its ow
   const one = n * out * out * k * k * c * o
   expect(products).toBe(4 * one + (one * size * size) / (out * out))
 })
+
+test.each([1, 2, 3])(
+  'gradients of images of many channels, stride %i, have the values of their graphs',
+  async stride => {
+    await holds(
+      fc.asyncProperty(
+        fc.tuple(fc.integer({ min: 3, max: 7 }), fc.integer({ min: 3, max: 7 })),
+        fc.tuple(fc.integer({ min: 2, max: 3 }), fc.integer({ min: 2, max: 3 })),
+        async (size, kernel) => {
+          const x = numbers(1, 2, ...size, 3)
+          const w = numbers(2, ...kernel, 3, 128)
+          const f = (x: sp.Tensor): sp.Tensor => sp.conv2d(x, w, { stride })
+          const slope = sp.grad((x: sp.Tensor) => f(x).tanh().sum())(x)
+          // No zero is multiplied: what is tested is the other way of computing it.
+          expect(productsOf(slope)).toBe(2 * productsOf(f(x)))
+          const [expected] = interpret([slope.node])
+          const got = await slope.data()
+          const scale = Math.max(1, ...expected.data.map(Math.abs))
+          got.forEach((g, k) => {
+            expect(Math.abs(Number(g) - expected.data[k]) / scale, `element ${k}`).toBeLessThan(1e-12)
+          })
+        },
+      ),
+      20,
+    )
+  },
+)
 
 test.each([1, 2])('derivatives of small images, stride %i, make no product with zeros', stride => {
   const [n, size, c, o, k] = [2, 7, 5, 64, 3]

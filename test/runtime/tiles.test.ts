@@ -44,6 +44,15 @@ const products = (): Record<string, sp.Tensor> => ({
     sp.permuteDims(sp.tanh(x(29, [3, 17, 11])), [0, 2, 1]),
     x(30, [3, 17, 12]),
   ),
+  'a right factor that does not depend on the inner position': sp.matmul(
+    x(31, [8, 16]),
+    sp.broadcastTo(x(32, [1, 16]), [16, 16]),
+  ),
+  // Rows at 0, 1, 12, 13, 4, 5: the ends of a tile of six are as far apart as if they were even.
+  'rows whose jumps cancel out': sp.conv2d(
+    sp.at(sp.permuteDims(x(33, [8, 2, 3, 4]), [2, 1, 3, 0]), [], [], [0, 2]),
+    x(34, [1, 1, 8, 9]),
+  ),
   'rows alike': sp.matmul(sp.broadcastTo(x(25, [1, 18]), [14, 18]), x(26, [18, 20])),
 })
 

@@ -35,7 +35,7 @@ export interface Gemm {
   readonly tile: Tile
   /** Columns of a panel: those of a tile. */
   readonly panel: number
-  /** Rows that lie side by side in the left factor if it is packed. */
+  /** Rows that lie side by side in the left factor if it is packed: one, or all. */
   readonly rowsAside: number
   /** The factors' loads, where they are read in place. */
   readonly left: Load | undefined
@@ -75,7 +75,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     panel: tile.vectors * lanes,
     rowsAside: goesAlongRows(kernel, contraction) ? rows : 1,
     left: directLoad(kernel, contraction.left),
-    right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns]), reduce.axes.length - 1),
+    right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns])),
   }
 }
 
@@ -85,13 +85,16 @@ function directLoad(kernel: LoopKernel, e: Expr): Load | undefined {
   return e.index.terms.every(t => t.atom.kind === 'axis') && kernel.axes.length > 0 ? e : undefined
 }
 
+/** The number of the innermost loop of a product, as indices know it. */
+const innermost = ({ axes, reduce }: LoopKernel): number => axes.length + (reduce?.axes.length ?? 0) - 1
+
 /**
  * Whether the left factor is packed with its rows side by side, as what it loads lies; else the inner positions are
  * neighbours.
  */
 function goesAlongRows(kernel: LoopKernel, { left, rows }: Contraction): boolean {
   const lastRow = rows.findLast(axis => kernel.axes[axis] > 1)
-  const lastInner = kernel.axes.length + (kernel.reduce as Reduction).axes.length - 1
+  const lastInner = innermost(kernel)
   let alongRows = 0
   walkExprs([left], e => {
     if (e.op !== 'load') return
@@ -111,7 +114,6 @@ function rightInPlace(
   { right, columns }: Contraction,
   rows: number,
   size: number,
-  innermost: number,
 ): Load | undefined {
   if (rows > fewRows || size > cachedElements) return undefined
   const load = directLoad(kernel, right)
@@ -119,7 +121,7 @@ function rightInPlace(
   const stride = (axis: number): number => sizeOf(columns.filter(a => a > axis).map(a => kernel.axes[a]))
   const areNeighbours = columns.every(a => kernel.axes[a] === 1 || axisFactor(load.index, a) === stride(a))
   // The loops count by the pointer to it.
-  const moves = axisFactor(load.index, kernel.axes.length + innermost)
+  const moves = axisFactor(load.index, innermost(kernel))
   return areNeighbours && moves ? load : undefined
 }
 
@@ -129,16 +131,17 @@ export type Side = (typeof sides)[number]
 /** The loops that belong to one factor only: rows to the left, columns to the right. */
 export const ownAxes = ({ contraction }: Gemm, side: Side): readonly number[] =>
   side === 'left' ? contraction.rows : contraction.columns
-/** How many of them lie side by side when a factor is packed, and the number of such blocks. */
-export const widthOf = (g: Gemm, side: Side): number => (side === 'left' ? g.rowsAside : g.panel)
+/** Tiles of rows, the last of which may have fewer. */
 export const tilesOf = (g: Gemm): number => Math.ceil(g.rows / g.tile.rows)
+/** How many rows or columns lie side by side when a factor is packed, and the number of such blocks. */
+export const widthOf = (g: Gemm, side: Side): number => (side === 'left' ? g.rowsAside : g.panel)
 export const blocksOf = (g: Gemm, side: Side): number =>
   Math.ceil((side === 'left' ? g.rows : g.columns) / widthOf(g, side))
 /** Elements of a packed factor. */
 export const packedSize = (g: Gemm, side: Side): number => g.batch * blocksOf(g, side) * g.inner * widthOf(g, side)
 
 /**
- * A loop kernel that packs a factor into a buffer: [batch, blocks, ...inner, width], zeros beyond rows or columns; no last
+ * A loop kernel that packs a factor into a buffer: [batch, blocks, ...inner, width], zeros beyond the last column; no last
  * axis where the width is 1.
  */
 export function packKernel(g: Gemm, side: Side, buffer: number): LoopKernel {
