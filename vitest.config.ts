@@ -19,6 +19,9 @@ const modes: Readonly<Record<string, { include: string[]; env: Record<string, st
   mutate: { include: ['test/mutants/*.mutate.ts'], env: {} },
 }
 
+/** Milliseconds after which a test counts as hanging. A driver in software compiles the shaders of one test for minutes. */
+const patience = (mode: string): number => (mode === 'webgpu' ? 3_600_000 : 600_000)
+
 export default defineConfig(({ mode }) => ({
   resolve: {
     alias: [
@@ -26,5 +29,5 @@ export default defineConfig(({ mode }) => ({
       { find: /^saddlepoint\/(.*)$/, replacement: `${src}/$1/index.ts` },
     ],
   },
-  test: { ...modes[mode], testTimeout: 600_000, hookTimeout: 600_000, pool: 'forks', maxWorkers: 2 },
+  test: { ...modes[mode], testTimeout: patience(mode), hookTimeout: patience(mode), pool: 'forks', maxWorkers: 2 },
 }))
