@@ -92,8 +92,8 @@ const scalarShifts = {
 } as const
 
 /**
- * A choice between the two sides of a comparison as one instruction: pmin(x, y) = y < x ? y : x, pmax(x, y) = x < y ? y
- * : x.
+ * A choice between the two sides of a comparison as one instruction:
+ * pmin(x, y) = y < x ? y : x, pmax(x, y) = x < y ? y : x.
  */
 function extremeOf(e: Expr): { op: 'pmin' | 'pmax'; args: readonly Expr[] } | undefined {
   if (!isOperation(e) || e.op !== 'select' || !['f32', 'f64'].includes(classOf(e.type))) return undefined
