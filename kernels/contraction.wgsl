@@ -29,9 +29,8 @@ const grid_rows = tile_rows / {{thread_rows}}u;
 const grid_columns = tile_columns / {{thread_columns}}u;
 
 // To load a tile, a thread keeps its four rows (or columns) and takes inner positions so far apart: what depends on rows
-// alone is computed once, before the loop.
-const left_lanes = grid_rows * grid_columns / row_vectors;
-const right_lanes = grid_rows * grid_columns / column_vectors;
+// alone is computed once, before the loop. Four numbers that are neighbours in memory are one load; if they are neighbours
+// along the inner loop, a thread loads four of them for each of its rows, and keeps what it got as columns of that block.
 
 // Two tiles of each factor: one is multiplied while the next is on its way from memory.
 const left_size = tile_inner * row_vectors;
@@ -50,7 +49,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   let first_row = group / column_tiles % row_tiles * tile_rows;
   let first_column = group % column_tiles * tile_columns;
 
-  // Neighbouring threads load what is neighbours in memory. Rows behind the last repeat it: their results are not stored.
+  // Neighbouring threads load what is neighbours in memory. Rows behind the last repeat rows: their results are not stored.
   let left_vector = {{left_vector}};
   let left_lane = {{left_lane}};
   let right_vector = {{right_vector}};

@@ -5,9 +5,10 @@ import { describe, expect, test } from 'vitest'
 import { addIndex, axisIndex, scaleIndex } from '../../src/compiler/affine.js'
 import { ExprTable } from '../../src/compiler/expr.js'
 import type { BufferSpec, LoopKernel } from '../../src/compiler/kernel.js'
+import { sizeOf } from '../../src/graph/shape.js'
 import { type Product, planOf, planStages, tiles } from '../../src/runtime/backends/webgpu/contraction.js'
 import { makeStage, type Stage } from '../../src/runtime/backends/webgpu/stage.js'
-import { expectClose, expectEqual, onGpu, type Programs } from './against-reference.js'
+import { expectClose, expectEqual, type Make, onGpu, type Programs } from './against-reference.js'
 import { openGpu } from './gpu.js'
 
 const { conv2d, grad, matmul } = sp
@@ -46,6 +47,28 @@ const programs: Programs = {
       sp.where(sp.random.uniform(sp.random.key(seed), x.shape).less(0.5), x, 0)
     return matmul(drop(1, u(1, 3, 20, 1500)), drop(2, u(2, 3, 1500, 25))).add(u(3, 25))
   },
+  'a factor by fours that the epilogue reads too': u => {
+    const x = u(1, 36, 44)
+    return matmul(x, u(2, 44, 44))
+      .tanh()
+      .add(x)
+  },
+  'a factor with its own transpose': u => matmul(u(1, 36, 44), u(1, 36, 44).matrixTranspose()),
+  'a factor of rows that are looked up': u => {
+    const rows = sp.random.randint(sp.random.key(3), [40], 0, 50)
+    return matmul(u(1, 50, 24).take(rows), u(2, 24, 20))
+  },
+  'a factor of bools': u => matmul(u(1, 36, 44).greater(0).astype('float32'), u(2, 44, 20)),
+  'a factor that is moved by one': u => matmul(u(1, 37, 45).slice([1, 37], [1, 45]), u(2, 44, 20)),
+  'a factor that is moved by four': u => matmul(u(1, 40, 48).slice([4, 40], [4, 48]), u(2, 44, 20)),
+  'a factor and itself, moved by one': u => {
+    const x = u(1, 36, 48)
+    return matmul(x.slice([], [0, 44]).mul(x.slice([], [1, 45])), u(2, 44, 20))
+  },
+  'a factor that ends within four': u => {
+    const scale = sp.pad(u(3, 48).slice([0, 42]), [[0, 2]])
+    return matmul(u(1, 36, 44).mul(scale), u(2, 44, 20))
+  },
   'a factor of equal numbers': u => matmul(u(1, 70, 50), sp.full([50, 30], 0.3)),
   'with an epilogue': u =>
     matmul(u(1, 70, 50), u(2, 50, 30))
@@ -68,6 +91,7 @@ const programs: Programs = {
     conv2d(u(1, 4, 14, 15, 3), u(2, 3, 3, 3, 16))
       .add(u(3, 16))
       .relu(),
+  'conv, padded, channels by fours': u => conv2d(u(1, 2, 9, 10, 8), u(2, 3, 3, 8, 12), { padding: 1 }),
   'conv, strided, same padding': u => conv2d(u(1, 2, 17, 19, 5), u(2, 5, 3, 5, 9), { stride: 2, padding: 'same' }),
   'conv, dilated, asymmetric': u =>
     conv2d(u(1, 2, 19, 18, 4), u(2, 3, 3, 4, 8), {
@@ -132,8 +156,16 @@ describe('float64, by plain loops', () => {
   test.each(names)('%s', name => expectClose(programs[name], 1e-13, 'float64'))
 })
 
-test('float16', () =>
-  expectClose(u => matmul(u(1, 70, 50).astype('float16'), u(2, 50, 30).astype('float16')), 1e-3, 'float32'))
+test.each([
+  ['one by one', 70, 50, 30],
+  ['by fours', 72, 52, 32],
+])('float16, %s', (_, rows, inner, columns) =>
+  expectClose(
+    u => matmul(u(1, rows, inner).astype('float16'), u(2, inner, columns).astype('float16')),
+    1e-3,
+    'float32',
+  ),
+)
 
 test('integers, by plain loops', () =>
   expectEqual(() => {
@@ -177,6 +209,8 @@ describe('every tile', () => {
     { batch: 1, rows: 35, columns: 260, inner: 48 },
     { batch: 1, rows: 256, columns: 128, inner: 16 },
     { batch: 3, rows: 4, columns: 5, inner: 7 },
+    // All in fours, none in whole tiles.
+    { batch: 2, rows: 36, columns: 44, inner: 20 },
   ]
   const cases = names.flatMap(tile =>
     shapes.flatMap(shape => [1, 3].flatMap(parts => [false, true].map(t => ({ tile, shape, parts, transposed: t })))),
@@ -228,6 +262,27 @@ describe('every tile', () => {
       gpu.close()
     }
   })
+})
+
+describe('loads by fours', () => {
+  /** How the buffers that a program's last kernel reads are declared. */
+  const reads = async (program: (u: Make) => Tensor): Promise<string[]> => {
+    await onGpu()
+    const { code } = await sp.inspect(program((_, ...shape) => sp.tensor(new Float32Array(sizeOf(shape)), { shape })))
+    const kernel = code.slice(code.lastIndexOf('@group(0) @binding(0)'))
+    return [...kernel.matchAll(/var<storage, read> \w+: array<(.*)>;/g)].map(m => m[1])
+  }
+  const fours = 'vec4<f32>'
+  test.each<[string, (u: Make) => Tensor, string[]]>([
+    ['a product', u => matmul(u(1, 36, 44), u(2, 44, 20)), [fours, fours]],
+    ['transposed', u => matmul(u(1, 44, 36).matrixTranspose(), u(2, 20, 44).matrixTranspose()), [fours, fours]],
+    ['only one inner size', u => matmul(u(1, 36, 43), u(2, 43, 20)), ['f32', fours]],
+    ['sizes that four does not divide', u => matmul(u(1, 37, 43), u(2, 43, 21)), ['f32', 'f32']],
+    ['not aligned', u => matmul(u(1, 37, 45).slice([1, 37], [1, 45]), u(2, 44, 20)), ['f32', fours]],
+    ['aligned again', u => matmul(u(1, 40, 48).slice([4, 40], [4, 48]), u(2, 44, 20)), [fours, fours]],
+    ['a convolution', u => conv2d(u(1, 2, 9, 10, 8), u(2, 3, 3, 8, 12)), [fours, fours]],
+    ['of three channels', u => conv2d(u(1, 2, 9, 10, 3), u(2, 3, 3, 3, 12)), ['f32', fours]],
+  ])('%s', async (_, program, expected) => expect(await reads(program)).toEqual(expected))
 })
 
 describe('plans', () => {

@@ -1,6 +1,6 @@
 /** Matrix products and convolutions: kernels/contraction.wgsl in tiles that fit the shape, split where results are few. */
 
-import { axisIndex, type Index, linearIndex, substitute, unravel } from '../../../compiler/affine.js'
+import { axisIndex, type Index, linearIndex, offsetIndex, substitute, unravel } from '../../../compiler/affine.js'
 import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, isOperation, walkExprs } from '../../../compiler/expr.js'
 import { bufferReads, type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
@@ -11,6 +11,7 @@ import type { Instruction } from './machine.js'
 import { axisStatements, indexText, nameOf, statements, stored } from './print.js'
 import { reductionStages, strideOf } from './reduction.js'
 import type { StageList } from './stage.js'
+import { addQuads, type Quads } from './vectors.js'
 
 type ContractingKernel = LoopKernel & { readonly reduce: Reduction & { readonly contraction: Contraction } }
 
@@ -216,6 +217,7 @@ function addStage(kernel: ContractingKernel, tile: Tile, stages: StageList): voi
     instructions: code.instructions,
     reads: bufferReads(kernel),
     writes: kernel.outputs.map(o => o.buffer),
+    vectors: code.quads.buffers,
     groups: workgroups(product, tile),
   })
 }
@@ -244,36 +246,36 @@ function registerCode(threadRows: number, threadColumns: number): Record<'sums' 
   return { sums: sums.join('\n'), multiply: multiply.join('\n'), results: results.join('\n') }
 }
 
-/** How the threads load one factor's tile of `vectors` times `inner` vectors: each keeps its vector. */
+/** How the threads load one factor's tile of `vectors` times `inner` positions: each keeps its vector. */
 function loadCode(
   side: 'left' | 'right',
   vectors: number,
   threads: number,
   inner: number,
-  { body, value, isInnerFirst }: FactorCode,
+  { body, values, isInnerFirst }: FactorCode,
 ): Record<'vector' | 'lane', string> & Record<'next' | 'load' | 'store', string[]> {
-  const lanes = threads / vectors
-  const loads = upTo(Math.ceil(inner / lanes))
-  const place = `${side}_tiles[${side}_tile + (${side}_lane`
-  const stride = side === 'left' ? 'row_vectors' : 'column_vectors'
-  const busy = lanes > inner ? [`if (${side}_lane < tile_inner) {`, '}'] : []
+  const depth = values.length
+  const lanes = Math.min(threads / vectors, inner / depth)
+  const loads = upTo(inner / depth / lanes)
+  const lane = (load: number): string => (load === 0 ? `${side}_lane` : `(${side}_lane + ${load * lanes}u)`)
+  const position = (load: number): string => (depth === 1 ? lane(load) : `${lane(load)} * ${depth}u`)
+  const next = (load: number, i: number): string => `${side}_next_${load * depth + i}`
+  const place = (load: number, i: number): string =>
+    `${side}_tiles[${side}_tile + (${position(load)} + ${i}u) * ${vectors}u]`
+  const busy = vectors * lanes < threads ? `if (thread < ${vectors * lanes}u) {` : '{'
   return {
     // What is nearer in memory changes first from thread to thread.
     vector: isInnerFirst ? `thread / ${lanes}u` : `thread % ${vectors}u`,
     lane: isInnerFirst ? `thread % ${lanes}u` : `thread / ${vectors}u`,
-    next: loads.map(i => `var ${side}_next_${i}: vec4f;`),
-    load: loads.flatMap(i => [
-      busy[0] ?? '{',
-      `  let position = first_position + ${side}_lane + ${i}u * ${side}_lanes;`,
+    next: loads.flatMap(load => values.map((_, i) => `var ${next(load, i)}: vec4f;`)),
+    load: loads.flatMap(load => [
+      busy,
+      `  let position = first_position + ${position(load)};`,
       ...body.map(line => `  ${line}`),
-      `  ${side}_next_${i} = ${value};`,
+      ...values.map((value, i) => `  ${next(load, i)} = ${value};`),
       '}',
     ]),
-    store: [
-      ...busy.slice(0, 1),
-      ...loads.map(i => `${place} + ${i}u * ${side}_lanes) * ${stride}] = ${side}_next_${i};`),
-      ...busy.slice(1),
-    ],
+    store: [busy, ...loads.flatMap(load => values.map((_, i) => `  ${place(load, i)} = ${next(load, i)};`)), '}'],
   }
 }
 
@@ -282,18 +284,27 @@ const [flatBatch, flatRow, flatColumn] = [0, 1, 2]
 
 type DTypeOf = Parameters<typeof statements>[1]
 
-/** One of the two factors: how four neighbours of its rows (or columns) are computed at an inner position. */
+/** One of the two factors: how four neighbours of its rows (or columns) are computed at one or four inner positions. */
 interface FactorCode {
   readonly body: readonly string[]
-  /** The four as a vector. */
-  readonly value: string
+  /** The four neighbours as a vector, for each of the positions. */
+  readonly values: readonly string[]
   /** Whether neighbours of the innermost reduced loop are closer together in memory than those of rows (or columns). */
   readonly isInnerFirst: boolean
 }
 
+/** A factor's expression, copied for four rows (or columns) and for one or four inner positions. */
+interface FactorCopies extends Pick<FactorCode, 'isInnerFirst'> {
+  /** By inner position, then by row. */
+  readonly values: readonly (readonly Expr[])[]
+  /** The first variable of each row's own loops: four rows, or one and its neighbours in memory. */
+  readonly own: readonly number[]
+}
+
 /**
- * The expressions of a contraction as WGSL. Each factor is copied four times with row (or column) axes of its own: what
- * does not depend on the row is one value then, and what depends on nothing else is computed before the loop.
+ * The expressions of a contraction as WGSL. Each factor is copied for four rows (or columns): what does not depend on the
+ * row is one value then, and what depends on nothing else is computed before the loop. Where elements that are neighbours
+ * in memory come into one vector, along rows, or into four, along inner positions, they are loaded at once.
  */
 class ContractionCode {
   readonly #kernel: ContractingKernel
@@ -303,10 +314,12 @@ class ContractionCode {
   readonly #before: string[] = []
   /** What is in scope before the loop. */
   readonly #done = new Set<Expr>()
+  readonly quads: Quads = { buffers: new Set(), places: new Map() }
   readonly instructions: Instruction[] = []
   #axes = 3
   readonly #firstBatch: number
   readonly #firstInner: number
+  readonly #copies: Record<'left' | 'right', FactorCopies>
 
   constructor(kernel: ContractingKernel, dtypeOf: DTypeOf, storage: StageList['storage']) {
     this.#kernel = kernel
@@ -316,6 +329,8 @@ class ContractionCode {
     this.#firstBatch = this.#take(batch.length)
     this.#firstInner = this.#take(kernel.reduce.axes.length)
     this.#before.push(...axisStatements('i32(batch)', this.#sizes(batch), this.#firstBatch))
+    // Both before anything is printed, which must know all that is loaded by fours.
+    this.#copies = { left: this.#copyFactor('left'), right: this.#copyFactor('right') }
   }
 
   /** The first of so many new axes. */
@@ -335,37 +350,81 @@ class ContractionCode {
     return copyExprs(this.#exprs, { index, reduced })
   }
 
+  #ownAxes(side: 'left' | 'right'): readonly number[] {
+    const { rows, columns } = this.#kernel.reduce.contraction
+    return side === 'left' ? rows : columns
+  }
+
+  /** Copies by fours along what is nearer in memory if that gives loads of four, which are noted; else by single rows. */
+  #copyFactor(side: 'left' | 'right'): FactorCopies {
+    const { axes, reduce } = this.#kernel
+    const expr = reduce.contraction[side]
+    const own = this.#ownAxes(side)
+    const lastInner = reduce.axes.length - 1
+    const [near, far] = [axes.length + lastInner, own[own.length - 1]]
+    const isInnerFirst = strideOf(expr, near) <= strideOf(expr, far)
+    const [along, size] = isInnerFirst ? [near, reduce.axes[lastInner]] : [far, axes[far]]
+    const variableOf = (axis: number, firstOwn: number): number =>
+      axis === near ? this.#firstInner + lastInner : firstOwn + own.indexOf(axis)
+    if (size % 4 === 0) {
+      const rows = upTo(isInnerFirst ? 4 : 1).map(() => this.#take(own.length))
+      const loadsBefore = this.quads.places.size
+      const copies = rows.map(firstOwn => {
+        const variable = variableOf(along, firstOwn)
+        const four = upTo(4).map(i => {
+          const moved = [along, offsetIndex(axisIndex(variable, size - 3), i)] as const
+          return this.#copier(new Map([...this.#positions(own, firstOwn), moved]))
+        })
+        addQuads(this.quads, expr, four, variable, this.#dtypeOf)
+        return four.map(copy => copy(expr))
+      })
+      if (this.quads.places.size > loadsBefore)
+        return { own: rows, isInnerFirst, values: isInnerFirst ? upTo(4).map(i => copies.map(c => c[i])) : copies }
+    }
+    const rows = upTo(4).map(() => this.#take(own.length))
+    const values = rows.map(firstOwn => this.#copier(this.#positions(own, firstOwn))(expr))
+    return { own: rows, isInnerFirst, values: [values] }
+  }
+
+  /** The variable of each loop that a factor depends on, its own from `firstOwn` on. */
+  #positions(own: readonly number[], firstOwn: number): Map<number, Index> {
+    const { axes, reduce } = this.#kernel
+    const positions = new Map<number, Index>()
+    own.forEach((a, i) => positions.set(a, axisIndex(firstOwn + i, axes[a])))
+    reduce.contraction.batch.forEach((a, i) => positions.set(a, axisIndex(this.#firstBatch + i, axes[a])))
+    reduce.axes.forEach((size, i) => positions.set(axes.length + i, axisIndex(this.#firstInner + i, size)))
+    return positions
+  }
+
   /** @param isRagged whether the last tile goes beyond the last inner position. */
   factor(side: 'left' | 'right', isRagged: boolean): FactorCode {
-    const { axes, reduce } = this.#kernel
-    const { batch, rows, columns, [side]: expr } = reduce.contraction
-    const [own, kind] = side === 'left' ? [rows, 'row'] : [columns, 'column']
-    const values = [0, 1, 2, 3].map(neighbour => {
-      const firstOwn = this.#take(own.length)
-      const positions = new Map<number, Index>()
-      own.forEach((a, i) => positions.set(a, axisIndex(firstOwn + i, axes[a])))
-      batch.forEach((a, i) => positions.set(a, axisIndex(this.#firstBatch + i, axes[a])))
-      reduce.axes.forEach((size, i) => positions.set(axes.length + i, axisIndex(this.#firstInner + i, size)))
-      const name = `${kind}_${neighbour}`
+    const { reduce } = this.#kernel
+    const { own, values, isInnerFirst } = this.#copies[side]
+    const kind = side === 'left' ? 'row' : 'column'
+    own.forEach((firstOwn, i) => {
+      const name = `${kind}_${i}`
       this.#before.push(
-        `let ${name} = i32(min(first_${kind} + ${side}_vector * 4u + ${neighbour}u, ${kind}s - 1u));`,
-        ...axisStatements(name, this.#sizes(own), firstOwn),
+        `let ${name} = i32(min(first_${kind} + ${side}_vector * 4u + ${i}u, ${kind}s - 1u));`,
+        ...axisStatements(name, this.#sizes(this.#ownAxes(side)), firstOwn),
       )
-      return this.#copier(positions)(expr)
     })
+    const { quads } = this
     const innerAxes = new Set(reduce.axes.map((_, i) => this.#firstInner + i))
     const isFixed = (e: Expr): boolean => [...e.axes].every(a => !innerAxes.has(a))
-    this.#before.push(...statements(values, this.#dtypeOf, { done: this.#done, isWanted: isFixed }))
+    const all = values.flat()
+    this.#before.push(...statements(all, this.#dtypeOf, { done: this.#done, isWanted: isFixed, quads }))
     const position = isRagged ? 'i32(min(position, inner - 1u))' : 'i32(position)'
-    const vector = `vec4f(${values.map(nameOf).join(', ')})`
     return {
       body: [
         ...axisStatements(position, reduce.axes, this.#firstInner),
-        ...statements(values, this.#dtypeOf, { done: new Set(this.#done), instructions: this.instructions }),
+        ...statements(all, this.#dtypeOf, { done: new Set(this.#done), quads, instructions: this.instructions }),
       ],
-      // Beyond the last position both factors are 0, whatever their expressions make of it.
-      value: isRagged ? `select(vec4f(), ${vector}, position < inner)` : vector,
-      isInnerFirst: strideOf(expr, axes.length + reduce.axes.length - 1) <= strideOf(expr, own[own.length - 1]),
+      values: values.map(four => {
+        const vector = `vec4f(${four.map(nameOf).join(', ')})`
+        // Beyond the last position both factors are 0, whatever their expressions make of it.
+        return isRagged ? `select(vec4f(), ${vector}, position < inner)` : vector
+      }),
+      isInnerFirst,
     }
   }
 
@@ -395,11 +454,11 @@ class ContractionCode {
       ofColumn: [
         `let i${flatBatch} = i32(batch);`,
         `let i${flatColumn} = i32(column);`,
-        ...statements(values, this.#dtypeOf, { done, isWanted: e => !e.axes.has(flatRow) }),
+        ...statements(values, this.#dtypeOf, { done, isWanted: e => !e.axes.has(flatRow), quads: this.quads }),
       ],
       ofRow: [
         `let i${flatRow} = i32(row);`,
-        ...statements(values, this.#dtypeOf, { done, instructions: this.instructions }),
+        ...statements(values, this.#dtypeOf, { done, quads: this.quads, instructions: this.instructions }),
         ...outputs.map(({ buffer }, i) => {
           const value = stored(this.#dtypeOf(buffer), nameOf(values[i]), this.#storage)
           return `b${buffer}[${position}] = ${value};`

@@ -4,9 +4,17 @@
  */
 
 import { type Atom, type Condition, type Index, range } from '../../../compiler/affine.js'
-import { type Expr, isOperation, type Operation, type ScalarType, walkExprs } from '../../../compiler/expr.js'
+import {
+  type Expr,
+  isOperation,
+  type Load,
+  type Operation,
+  type ScalarType,
+  walkExprs,
+} from '../../../compiler/expr.js'
 import type { DType } from '../../../graph/dtype.js'
 import { type Coding, type Instruction, machineStatements } from './machine.js'
+import { elementText, type Quads } from './vectors.js'
 
 /** How values of each type lie in memory; a bool is a word of 0 or 1. */
 export interface Storage {
@@ -240,7 +248,7 @@ function operationText(e: Operation): string {
 }
 
 /** The statements that compute a value; `dtypeOf` tells how a buffer is stored. */
-function definition(e: Expr, dtypeOf: (buffer: number) => DType): string {
+function definition(e: Expr, dtypeOf: (buffer: number) => DType, quads?: Quads): string {
   const name = nameOf(e)
   if (isOperation(e)) return `let ${name} = ${operationText(e)};`
   switch (e.op) {
@@ -250,20 +258,26 @@ function definition(e: Expr, dtypeOf: (buffer: number) => DType): string {
       return `let ${name} = ${indexText(e.index)};`
     case 'inside':
       return `let ${name} = ${conditionText(e.conditions)};`
-    case 'load': {
-      const buffer = `b${e.buffer}`
-      const dtype = dtypeOf(e.buffer)
-      if (e.conditions.length === 0) return `let ${name} = ${loaded(dtype, `${buffer}[${indexText(e.index)}]`)};`
-      // Where nothing is to be read, element 0 is, and left out.
-      const element = loaded(dtype, `${buffer}[select(0, ${indexText(e.index)}, ${name}_inside)]`)
-      return (
-        `let ${name}_inside = ${conditionText(e.conditions)}; ` +
-        `let ${name} = select(${zeroOf(e.type)}, ${element}, ${name}_inside);`
-      )
-    }
+    case 'load':
+      return loadText(e, dtypeOf(e.buffer), quads)
     case 'reduced':
       return `let ${name} = reduced;`
   }
+}
+
+function loadText(e: Load, dtype: DType, quads?: Quads): string {
+  const place = quads?.places.get(e)
+  const [name, first] = [nameOf(e), nameOf(place?.first ?? e)]
+  const isGuarded = e.conditions.length > 0
+  // Where nothing is to be read, element 0 is, and left out.
+  const index = isGuarded ? `select(0, ${indexText(e.index)}, ${first}_inside)` : indexText(e.index)
+  const text: string[] = []
+  if (isGuarded && name === first) text.push(`let ${name}_inside = ${conditionText(e.conditions)};`)
+  if (place && name === first) text.push(`let ${name}_vector = b${e.buffer}[${index} / 4];`)
+  const element = place ? `${first}_vector.${place.component}` : elementText(e.buffer, index, quads)
+  const value = loaded(dtype, element)
+  text.push(`let ${name} = ${isGuarded ? `select(${zeroOf(e.type)}, ${value}, ${first}_inside)` : value};`)
+  return text.join(' ')
 }
 
 /** How values fill the two words of a register (machine.ts). */
@@ -303,6 +317,8 @@ interface StatementOptions {
   readonly done?: Set<Expr>
   /** Leaves out what another place computes; without it, nothing but the roots need be in scope afterwards. */
   readonly isWanted?: (e: Expr) => boolean
+  /** What is loaded by fours. */
+  readonly quads?: Quads
   /** The instructions of the stage, where long float64 expressions may become some. */
   readonly instructions?: Instruction[]
 }
@@ -311,13 +327,13 @@ interface StatementOptions {
 export function statements(
   roots: readonly Expr[],
   dtypeOf: (buffer: number) => DType,
-  { done = new Set(), isWanted, instructions }: StatementOptions = {},
+  { done = new Set(), isWanted, quads, instructions }: StatementOptions = {},
 ): string[] {
   const list: Expr[] = []
   walkExprs(roots, e => {
     if (e.op !== 'constant' && !done.has(e) && (isWanted?.(e) ?? true)) list.push(e)
   })
-  const plain = (e: Expr): string => definition(e, dtypeOf)
+  const plain = (e: Expr): string => definition(e, dtypeOf, quads)
   const machine =
     isWanted || !instructions ? undefined : machineStatements(list, new Set(roots), coding, plain, instructions)
   for (const e of machine ? roots : list) done.add(e)

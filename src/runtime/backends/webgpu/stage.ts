@@ -15,6 +15,8 @@ export interface StageSource {
   /** Buffers that it reads and writes, by number; in the holes b<number>, arrays of their storage type. */
   readonly reads: Iterable<number>
   readonly writes: Iterable<number>
+  /** Which of those that it reads are arrays of vectors of four elements. */
+  readonly vectors?: ReadonlySet<number>
   /** What its register machines do (machine.ts). */
   readonly instructions?: readonly Instruction[]
   /** Workgroups; beyond 65535 they are laid out in two dimensions. */
@@ -79,21 +81,22 @@ export function fill(template: string, holes: Readonly<Record<string, string | n
 const maxGroups = 65535
 
 export function makeStage(source: StageSource, buffers: readonly BufferSpec[], storage: Storage): Stage {
-  const { name, template, holes, reads, writes, groups, instructions = [] } = source
+  const { name, template, holes, reads, writes, vectors, groups, instructions = [] } = source
   const written = new Set(writes)
   const bindings = [...new Set([...reads, ...written])].map(buffer => ({ buffer, written: written.has(buffer) }))
   // Named by their binding, so that kernels which differ in their buffers alone are the same code, and are compiled once.
   const position = new Map(bindings.map(({ buffer }, i) => [`b${buffer}`, `b${i}`]))
   const main = fill(templates[template], holes).replace(/\bb\d+\b/g, name => position.get(name) ?? name)
   const declarations = bindings.map(({ buffer, written }, i) => {
-    const type = storageType(buffers[buffer].dtype, storage)
+    const element = storageType(buffers[buffer].dtype, storage)
+    const type = vectors?.has(buffer) ? `vec4<${element}>` : element
     return `@group(0) @binding(${i}) var<storage, ${written ? 'read_write' : 'read'}> b${i}: array<${type}>;`
   })
   if (instructions.length > 0) {
     const type = `array<vec4u, ${instructions.length}>`
     declarations.push(`@group(0) @binding(${bindings.length}) var<uniform> instructions: ${type};`)
   }
-  const usesHalf = declarations.some(d => d.includes('<f16>'))
+  const usesHalf = declarations.some(d => d.includes('f16>'))
   const code = [
     ...(usesHalf ? ['enable f16;'] : []),
     declarations.join('\n'),
