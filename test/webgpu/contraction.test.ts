@@ -2,14 +2,11 @@
 
 import * as sp from 'saddlepoint'
 import { describe, expect, test } from 'vitest'
-import { addIndex, axisIndex, scaleIndex } from '../../src/compiler/affine.js'
-import { ExprTable } from '../../src/compiler/expr.js'
-import type { BufferSpec, LoopKernel } from '../../src/compiler/kernel.js'
 import { sizeOf } from '../../src/graph/shape.js'
-import { type Product, planOf, planStages, tiles } from '../../src/runtime/backends/webgpu/contraction.js'
-import { makeStage, type Stage } from '../../src/runtime/backends/webgpu/stage.js'
+import { type Product, planOf, tiles } from '../../src/runtime/backends/webgpu/contraction.js'
 import { expectClose, expectEqual, type Make, onGpu, type Programs } from './against-reference.js'
 import { openGpu } from './gpu.js'
+import { isExact } from './product.js'
 
 const { conv2d, grad, matmul } = sp
 type Tensor = sp.Tensor
@@ -175,34 +172,6 @@ test('integers, by plain loops', () =>
   }))
 
 describe('every tile', () => {
-  /** c[b, i, j] = Σ exp(a)[b, i, k] w[b, k, j], each factor as it is or transposed. */
-  const product = ({ batch, rows, columns, inner }: Product, transposed: boolean): LoopKernel => {
-    const exprs = new ExprTable()
-    const [b, i, j, k] = [batch, rows, columns, inner].map((size, a) => axisIndex(a, size))
-    const [x, y, width, height] = transposed ? [k, i, rows, columns] : [i, k, inner, columns]
-    const left = addIndex(scaleIndex(b, rows * inner), addIndex(scaleIndex(x, width), y))
-    const right = addIndex(
-      scaleIndex(b, inner * columns),
-      transposed ? addIndex(scaleIndex(j, inner), k) : addIndex(scaleIndex(k, height), j),
-    )
-    const a = exprs.operation('fma', 'float32', ...[0, 0, 0].map(() => exprs.load(0, 'float32', left, [])))
-    const w = exprs.load(1, 'float32', right, [])
-    const reduced = exprs.reduced('float32', [0, 1, 2])
-    return {
-      kind: 'loop',
-      name: 'product',
-      axes: [batch, rows, columns],
-      reduce: {
-        op: 'sum',
-        type: 'float32',
-        axes: [inner],
-        body: exprs.operation('mul', 'float32', a, w),
-        contraction: { left: a, right: w, batch: [0], rows: [1], columns: [2] },
-      },
-      outputs: [{ buffer: 2, value: exprs.operation('neg', 'float32', reduced) }],
-    }
-  }
-
   const names = Object.keys(tiles) as (keyof typeof tiles)[]
   const shapes: readonly Product[] = [
     { batch: 2, rows: 131, columns: 37, inner: 19 },
@@ -219,44 +188,12 @@ describe('every tile', () => {
     const gpu = await openGpu()
     try {
       for (const { tile, shape, parts, transposed } of cases) {
-        const { batch, rows, columns, inner } = shape
-        const sizes = [batch * rows * inner, batch * inner * columns, batch * rows * columns]
-        const buffers: BufferSpec[] = sizes.map(size => ({ dtype: 'float32', size, role: 'leaf' }))
-        const [a, w, out] = sizes.map((size, s) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * i + s)))
-        const stages: Stage[] = []
-        const storage = { half: false }
-        planStages(
-          product(shape, transposed),
-          { tile: tiles[tile], parts },
-          {
-            storage,
-            dtypeOf: b => buffers[b].dtype,
-            scratch: (dtype, size) => buffers.push({ dtype, size, role: 'temporary' }) - 1,
-            add: source => stages.push(makeStage(source, buffers, storage)),
-          },
-        )
-        expect(stages).toHaveLength(parts === 1 ? 1 : 2)
-        const data = [a, w, out.fill(Number.NaN), ...buffers.slice(3).map(b => new Float32Array(b.size))]
-        for (const { code, bindings, groups } of stages) {
-          await gpu.run(
-            code,
-            bindings.map(({ buffer }) => data[buffer]),
-            [...groups, 1],
-          )
-        }
-        let worst = 0
-        for (let i = 0; i < out.length; i++) {
-          const [b, row, column] = [Math.floor(i / rows / columns), Math.floor(i / columns) % rows, i % columns]
-          let want = 0
-          for (let k = 0; k < inner; k++) {
-            const x = a[b * rows * inner + (transposed ? k * rows + row : row * inner + k)]
-            const y = w[b * inner * columns + (transposed ? column * inner + k : k * columns + column)]
-            want -= (x * x + x) * y
-          }
-          const error = Math.abs(out[i] - want)
-          worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(worst, error)
-        }
-        expect({ tile, shape, parts, transposed, isClose: worst < 1e-5 * inner }).toMatchObject({ isClose: true })
+        const same = await isExact(gpu, shape, transposed, {
+          plan: { tile: tiles[tile], parts },
+          factor: (exprs, a) => exprs.operation('fma', 'float32', a, a, a),
+          value: x => x * x + x,
+        })
+        expect({ tile, shape, parts, transposed, same }).toMatchObject({ same: true })
       }
     } finally {
       gpu.close()

@@ -2,6 +2,7 @@
 
 import type { DeviceOptions } from '../../device.js'
 import { importPackage, isNode, node } from '../../environment.js'
+import { type MatrixShape, matrixFeature, matrixShapeOf } from './matrices.js'
 import { withSwiftShader } from './swiftshader.js'
 
 /** An open device, and what it was found to have. */
@@ -10,6 +11,8 @@ export interface Gpu {
   readonly description: string
   /** Whether shaders may use f16. */
   readonly half: boolean
+  /** What its matrix units multiply at once, if it has some. */
+  readonly matrices?: MatrixShape
   /** Whether it is a processor that pretends to be a GPU. */
   readonly software: boolean
   /** Whether the time of each kernel can be measured. */
@@ -108,15 +111,18 @@ function describe({ info }: GPUAdapter): string {
 export async function openGpu(options: DeviceOptions): Promise<Gpu> {
   const { adapter, instance } = await open(options)
   const wanted = features.filter(f => adapter.features.has(f) && !(f === 'shader-f16' && options.half === false))
+  const half = wanted.includes('shader-f16')
+  const matrices = half ? matrixShapeOf(adapter) : undefined
   const device = await adapter.requestDevice({
-    requiredFeatures: wanted,
+    requiredFeatures: matrices ? [...wanted, 'subgroups', matrixFeature as GPUFeatureName] : wanted,
     requiredLimits: Object.fromEntries(limits.map(name => [name, adapter.limits[name]])),
   })
   openDevices.add(device)
   return {
     device,
-    description: `WebGPU: ${describe(adapter)}${wanted.length ? `, ${wanted.join(', ')}` : ''}`,
-    half: wanted.includes('shader-f16'),
+    description: `WebGPU: ${describe(adapter)}${[...wanted, ...(matrices ? ['subgroup matrices'] : [])].map(f => `, ${f}`).join('')}`,
+    half,
+    matrices,
     software: adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe/i.test(adapter.info.description),
     timestamps: wanted.includes('timestamp-query'),
     release: () => {

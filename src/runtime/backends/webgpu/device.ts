@@ -10,6 +10,7 @@ import type { Ceilings, KernelTime } from '../../profile.js'
 import { type Gpu, openGpu } from './adapter.js'
 import { measureCeilings } from './ceilings.js'
 import { decode, encode } from './host.js'
+import { multipliesExactly } from './matrices.js'
 import { type Block, mebibytes, Pool } from './pool.js'
 import { storageBytes } from './print.js'
 import { buildProgram, type KernelStage, type Program, printProgram } from './program.js'
@@ -368,5 +369,12 @@ export function loseGpu(device: Device): void {
 }
 
 /** @throws if there is no GPU. */
-export const webgpuDevice = async (options: DeviceOptions): Promise<Device> =>
-  new WebGpuDevice(await openGpu(options), options)
+export async function webgpuDevice(options: DeviceOptions): Promise<Device> {
+  const gpu = await openGpu(options)
+  const device = new WebGpuDevice(gpu, options)
+  if (!gpu.matrices || (await multipliesExactly(device))) return device
+  return new WebGpuDevice(
+    { ...gpu, description: `${gpu.description} (not used: wrong results)`, matrices: undefined },
+    options,
+  )
+}

@@ -25,14 +25,19 @@ export interface Program {
   readonly slots: SlotPlan
 }
 
-export function buildProgram({ buffers: given, kernels }: Schedule, storage: Storage): Program {
+/** @param gpu what the device was found to have */
+export function buildProgram(
+  { buffers: given, kernels }: Schedule,
+  gpu: Storage & Pick<StageList, 'matrices'>,
+): Program {
   const buffers = [...given]
   const scratch: { buffer: number; kernel: number }[] = []
   const stages: KernelStage[] = []
   kernels.forEach((kernel, i) => {
     const sources: StageSource[] = []
     const list: StageList = {
-      storage,
+      storage: gpu,
+      matrices: gpu.matrices,
       dtypeOf: buffer => buffers[buffer].dtype,
       scratch: (dtype: DType, size: number) => {
         const buffer = buffers.push({ dtype, size, role: 'temporary' }) - 1
@@ -42,13 +47,13 @@ export function buildProgram({ buffers: given, kernels }: Schedule, storage: Sto
       add: (source: StageSource) => sources.push(source),
     }
     addStages(kernel, list)
-    const cost = costOf(kernel, buffers, spec => storageBytes(spec.dtype, storage))
+    const cost = costOf(kernel, buffers, spec => storageBytes(spec.dtype, gpu))
     for (const source of sources) {
       const share = { bytes: cost.bytes / sources.length, flops: cost.flops / sources.length }
-      stages.push({ ...makeStage(source, buffers, storage), kernel, cost: share })
+      stages.push({ ...makeStage(source, buffers, gpu), kernel, cost: share })
     }
   })
-  const bytesOf = (b: number): number => buffers[b].size * storageBytes(buffers[b].dtype, storage)
+  const bytesOf = (b: number): number => buffers[b].size * storageBytes(buffers[b].dtype, gpu)
   return { buffers, stages, slots: planSlots({ buffers, kernels }, scratch, bytesOf) }
 }
 

@@ -3,6 +3,7 @@
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import type { DType } from '../../../graph/dtype.js'
 import type { Instruction } from './machine.js'
+import type { MatrixShape } from './matrices.js'
 import { type Storage, storageType } from './print.js'
 import { type TemplateName, templates } from './templates.js'
 
@@ -12,6 +13,8 @@ export interface StageSource {
   /** The file of kernels/ without its ending. */
   readonly template: TemplateName
   readonly holes: Readonly<Record<string, string | number>>
+  /** Extensions of WGSL that the template needs. */
+  readonly enables?: readonly string[]
   /** Buffers that it reads and writes, by number; in the holes b<number>, arrays of their storage type. */
   readonly reads: Iterable<number>
   readonly writes: Iterable<number>
@@ -36,6 +39,8 @@ export interface Stage {
 /** Collects the stages of a program. */
 export interface StageList {
   readonly storage: Storage
+  /** What the matrix units of the GPU multiply at once, where it has some. */
+  readonly matrices?: MatrixShape
   dtypeOf(buffer: number): DType
   /** A buffer that lives during this kernel only. */
   scratch(dtype: DType, size: number): number
@@ -81,7 +86,7 @@ export function fill(template: string, holes: Readonly<Record<string, string | n
 const maxGroups = 65535
 
 export function makeStage(source: StageSource, buffers: readonly BufferSpec[], storage: Storage): Stage {
-  const { name, template, holes, reads, writes, vectors, groups, instructions = [] } = source
+  const { name, template, holes, reads, writes, vectors, groups, enables = [], instructions = [] } = source
   const written = new Set(writes)
   const bindings = [...new Set([...reads, ...written])].map(buffer => ({ buffer, written: written.has(buffer) }))
   // Named by their binding, so that kernels which differ in their buffers alone are the same code, and are compiled once.
@@ -96,9 +101,9 @@ export function makeStage(source: StageSource, buffers: readonly BufferSpec[], s
     const type = `array<vec4u, ${instructions.length}>`
     declarations.push(`@group(0) @binding(${bindings.length}) var<uniform> instructions: ${type};`)
   }
-  const usesHalf = declarations.some(d => d.includes('f16>'))
+  const enabled = new Set([...enables, ...(declarations.some(d => d.includes('f16>')) ? ['f16'] : [])])
   const code = [
-    ...(usesHalf ? ['enable f16;'] : []),
+    ...[...enabled].map(name => `enable ${name};`),
     declarations.join('\n'),
     'var<private> runtime_zero: u32;',
     ...helpersOf(main),
