@@ -36,13 +36,16 @@ function decoupled(
   checkShare(`${name}: beta2`, beta2)
   checkRate(`${name}: epsilon`, epsilon)
   checkRate(`${name}: weightDecay`, weightDecay)
-  return optimizer(name, ['mean', 'square'], learningRate, ({ param, grad, moments, t, rate }) => {
-    const average = (old: Tensor, now: Tensor, beta: number): Tensor => add(mul(old, beta), mul(now, 1 - beta))
-    const m = average(moments.mean, grad, beta1)
-    const v = average(moments.square, square(grad), beta2)
-    const direction = div(div(m, corrected(beta1, t)), add(safeSqrt(div(v, corrected(beta2, t))), epsilon))
-    const step = weightDecay ? add(direction, mul(param, weightDecay)) : direction
-    return { param: sub(param, mul(step, rate)), moments: { mean: m, square: v } }
+  const average = (old: Tensor, now: Tensor, beta: number): Tensor => add(mul(old, beta), mul(now, 1 - beta))
+  return optimizer(name, ['mean', 'square'], learningRate, ({ t, rate }) => {
+    const [correction1, correction2] = [corrected(beta1, t), corrected(beta2, t)]
+    return ({ param, grad, moments }) => {
+      const m = average(moments.mean, grad, beta1)
+      const v = average(moments.square, square(grad), beta2)
+      const direction = div(div(m, correction1), add(safeSqrt(div(v, correction2)), epsilon))
+      const step = weightDecay ? add(direction, mul(param, weightDecay)) : direction
+      return { param: sub(param, mul(step, rate)), moments: { mean: m, square: v } }
+    }
   })
 }
 

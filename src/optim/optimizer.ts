@@ -3,7 +3,7 @@
  * of a few lines (sgd.ts, adam.ts); walking the trees, counting steps and the learning rate are here.
  */
 
-import { computeType } from '../graph/dtype.js'
+import { computeType, type DType } from '../graph/dtype.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { checkUntied, isParameter } from '../nn/parameters.js'
 import { zeros } from '../tensor/create.js'
@@ -30,24 +30,28 @@ export interface Optimizer {
   update<P>(grads: P, state: OptimizerState<P>, params: P): { params: P; state: OptimizerState<P> }
 }
 
+/** What all leaves of a type share in an update; the type is float32 for those of float16. */
+export interface Update {
+  /** The number of this update from 1. */
+  readonly t: Tensor
+  readonly rate: TensorLike
+}
+
 /** One parameter and what moves it. */
 export interface Leaf<K extends string> {
   readonly param: Tensor
   readonly grad: Tensor
   readonly moments: Readonly<Record<K, Tensor>>
-  /** The number of this update from 1, of the parameter's dtype: float32 where the leaf is float16. */
-  readonly t: Tensor
-  readonly rate: TensorLike
 }
 
 export type Moved<K extends string> = Pick<Leaf<K>, 'param' | 'moments'>
 
-/** The optimiser that moves each leaf by a rule, with running averages of the names given. */
+/** The optimiser that moves each leaf by a rule, made once for an update, with running averages of the names given. */
 export function optimizer<K extends string>(
   name: string,
   averages: readonly K[],
   learningRate: number | Schedule,
-  rule: (leaf: Leaf<K>) => Moved<K>,
+  ruleOf: (update: Update) => (leaf: Leaf<K>) => Moved<K>,
 ): Optimizer {
   if (typeof learningRate === 'number') checkRate(`${name}: learningRate`, learningRate)
   else if (typeof learningRate !== 'function')
@@ -79,6 +83,15 @@ export function optimizer<K extends string>(
       }
       const step = add(state.step, 1)
       const scheduled = typeof learningRate === 'function' ? learningRate(astype(state.step, 'float32')) : undefined
+      const rules = new Map<DType, ReturnType<typeof ruleOf>>()
+      const ruleFor = (type: DType): ReturnType<typeof ruleOf> => {
+        const have = rules.get(type)
+        if (have) return have
+        const rate = scheduled ? astype(scheduled, type) : Number(learningRate)
+        const rule = ruleOf({ t: astype(step, type), rate })
+        rules.set(type, rule)
+        return rule
+      }
       const moved = named.map(({ tensor: param, name: at }, i): Moved<K> => {
         const moments = record(key => old[averages.indexOf(key)][i])
         if (!isParameter(param, at)) return { param, moments }
@@ -88,9 +101,7 @@ export function optimizer<K extends string>(
           )
         }
         const type = computeType(param.dtype)
-        const [p, grad, t] = [param, slopes[i], step].map(x => astype(x, type))
-        const rate = scheduled ? astype(scheduled, type) : Number(learningRate)
-        const next = rule({ param: p, grad, moments, t, rate })
+        const next = ruleFor(type)({ param: astype(param, type), grad: astype(slopes[i], type), moments })
         return { ...next, param: astype(next.param, param.dtype) }
       })
       return {

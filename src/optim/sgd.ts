@@ -23,7 +23,7 @@ export function sgd({ learningRate, momentum = 0, nesterov = false, weightDecay 
   checkShare('sgd: momentum', momentum)
   checkRate('sgd: weightDecay', weightDecay)
   if (nesterov && momentum === 0) throw new Error('sgd: nesterov needs a momentum above 0')
-  return optimizer('sgd', momentum ? ['velocity'] : [], learningRate, ({ param, grad, moments, rate }) => {
+  return optimizer('sgd', momentum ? ['velocity'] : [], learningRate, ({ rate }) => ({ param, grad, moments }) => {
     const g = weightDecay ? add(grad, mul(param, weightDecay)) : grad
     if (!momentum) return { param: sub(param, mul(g, rate)), moments }
     const velocity = add(mul(moments.velocity, momentum), g)
