@@ -10,6 +10,7 @@ import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
+import { type EmbeddingPgdOptions, embeddingPgd, type PerturbedLoss } from './embedding.js'
 import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import {
   addReports,
@@ -159,8 +160,24 @@ export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOpti
  * @throws if an option is out of range or names a column that the batch lacks, or a random start has no key
  * @example const { adversarial } = pgd(loss, model, batch, { epsilon: 0.2, steps: 7, randomStart: true, key: ctx.key })
  */
-export const pgd = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked =>
-  unrolled(attackParts('pgd', loss, options), model, batch, options.key)
+export function pgd<M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked
+/**
+ * PGD on parameters: L + L(E + δ_K), δ_{k+1} = Π(δ_k + α·g/‖g‖₂) on the ball of radius ε around the parameter, or around the
+ * vectors looked up, by `scope`. As `fgm` in everything else.
+ *
+ * Cost: steps + 1 forward and backward passes.
+ *
+ * @returns a function from loss to loss; what it returns tells `skipped` apart
+ * @example trainer.use(pgd({ on: 'embedding', epsilon: 1, stepSize: 0.3, steps: 3 }))
+ */
+export function pgd(options: EmbeddingPgdOptions): <M>(loss: Loss<M>) => PerturbedLoss<M>
+export function pgd<M>(
+  ...given: [Loss<M>, M, Batch, PgdOptions<M>] | [EmbeddingPgdOptions]
+): Attacked | ((loss: Loss<M>) => PerturbedLoss<M>) {
+  if (given.length === 1) return embeddingPgd(given[0])
+  const [loss, model, batch, options] = given
+  return unrolled(attackParts('pgd', loss, options), model, batch, options.key)
+}
 
 function unrolled<M>(attack: Attack<M>, model: M, batch: Batch, key?: Tensor): Attacked {
   let state = attack.start(batch, key)

@@ -4,8 +4,8 @@ import { valueAndGrad } from '../autodiff/transforms.js'
 import { computeType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
-import { add, astype, equal, isfinite, less, logicalNot, mul, square } from '../tensor/elementwise.js'
-import { sum } from '../tensor/reduction.js'
+import { add, astype, div, equal, isfinite, less, logicalNot, mul, square } from '../tensor/elementwise.js'
+import { mean, sum } from '../tensor/reduction.js'
 import { full, Tensor } from '../tensor/tensor.js'
 import { alike, type Features, mapFeatures } from './features.js'
 import { exampleSum } from './steps.js'
@@ -95,6 +95,33 @@ export function inputGradient<M>(
   // A mean is scaled to the sum only here: its backward pass is then one that training has to make anyway.
   const back = (losses.ndim === 0 ? n : 1) / factor
   return { gradient: mapFeatures(gradient, g => mul(g, back)), losses }
+}
+
+/**
+ * The gradient of a mean loss with respect to anything it is a function of, in float32 where float16 is involved, at a scale
+ * of its own on the way.
+ *
+ * @param lossAt its value at `at`: the mean loss, or the losses of the examples
+ */
+export function meanGradient(
+  op: string,
+  lossAt: (at: Features) => Tensor,
+  at: Features,
+): { gradient: Features; loss: Tensor } {
+  let factor = 1
+  const scaled = (x: Features): [Tensor, Tensor] => {
+    const given: unknown = lossAt(x)
+    if (!(given instanceof Tensor) || given.ndim > 1) {
+      const found = given instanceof Tensor ? `shape ${formatShape(given.shape)}` : `a ${typeof given}`
+      throw new Error(`${op}: the loss must return its mean, or the losses of the examples [n], not ${found}`)
+    }
+    const value = mean(given)
+    if (value.dtype !== 'float16') return [value, value]
+    factor = 2 ** 15
+    return [mul(astype(value, 'float32'), factor), value]
+  }
+  const [[, loss], gradient] = valueAndGrad(scaled, { hasAux: true })(at)
+  return { gradient: factor === 1 ? gradient : mapFeatures(gradient, g => div(g, factor)), loss }
 }
 
 /** The report of no gradients at all. */

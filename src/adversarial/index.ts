@@ -4,8 +4,36 @@ import '../tensor/methods.js'
 
 export { type Attacked, type FgsmOptions, fgsm, type PgdOptions, pgd } from './attacks.js'
 export { type AttackDatasetOptions, attackDataset, type GradientCounts } from './dataset.js'
+export {
+  type EmbeddingOptions,
+  type EmbeddingPgdOptions,
+  type FgmOptions,
+  type FreeLbOptions,
+  fgm,
+  freeLB,
+  type PerturbedLoss,
+} from './embedding.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
 export type { GradientReport } from './gradient.js'
+export type { Method } from './method.js'
+export {
+  type AlignmentOptions,
+  type CurvaturePenaltyOptions,
+  curvaturePenalty,
+  type GradientPenaltyOptions,
+  gradientAlignment,
+  gradientPenalty,
+  type InputPenaltyOptions,
+  inputGradientPenalty,
+  type JacobianPenaltyOptions,
+  jacobianPenalty,
+  type LocalLinearityOptions,
+  type Logits,
+  localLinearity,
+  type WganPenaltyOptions,
+  wganGradientPenalty,
+} from './penalties.js'
+export type { Chosen, LeafOptions, PlaceOptions, Scope } from './places.js'
 export {
   adversarialRegularization,
   type PerturbationOptions,
@@ -13,4 +41,23 @@ export {
   type RegularizationOptions,
   type RegularizedLoss,
 } from './regularization.js'
+export { type AwpOptions, awp, hessianTrace, type SharpnessOptions, sam, topEigenvalue } from './sharpness.js'
 export { type Norm, norms, project, steepest, uniformInBall } from './steps.js'
+export {
+  type AdversarialTrainingOptions,
+  adversarialTraining,
+  type BallOptions,
+  catastrophicOverfitting,
+  type FastTrainingOptions,
+  fastTraining,
+  type MartOptions,
+  mart,
+  type RDropOptions,
+  rDrop,
+  type SmartOptions,
+  smart,
+  type TradesOptions,
+  trades,
+  type VatOptions,
+  vat,
+} from './training.js'

@@ -5,7 +5,7 @@
 
 import { batches, type Dataset } from '../data/dataset.js'
 import type { HostArray } from '../graph/dtype.js'
-import type { Batch } from '../nn/context.js'
+import type { Batch, Loss } from '../nn/context.js'
 import { checkUntied } from '../nn/parameters.js'
 import { turn } from '../runtime/turns.js'
 import { tensor } from '../tensor/create.js'
@@ -73,7 +73,8 @@ const readEvery = 20
  */
 export class Trainer<M> {
   readonly #state: State<M>
-  readonly #compiled: Compiled<M>
+  #objective: Objective<M>
+  #compiled: Compiled<M>
   readonly #names: readonly string[]
   #seed: number
   #steps = 0
@@ -105,6 +106,7 @@ export class Trainer<M> {
       throw new Error(`Trainer: the seed must be an integer from 0 to 2^53 - 1, not ${seed}`)
     this.#seed = seed
     this.#names = ['loss', ...Object.keys(metrics)]
+    this.#objective = objective
     this.#compiled = compileObjective(objective)
     this.#state = this.#compiled.init(model)
   }
@@ -120,6 +122,25 @@ export class Trainer<M> {
   /** Epochs completed so far. */
   get epoch(): number {
     return this.#epochs.length
+  }
+
+  /**
+   * Trains with another loss from the next step on: what a method makes of the one in use. Methods used one after another
+   * wrap each other, the last one outermost. Evaluation reports that loss too.
+   *
+   * @param method a function from loss to loss, such as those of saddlepoint/adversarial
+   * @returns this trainer
+   * @throws if the trainer is fitting
+   * @example trainer.use(fgm({ on: 'embedding', epsilon: 0.5 }))
+   */
+  use(method: (loss: Loss<M>) => Loss<M>): this {
+    if (this.#busy) throw new Error('use: the trainer is fitting; wait for fit to end')
+    const loss: unknown = typeof method === 'function' ? method(this.#objective.loss) : undefined
+    if (typeof loss !== 'function')
+      throw new Error('use: expects a method, a function from loss to loss, such as fgm({ on })')
+    this.#objective = { ...this.#objective, loss: loss as Loss<M> }
+    this.#compiled = compileObjective(this.#objective)
+    return this
   }
 
   /**

@@ -1,0 +1,144 @@
+/**
+ * What the training methods share. Each is a function from loss to loss; the passes it adds run in the mode of the pass and
+ * with its random key, so that dropout drops the same, and none of them changes the model's state.
+ */
+
+import type { Batch, Context, Loss } from '../nn/context.js'
+import { add, astype, equal, isfinite, logicalNot, mul, stopGradient, where } from '../tensor/elementwise.js'
+import { foldIn, normal } from '../tensor/random.js'
+import { sum } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { type Features, mapFeatures } from './features.js'
+import { meanGradient } from './gradient.js'
+import type { Place, Point } from './places.js'
+import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall } from './steps.js'
+
+/** A function from loss to loss. */
+export type Method = <M>(loss: Loss<M>) => Loss<M>
+
+/** The context of a further pass: the same mode and key, without the means to change the model's state. */
+export const furtherPass = ({ update: _, ...ctx }: Context): Context => ctx
+
+/** @throws unless every value is an integer of at least 1. */
+export function checkCounts(op: string, values: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(values))
+    if (!Number.isInteger(value) || value < 1) throw new Error(`${op}: ${name} must be an integer >= 1, not ${value}`)
+}
+
+/** @throws unless every value that is given is a finite number of at least 0. */
+export function checkSizes(op: string, values: Readonly<Record<string, number | undefined>>): void {
+  for (const [name, value] of Object.entries(values))
+    if (value !== undefined && !(value >= 0 && value < Number.POSITIVE_INFINITY))
+      throw new Error(`${op}: ${name} must be a finite number >= 0, not ${value}`)
+}
+
+export function checkNorm(op: string, norm: Norm): void {
+  if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
+}
+
+/** f over all names together, or over each by itself, as norms are taken at a place. */
+export function byPart(
+  { joint }: Pick<Place<unknown>, 'joint'>,
+  x: Features,
+  f: (part: Features) => Features,
+): Features {
+  if (joint) return f(x)
+  return Object.assign({}, ...Object.entries(x).map(([name, part]) => f({ [name]: part })))
+}
+
+/** The steepest direction at a place; none for a unit whose gradient has an element that is not finite. */
+export function direction(place: Place<unknown>, gradient: Features, norm: Norm): Features {
+  return byPart(place, place.masked(gradient), part => {
+    const isFinite = equal(
+      exampleSum(part, g => astype(logicalNot(isfinite(g)), 'float32')),
+      0,
+    )
+    return steepest(
+      mapFeatures(part, g => where(beside(isFinite, g), g, 0)),
+      norm,
+    )
+  })
+}
+
+/** How many units have a gradient that is 0 or not finite, and so no direction. */
+export function undirected(place: Place<unknown>, gradient: Features): Tensor {
+  const signs = direction(place, gradient, 'linf')
+  const parts = place.joint ? [signs] : Object.entries(signs).map(([name, part]) => ({ [name]: part }))
+  return parts
+    .map(part =>
+      sum(
+        astype(
+          equal(
+            exampleSum(part, s => mul(s, s)),
+            0,
+          ),
+          'float32',
+        ),
+      ),
+    )
+    .reduce(add)
+}
+
+/** The sum of two perturbations. */
+export const plus = (a: Features, b: Features): Features => mapFeatures(a, (x, name) => add(x, b[name]))
+
+export interface AscentOptions {
+  norm: Norm
+  steps: number
+  stepSize: number
+  /** The radius of the ball; none where undefined. */
+  epsilon?: number
+  /** Whether to differentiate through the steps. */
+  throughAttack?: boolean
+}
+
+/**
+ * A perturbation that climbs an objective from `start`: steps in the steepest direction, each projected on the ball and into
+ * the valid range.
+ */
+export function ascend<M>(
+  op: string,
+  objective: (at: Point<M>, delta: Features) => Tensor,
+  place: Place<M>,
+  start: Features,
+  { norm, steps, stepSize, epsilon, throughAttack = false }: AscentOptions,
+): Features {
+  let delta = start
+  for (let i = 0; i < steps; i++) {
+    const { gradient } = meanGradient(op, d => objective(place.at(d), d), delta)
+    const stride = mapFeatures(direction(place, gradient, norm), d => mul(d, stepSize))
+    const moved = delta === place.origin ? stride : plus(delta, stride)
+    const kept = epsilon === undefined ? moved : byPart(place, moved, part => project(part, epsilon, norm))
+    delta = place.valid(kept)
+    if (!throughAttack) delta = mapFeatures(delta, stopGradient)
+  }
+  return delta
+}
+
+/** @throws if the context has no key. */
+export function keyOf(op: string, { key }: Context, stream: number): Tensor {
+  if (!key) throw new Error(`${op}: a random start needs a random key in the context: { training, key: random.key(0) }`)
+  return foldIn(key, stream)
+}
+
+/** A perturbation drawn uniformly from the ball, in the valid range. */
+export function uniformStart(place: Place<unknown>, key: Tensor, epsilon: number, norm: Norm): Features {
+  let part = 0
+  const drawn = byPart(place, place.origin, origin => uniformInBall(foldIn(key, part++), origin, epsilon, norm))
+  return place.valid(place.masked(drawn))
+}
+
+/** A perturbation of independent normal numbers, in the valid range. */
+export function normalStart(place: Place<unknown>, key: Tensor, deviation: number): Features {
+  let part = 0
+  const drawn = mapFeatures(place.origin, x => mul(normal(foldIn(key, part++), x.shape, x.dtype), deviation))
+  return place.valid(place.masked(drawn))
+}
+
+/** The loss where a perturbation leads. */
+export const lossAt = <M>(loss: Loss<M>, { model, batch }: Point<M>, ctx: Context): Tensor => loss(model, batch, ctx)
+
+/** Lets the clean pass move the statistics of a step whose loss is that of another pass. */
+export function moveStatistics<M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context): void {
+  if (ctx.update) loss(model, batch, ctx)
+}

@@ -1,0 +1,317 @@
+/**
+ * Penalties on derivatives. All are functions from loss to loss that add to it, and none cuts anything: what trains is the
+ * exact derivative of the penalty.
+ */
+
+import { grad, vjp } from '../autodiff/transforms.js'
+import { formatShape, sameShape } from '../graph/shape.js'
+import type { Batch, Context, Loss } from '../nn/context.js'
+import { eye } from '../tensor/create.js'
+import { abs, add, div, equal, mul, sign, sqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { broadcastTo } from '../tensor/movement.js'
+import { normal, uniform } from '../tensor/random.js'
+import { mean, sum, vectorNorm } from '../tensor/reduction.js'
+import { at } from '../tensor/slicing.js'
+import { Tensor } from '../tensor/tensor.js'
+import { examples, type FeatureOptions, type Features, mapFeatures } from './features.js'
+import { meanGradient } from './gradient.js'
+import { ascend, checkCounts, checkSizes, furtherPass, keyOf, lossAt, type Method, uniformStart } from './method.js'
+import { type LeafOptions, type PlaceOptions, type Point, placeOf } from './places.js'
+import { beside, exampleSum, steepest } from './steps.js'
+
+/** The logits [n, classes] of a batch. */
+export type Logits<M> = (model: M, batch: Batch, ctx: Context) => Tensor
+
+/** @throws unless logits are [n, classes] for the n examples of the batch. */
+export function logitsOf<M>(op: string, logits: Logits<M>, model: M, batch: Batch, ctx: Context): Tensor {
+  const z: unknown = logits(model, batch, ctx)
+  const n = examples(op, batch)
+  if (z instanceof Tensor && z.ndim === 2 && z.shape[0] === n) return z
+  throw new Error(
+    `${op}: logits must be [${n}, classes] for this batch, not ${z instanceof Tensor ? formatShape(z.shape) : typeof z}`,
+  )
+}
+
+/** Σ of squares over everything. */
+const squares = (x: Features): Tensor =>
+  Object.values(x)
+    .map(g => sum(square(g)))
+    .reduce(add)
+
+/** ‖·‖₂ of each example [n], whose derivatives at 0 are 0. */
+function lengths(x: Features): Tensor {
+  const squared = exampleSum(x, square)
+  const isZero = equal(squared, 0)
+  return where(isZero, 0, sqrt(where(isZero, 1, squared)))
+}
+
+export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddingMask'> {
+  /** Default 1. */
+  epsilon?: number
+  /** 'row': of the dense gradient of the table; 'occurrence': of each vector that is looked up. Default 'row'. */
+  reading?: 'row' | 'occurrence'
+}
+
+/**
+ * L + ½ε·‖∂L/∂E‖², for parameters E such as an embedding's table. By rows, ids that occur twice add up before the square; by
+ * occurrence each is squared by itself: w = (1, 2) read twice gives 20 and 10.
+ *
+ * Cost: a forward, a backward and a second backward pass through both.
+ *
+ * @throws at the call of the loss, if `on` matches no parameter or an option is out of range
+ * @example trainer.use(gradientPenalty({ on: 'embedding', epsilon: 1 }))
+ */
+export function gradientPenalty({ epsilon = 1, reading = 'row', ...options }: GradientPenaltyOptions): Method {
+  const op = 'gradientPenalty'
+  checkSizes(op, { epsilon })
+  if (reading !== 'row' && reading !== 'occurrence')
+    throw new Error(`${op}: unknown reading '${reading}'; 'row' or 'occurrence'`)
+  const scope = reading === 'row' ? 'matrix' : 'token'
+  return <M>(loss: Loss<M>): Loss<M> =>
+    (model, batch, ctx) => {
+      const further = furtherPass(ctx)
+      const place = placeOf(op, loss, { model, batch }, further, { ...options, scope })
+      const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin)
+      return add(loss(model, batch, ctx), mul(squares(gradient), epsilon / 2))
+    }
+}
+
+export interface InputPenaltyOptions extends FeatureOptions {
+  /** Default 1. */
+  weight?: number
+  /** 2 for ‖g‖², 1 for ‖g‖. Default 2. */
+  power?: 1 | 2
+}
+
+/**
+ * L + weight · mean_i ‖∂ℓ_i/∂x_i‖₂^power. Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, "Improving the adversarial robustness
+ * and interpretability of deep neural networks by regularizing their input gradients".
+ *
+ * Cost: a forward, a backward and a second backward pass through both.
+ */
+export function inputGradientPenalty({ weight = 1, power = 2, ...options }: InputPenaltyOptions = {}): Method {
+  const op = 'inputGradientPenalty'
+  checkSizes(op, { weight })
+  if (power !== 1 && power !== 2) throw new Error(`${op}: power must be 1 or 2, not ${power}`)
+  return <M>(loss: Loss<M>): Loss<M> =>
+    (model, batch, ctx) => {
+      const gradient = exampleGradients(op, loss, model, batch, furtherPass(ctx), options)
+      const size = power === 2 ? exampleSum(gradient, square) : lengths(gradient)
+      return add(loss(model, batch, ctx), mul(mean(size), weight))
+    }
+}
+
+/** ∂ℓ_i/∂x_i of every example, at the features as they are. */
+function exampleGradients<M>(
+  op: string,
+  loss: Loss<M>,
+  model: M,
+  batch: Batch,
+  ctx: Context,
+  options: PlaceOptions,
+  moved?: Features,
+): Features {
+  const place = placeOf(op, loss, { model, batch }, ctx, options)
+  const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), ctx), moved ?? place.origin)
+  const n = examples(op, batch)
+  return mapFeatures(place.masked(gradient), g => mul(g, n))
+}
+
+export interface JacobianPenaltyOptions<M> extends FeatureOptions {
+  logits: Logits<M>
+  /** Default 0.01. */
+  weight?: number
+  /** Random directions for each example; the exact norm, one backward pass a class, without it. Default 1. */
+  projections?: number | 'exact'
+}
+
+/** Distinguishes what the penalties draw from what else a pass draws from its key. */
+const streams = { jacobian: 0x6a61636f, linearity: 0x6c696e65, alignment: 0x616c6967, wgan: 0x7767616e }
+
+/**
+ * L + ½·weight · mean_i ‖∂z_i/∂x_i‖_F² of the logits z. With random projections v, uniform on the sphere, ‖J‖² is estimated by
+ * C·‖∂(v·z)/∂x‖² without bias. Hoffman, Roberts and Yaida 2019, arXiv:1908.02729, algorithm 1.
+ *
+ * Cost: projections (or classes) backward passes through the logits, and the passes through those.
+ *
+ * @throws at the call of the loss, if logits are not [n, classes] or random directions have no key in the context
+ */
+export function jacobianPenalty<M>(options: JacobianPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'jacobianPenalty'
+  const { logits, weight = 0.01, projections = 1 } = options
+  checkSizes(op, { weight })
+  if (projections !== 'exact') checkCounts(op, { projections })
+  return loss => (model, batch, ctx) => {
+    const further = furtherPass(ctx)
+    const place = placeOf(op, loss, { model, batch }, further, options)
+    const [z, pull] = vjp((d: Features) => {
+      const point = place.at(d)
+      return logitsOf(op, logits, point.model, point.batch, further)
+    }, place.origin)
+    const [n, classes] = z.shape
+    const squaredAlong = (v: Tensor): Tensor => exampleSum(place.masked(pull(v)[0]), square)
+    const directions = (): Tensor[] => {
+      if (projections === 'exact')
+        return Array.from({ length: classes }, (_, j) => broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))
+      const drawn = normal(keyOf(op, ctx, streams.jacobian), [projections, n, classes], z.dtype)
+      const unit = div(drawn, vectorNorm(drawn, { axis: -1, keepdims: true }))
+      return Array.from({ length: projections }, (_, i) => mul(at(unit, i), Math.sqrt(classes / projections)))
+    }
+    const squared = directions().map(squaredAlong).reduce(add)
+    return add(loss(model, batch, ctx), mul(mean(squared), weight / 2))
+  }
+}
+
+export interface CurvaturePenaltyOptions extends FeatureOptions {
+  /** Default 1. */
+  weight?: number
+  /** Differentiate through the direction too. Default false. */
+  throughDirection?: boolean
+}
+
+/**
+ * L + weight · mean_i ‖H_i·z_i‖₂², H_i the Hessian of ℓ_i in x_i and z_i = sign(g_i)/‖sign(g_i)‖₂: the curvature along the
+ * attack. Moosavi-Dezfooli et al. 2019, "Robustness via curvature regularization, and vice versa", with exact products in the
+ * place of their differences (theirs are h² times as large for a step h).
+ *
+ * Cost: a forward pass, a backward pass, one through both, and the backward pass of these.
+ */
+export function curvaturePenalty({
+  weight = 1,
+  throughDirection = false,
+  ...options
+}: CurvaturePenaltyOptions = {}): Method {
+  const op = 'curvaturePenalty'
+  checkSizes(op, { weight })
+  return <M>(loss: Loss<M>): Loss<M> =>
+    (model, batch, ctx) => {
+      const further = furtherPass(ctx)
+      const origin = placeOf(op, loss, { model, batch }, further, options).origin
+      const slope = (moved: Features): Features => exampleGradients(op, loss, model, batch, further, options, moved)
+      const along = steepest(mapFeatures(slope(origin), sign), 'l2')
+      const z = throughDirection ? along : mapFeatures(along, stopGradient)
+      const curved = grad((moved: Features) => dot(slope(moved), z))(origin)
+      return add(loss(model, batch, ctx), mul(mean(exampleSum(curved, square)), weight))
+    }
+}
+
+/** Σ a·b over everything. */
+const dot = (a: Features, b: Features): Tensor =>
+  Object.entries(a)
+    .map(([name, x]) => sum(mul(x, b[name])))
+    .reduce(add)
+
+/** Σ a·b of each example: [n]. */
+const exampleDot = (a: Features, b: Features): Tensor =>
+  exampleSum(
+    mapFeatures(a, (x, name) => mul(x, b[name])),
+    x => x,
+  )
+
+export interface LocalLinearityOptions<M> extends PlaceOptions {
+  /** The losses of the examples [n]. */
+  losses: Loss<M>
+  /** The radius of the linf ball. */
+  epsilon: number
+  /** Steps to the point where the loss is least linear. Default 10. */
+  steps?: number
+  /** Default epsilon / 4. */
+  stepSize?: number
+  /** The weight λ of the worst violation. Default 4. */
+  violation?: number
+  /** The weight μ of the linear change there. Default 3. */
+  slope?: number
+}
+
+/**
+ * L + mean_i (λ·γ_i(δ) + μ·|δᵀg_i|), γ(δ) = |ℓ(x+δ) - ℓ(x) - δᵀg|, δ the point of the ball that steps up γ reach from a random
+ * start. δ is cut. Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
+ *
+ * Cost: 2·steps + 3 forward and backward passes, the last through a gradient.
+ */
+export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'localLinearity'
+  const { losses, epsilon, steps = 10, stepSize = epsilon / 4, violation = 4, slope = 3 } = options
+  checkSizes(op, { epsilon, stepSize, violation, slope })
+  checkCounts(op, { steps })
+  return loss => (model, batch, ctx) => {
+    const further = furtherPass(ctx)
+    const place = placeOf(op, losses, { model, batch }, further, options)
+    const gradient = exampleGradients(op, losses, model, batch, further, options)
+    const here = losses(model, batch, further)
+    const change = (delta: Features): Tensor => exampleDot(delta, gradient)
+    const gap = (delta: Features, there: Tensor): Tensor => abs(sub(sub(there, here), change(delta)))
+    const start = uniformStart(place, keyOf(op, ctx, streams.linearity), epsilon, 'linf')
+    const objective = (at: Point<M>, d: Features): Tensor => gap(d, lossAt(losses, at, further))
+    const delta = ascend(op, objective, place, mapFeatures(start, stopGradient), {
+      norm: 'linf',
+      steps,
+      stepSize,
+      epsilon,
+    })
+    const there = lossAt(losses, place.at(delta), further)
+    const penalty = add(mul(gap(delta, there), violation), mul(abs(change(delta)), slope))
+    return add(loss(model, batch, ctx), mean(penalty))
+  }
+}
+
+export interface AlignmentOptions extends PlaceOptions {
+  /** The radius of the linf ball that the second point is drawn from. */
+  epsilon: number
+  /** Default 0.2. */
+  weight?: number
+}
+
+/**
+ * L + weight · (1 - mean_i cos(g_i(x), g_i(x + η))), η uniform in the linf ball: what keeps single-step training from
+ * catastrophic overfitting. Andriushchenko and Flammarion 2020, "Understanding and improving fast adversarial training". A
+ * gradient of 0 has cosine 0 with any, and passes nothing back.
+ *
+ * Cost: two forward and backward passes and one through both.
+ */
+export function gradientAlignment({ epsilon, weight = 0.2, ...options }: AlignmentOptions): Method {
+  const op = 'gradientAlignment'
+  checkSizes(op, { epsilon, weight })
+  return <M>(loss: Loss<M>): Loss<M> =>
+    (model, batch, ctx) => {
+      const further = furtherPass(ctx)
+      const place = placeOf(op, loss, { model, batch }, further, options)
+      const moved = uniformStart(place, keyOf(op, ctx, streams.alignment), epsilon, 'linf')
+      const [here, there] = [place.origin, mapFeatures(moved, stopGradient)].map(point =>
+        steepest(exampleGradients(op, loss, model, batch, further, options, point), 'l2'),
+      )
+      return add(loss(model, batch, ctx), mul(sub(1, mean(exampleDot(here, there))), weight))
+    }
+}
+
+export interface WganPenaltyOptions<M> {
+  /** The critic's scores [n] of samples. */
+  critic: (model: M, samples: Tensor, ctx: Context) => Tensor
+  /** The columns of the batch with real and generated samples, of one shape. Defaults 'real' and 'fake'. */
+  real?: string
+  fake?: string
+  /** Default 10. */
+  weight?: number
+}
+
+/**
+ * L + weight · mean_i (‖∂D(x̂_i)/∂x̂_i‖₂ - 1)², x̂ = t·real + (1 - t)·fake with t uniform in [0, 1) for each pair. Gulrajani et al.
+ * 2017, "Improved training of Wasserstein GANs", algorithm 1. The norm's derivative at 0 is 0.
+ */
+export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'wganGradientPenalty'
+  const { critic, real = 'real', fake = 'fake', weight = 10 } = options
+  checkSizes(op, { weight })
+  return loss => (model, batch, ctx) => {
+    for (const name of [real, fake])
+      if (!(name in batch))
+        throw new Error(`${op}: the batch has no column '${name}', only ${Object.keys(batch).join(', ')}`)
+    const [a, b] = [batch[real], batch[fake]]
+    if (!sameShape(a.shape, b.shape))
+      throw new Error(`${op}: ${real} ${formatShape(a.shape)} and ${fake} ${formatShape(b.shape)} differ in shape`)
+    const t = beside(uniform(keyOf(op, ctx, streams.wgan), [a.shape[0]]), a)
+    const between = add(mul(a, t), mul(b, sub(1, t)))
+    const slopes = grad((x: Tensor) => sum(critic(model, x, furtherPass(ctx))))(between)
+    return add(loss(model, batch, ctx), mul(mean(square(sub(lengths({ slopes }), 1))), weight))
+  }
+}

@@ -1,0 +1,333 @@
+/**
+ * Training against attacks: PGD training and its fast form, which replace the examples, and methods that hold the model's
+ * outputs together in the neighbourhood of an example (TRADES, MART, VAT, SMART, R-Drop). Where `on` names an embedding, the
+ * neighbourhood is that of the vectors it looks up; else that of the features.
+ */
+
+import { hvp } from '../autodiff/transforms.js'
+import type { Context, Loss } from '../nn/context.js'
+import { crossEntropy, klDivergence } from '../nn/losses.js'
+import { oneHot } from '../tensor/create.js'
+import { add, log1p, mul, neg, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { softmax } from '../tensor/neural.js'
+import { foldIn } from '../tensor/random.js'
+import { max, mean, sum } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { type Features, mapFeatures } from './features.js'
+import {
+  type AscentOptions,
+  ascend,
+  byPart,
+  checkCounts,
+  checkNorm,
+  checkSizes,
+  furtherPass,
+  keyOf,
+  lossAt,
+  type Method,
+  normalStart,
+  uniformStart,
+} from './method.js'
+import { type Logits, logitsOf } from './penalties.js'
+import { type Place, type PlaceOptions, type Point, placeOf } from './places.js'
+import { type Norm, steepest } from './steps.js'
+
+/** Distinguishes what the methods draw from what else a pass draws from its key. */
+const streams = {
+  pgd: 0x70676421,
+  trades: 0x74726164,
+  mart: 0x6d617274,
+  vat: 0x76617421,
+  smart: 0x736d6172,
+  rDrop: 0x72647270,
+}
+
+/** Attacks see the model in evaluation mode, with the key of the pass. */
+const attackPass = (ctx: Context): Context => ({ ...furtherPass(ctx), training: false })
+
+export interface BallOptions extends PlaceOptions {
+  /** The radius of the ball. */
+  epsilon: number
+  /** Default 'linf'. */
+  norm?: Norm
+  steps?: number
+  stepSize?: number
+}
+
+interface Ball extends AscentOptions {
+  epsilon: number
+}
+
+function checkedBall(op: string, options: BallOptions, steps: number, stepSize: number): Ball {
+  const ball = { norm: options.norm ?? 'linf', epsilon: options.epsilon, steps, stepSize }
+  checkNorm(op, ball.norm)
+  checkSizes(op, { epsilon: ball.epsilon, stepSize: ball.stepSize })
+  checkCounts(op, { steps })
+  return ball
+}
+
+export interface AdversarialTrainingOptions extends BallOptions {
+  /** Default 7. */
+  steps?: number
+  /** Default 2.5 · epsilon / steps. */
+  stepSize?: number
+  /** Start at a uniformly random point of the ball. Default true. */
+  randomStart?: boolean
+}
+
+/**
+ * L(x + δ) in the place of L(x), δ by PGD on the loss, cut, the model in evaluation mode. Madry et al. 2018, arXiv:1706.06083,
+ * equation 2.1.
+ *
+ * Cost: steps + 1 forward and backward passes.
+ *
+ * @throws at the call of the loss, if an option is out of range or a random start has no key in the context
+ * @example trainer.use(adversarialTraining({ epsilon: 0.3, steps: 40, stepSize: 0.01, clipMin: 0, clipMax: 1 }))
+ */
+export const adversarialTraining = (options: AdversarialTrainingOptions): Method =>
+  replacing('adversarialTraining', options)
+
+export interface FastTrainingOptions extends BallOptions {
+  /** Default 1.25 · epsilon. */
+  stepSize?: number
+}
+
+/**
+ * L(x + δ) with a single step from a random start: FGSM training as fast as it can be. Wong, Rice and Kolter 2020, "Fast is better
+ * than free", algorithm 3: ε 0.3 and α 0.375 on MNIST. It may collapse: robustness to this attack rises while that to PGD falls
+ * to 0 within an epoch (catastrophic overfitting). Watch `catastrophicOverfitting` as a metric.
+ *
+ * Cost: two forward and backward passes.
+ */
+export const fastTraining = ({ stepSize, ...options }: FastTrainingOptions): Method =>
+  replacing('fastTraining', { ...options, stepSize: stepSize ?? 1.25 * options.epsilon, steps: 1 })
+
+function replacing(op: string, options: AdversarialTrainingOptions): Method {
+  const { steps = 7, stepSize = (2.5 * options.epsilon) / steps, randomStart = true } = options
+  const ball = checkedBall(op, options, steps, stepSize)
+  return <M>(loss: Loss<M>): Loss<M> =>
+    (model, batch, ctx) => {
+      const attack = attackPass(ctx)
+      const place = placeOf(op, loss, { model, batch }, attack, options)
+      const start = randomStart
+        ? mapFeatures(uniformStart(place, keyOf(op, ctx, streams.pgd), ball.epsilon, ball.norm), stopGradient)
+        : place.origin
+      const delta = ascend(op, at => lossAt(loss, at, attack), place, start, ball)
+      return lossAt(loss, place.at(delta), ctx)
+    }
+}
+
+/**
+ * How much higher the loss is under PGD than under the single step that fast training uses, as a metric: a jump tells of
+ * catastrophic overfitting.
+ *
+ * Cost: steps + 3 forward and steps + 1 backward passes.
+ *
+ * @example metrics: { overfitting: catastrophicOverfitting(loss, { epsilon: 0.3, clipMin: 0, clipMax: 1 }) }
+ */
+export function catastrophicOverfitting<M>(loss: Loss<M>, options: AdversarialTrainingOptions): Loss<M> {
+  const op = 'catastrophicOverfitting'
+  const { epsilon, steps = 10, stepSize = (2.5 * epsilon) / steps } = options
+  const ball = checkedBall(op, options, steps, stepSize)
+  return (model, batch, ctx) => {
+    const attack = attackPass(ctx)
+    const place = placeOf(op, loss, { model, batch }, attack, options)
+    const [many, one] = [ball, { ...ball, steps: 1, stepSize: epsilon }].map(rule => {
+      const delta = ascend(op, at => lossAt(loss, at, attack), place, place.origin, rule)
+      return mean(lossAt(loss, place.at(delta), attack))
+    })
+    return sub(many, one)
+  }
+}
+
+/** What holds outputs together: logits, and a neighbourhood to search. */
+export interface SmoothnessOptions<M> extends BallOptions {
+  logits: Logits<M>
+}
+
+/** The logits at a point. */
+const logitsAt = <M>(op: string, logits: Logits<M>, { model, batch }: Point<M>, ctx: Context): Tensor =>
+  logitsOf(op, logits, model, batch, ctx)
+
+export interface TradesOptions<M> extends SmoothnessOptions<M> {
+  /** The weight β of the divergence. Default 6. */
+  beta?: number
+  /** Default 10. */
+  steps?: number
+  /** Default epsilon / 4. */
+  stepSize?: number
+  /** The standard deviation of the normal start. Default 0.001. */
+  start?: number
+}
+
+/**
+ * L(x) + β · mean_i KL(p(x_i) ‖ p(x_i + δ_i)); δ climbs that divergence from a small normal start, the model in evaluation mode.
+ * Both sides of the divergence keep their gradient; δ is cut. Zhang et al. 2019, "Theoretically principled trade-off between
+ * robustness and accuracy", equation 3 with 1/λ = β.
+ *
+ * Cost: steps + 2 forward and backward passes.
+ */
+export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'trades'
+  const { logits, beta = 6, steps = 10, stepSize = options.epsilon / 4, start = 0.001 } = options
+  const ball = checkedBall(op, options, steps, stepSize)
+  checkSizes(op, { beta, start })
+  return loss => (model, batch, ctx) => {
+    const attack = attackPass(ctx)
+    const place = placeOf(op, watching(op, logits), { model, batch }, attack, options)
+    const fixed = stopGradient(logitsOf(op, logits, model, batch, attack))
+    const objective = (at: Point<M>): Tensor => klDivergence(logitsAt(op, logits, at, attack), fixed)
+    const first = mapFeatures(normalStart(place, keyOf(op, ctx, streams.trades), start), stopGradient)
+    const delta = ascend(op, objective, place, first, ball)
+    const clean = logitsOf(op, logits, model, batch, furtherPass(ctx))
+    const moved = logitsAt(op, logits, place.at(delta), furtherPass(ctx))
+    return add(loss(model, batch, ctx), mul(klDivergence(moved, clean), beta))
+  }
+}
+
+/** Logits as something that is like a loss in what it looks up. */
+const watching =
+  <M>(op: string, logits: Logits<M>): Loss<M> =>
+  (model, batch, ctx) =>
+    mean(logitsOf(op, logits, model, batch, ctx))
+
+export interface MartOptions<M> extends SmoothnessOptions<M> {
+  /** The weight of the divergence. Default 5. */
+  weight?: number
+  /** The column of the classes. Default 'label'. */
+  label?: string
+  /** Default 10. */
+  steps?: number
+  /** Default epsilon / 4. */
+  stepSize?: number
+}
+
+/**
+ * mean_i BCE(p(x'_i), y_i) + weight · mean_i KL(p(x_i) ‖ p(x'_i)) · (1 - p(x_i)_y), where BCE = -log p_y - log(1 - max_{k≠y} p_k) and x'
+ * is found by PGD on the loss that is wrapped: it replaces that loss. Wang et al. 2020, "Improving adversarial robustness
+ * requires revisiting misclassified examples", equation 11.
+ *
+ * Cost: steps + 2 forward and backward passes.
+ */
+export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'mart'
+  const { logits, weight = 5, label = 'label', steps = 10, stepSize = options.epsilon / 4 } = options
+  const ball = checkedBall(op, options, steps, stepSize)
+  checkSizes(op, { weight })
+  return loss => (model, batch, ctx) => {
+    if (!(label in batch))
+      throw new Error(`${op}: the batch has no column '${label}', only ${Object.keys(batch).join(', ')}`)
+    const attack = attackPass(ctx)
+    const place = placeOf(op, loss, { model, batch }, attack, options)
+    const start = mapFeatures(uniformStart(place, keyOf(op, ctx, streams.mart), ball.epsilon, ball.norm), stopGradient)
+    const delta = ascend(op, at => lossAt(loss, at, attack), place, start, ball)
+    const clean = logitsOf(op, logits, model, batch, furtherPass(ctx))
+    const moved = logitsAt(op, logits, place.at(delta), ctx)
+    const y = batch[label]
+    const isLabel = oneHot(y, moved.shape[1], 'bool')
+    const [pClean, pMoved] = [softmax(clean), softmax(moved)]
+    const rival = max(where(isLabel, 0, pMoved), { axis: -1 })
+    const boosted = sub(crossEntropy(moved, y, { reduction: 'none' }), log1p(neg(rival)))
+    const doubt = sub(1, sum(where(isLabel, pClean, 0), { axis: -1 }))
+    const divergence = klDivergence(moved, clean, { reduction: 'none' })
+    return add(mean(boosted), mul(mean(mul(divergence, doubt)), weight))
+  }
+}
+
+export interface VatOptions<M> extends PlaceOptions {
+  logits: Logits<M>
+  /** The length of the perturbation, for each unit. */
+  epsilon: number
+  /** The weight of the divergence. Default 1. */
+  weight?: number
+  /** Power iterations. Default 1. */
+  iterations?: number
+}
+
+/**
+ * L + weight · mean_i KL(p(x_i) ‖ p(x_i + r_i)), r = ε·d, d the dominant eigenvector of the Hessian of that divergence in r at 0. Power
+ * iteration on exact Hessian-vector products, no finite difference; p(x) and r are cut. No label is used. Miyato et al. 2018,
+ * "Virtual adversarial training", algorithm 1.
+ *
+ * Cost: a Hessian-vector product (two backward passes) an iteration, and two forward and backward passes.
+ */
+export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'vat'
+  const { logits, epsilon, weight = 1, iterations = 1 } = options
+  checkSizes(op, { epsilon, weight })
+  checkCounts(op, { iterations })
+  return loss => (model, batch, ctx) => {
+    const further = furtherPass(ctx)
+    const place = placeOf(op, watching(op, logits), { model, batch }, further, options)
+    const fixed = stopGradient(logitsOf(op, logits, model, batch, further))
+    const divergence = (r: Features): Tensor => klDivergence(logitsAt(op, logits, place.at(r), further), fixed)
+    let d = unitary(place, normalStart(place, keyOf(op, ctx, streams.vat), 1))
+    for (let i = 0; i < iterations; i++) d = unitary(place, place.masked(hvp(divergence, place.origin, d)))
+    const r = place.valid(mapFeatures(d, x => mul(stopGradient(x), epsilon)))
+    return add(loss(model, batch, ctx), mul(divergence(r), weight))
+  }
+}
+
+/** Each unit of length 1. */
+const unitary = (place: Place<unknown>, d: Features): Features => byPart(place, d, part => steepest(part, 'l2'))
+
+export interface SmartOptions<M> extends SmoothnessOptions<M> {
+  /** The weight of the divergence. Default 1. */
+  weight?: number
+  /** Default 1. */
+  steps?: number
+  /** Default epsilon. */
+  stepSize?: number
+  /** The standard deviation of the normal start. Default 1e-5. */
+  start?: number
+}
+
+/**
+ * L + weight · mean_i [KL(p ‖ p') + KL(p' ‖ p)], p' at the point of the ball where that is largest. The smoothness-inducing regulariser
+ * of Jiang et al. 2020, "SMART: robust and efficient fine-tuning for pre-trained natural language models", equation 2; their
+ * proximal steps are not part of it.
+ *
+ * Cost: steps + 2 forward and backward passes.
+ */
+export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'smart'
+  const { logits, weight = 1, steps = 1, stepSize = options.epsilon, start = 1e-5 } = options
+  const ball = checkedBall(op, options, steps, stepSize)
+  checkSizes(op, { weight, start })
+  return loss => (model, batch, ctx) => {
+    const further = furtherPass(ctx)
+    const place = placeOf(op, watching(op, logits), { model, batch }, further, options)
+    const clean = logitsOf(op, logits, model, batch, further)
+    const both = (a: Tensor, b: Tensor): Tensor => add(klDivergence(a, b), klDivergence(b, a))
+    const objective = (at: Point<M>): Tensor => both(logitsAt(op, logits, at, further), stopGradient(clean))
+    const first = mapFeatures(normalStart(place, keyOf(op, ctx, streams.smart), start), stopGradient)
+    const delta = ascend(op, objective, place, first, ball)
+    return add(loss(model, batch, ctx), mul(both(logitsAt(op, logits, place.at(delta), further), clean), weight))
+  }
+}
+
+export interface RDropOptions<M> {
+  logits: Logits<M>
+  /** The weight of the divergence. Default 1. */
+  alpha?: number
+}
+
+/**
+ * L₁ + L₂ + α · mean_i ½[KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)] of two passes with different dropout. Liang et al. 2021, "R-Drop: regularized dropout for
+ * neural networks", equation 4.
+ *
+ * Cost: two forward and backward passes.
+ *
+ * @throws at the call of the loss, if the context has no key
+ */
+export function rDrop<M>({ logits, alpha = 1 }: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
+  const op = 'rDrop'
+  checkSizes(op, { alpha })
+  return loss => (model, batch, ctx) => {
+    const key = keyOf(op, ctx, streams.rDrop)
+    const [one, other] = [furtherPass(ctx), { ...furtherPass(ctx), key: foldIn(key, 1) }]
+    const [p, q] = [one, other].map(pass => logitsOf(op, logits, model, batch, pass))
+    const divergence = mul(add(klDivergence(p, q), klDivergence(q, p)), alpha / 2)
+    return add(add(loss(model, batch, ctx), loss(model, batch, other)), divergence)
+  }
+}
