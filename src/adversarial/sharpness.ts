@@ -8,6 +8,7 @@ import { computeType } from '../graph/dtype.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { isParameter } from '../nn/parameters.js'
 import { compile } from '../tensor/compile.js'
+import { onesLike } from '../tensor/create.js'
 import { add, astype, div, equal, mul, sqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { bernoulli, foldIn, normal, key as randomKey } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
@@ -64,7 +65,8 @@ export function sam({ rho = 0.05 }: { rho?: number } = {}): Method {
     (model, batch, ctx) => {
       const further = furtherPass(ctx)
       const g = slopes(loss, model, batch, further)
-      const scale = safeRatio(full([], rho), safeRoot(squares(g)))
+      const length = safeRoot(squares(g))
+      const scale = mul(safeRatio(onesLike(length), length), rho)
       moveStatistics(loss, model, batch, ctx)
       return loss(
         shifted(
