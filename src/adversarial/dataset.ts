@@ -1,13 +1,16 @@
 /** Attacks on whole data sets: one step is compiled once and replayed for every step of every batch. */
 
 import { batches, type Dataset, dataset } from '../data/dataset.js'
-import type { Loss } from '../nn/context.js'
+import type { HostArray } from '../graph/dtype.js'
+import type { Batch, Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
 import { foldIn } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { leaves } from '../tensor/tree.js'
 import { attackParts, type PgdOptions } from './attacks.js'
+import { gradientDeaths } from './deaths.js'
+import { warnOnce } from './features.js'
 
 export interface AttackDatasetOptions {
   /** Examples attacked at once. Default 256. */
@@ -29,6 +32,8 @@ export type GradientCounts = Readonly<Record<(typeof reportNames)[number], numbe
  * not divide the size), and memory is that of one step.
  *
  * @param loss the mean loss, or the losses of the examples [n], which restarts need
+ * Where more than 1% of the gradients are 0 or not finite it warns once, and names the operation at which they died.
+ *
  * @throws as `pgd` does
  * @example const attacked = await attackDataset(loss, model, test, { epsilon: 0.2, steps: 40, clipMin: 0, clipMax: 1 })
  */
@@ -48,7 +53,7 @@ export async function attackDataset<M>(
   await realize(model)
   let done = 0
   for (const rows of batches(data, { batchSize })) {
-    const batch = Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
+    const batch = tensorsOf(rows)
     // The number of the batch goes in as a tensor: as a constant it would ask for a plan of its own.
     const key = options.key && foldIn(options.key, tensor(done, { dtype: 'int32' }))
     let state = attack.start(batch, key)
@@ -65,5 +70,36 @@ export async function attackDataset<M>(
     await onBatch?.(done)
     if (signal?.aborted) break
   }
+  if (report.zero > deadShare * report.gradients || report.nonFinite > deadShare * report.gradients)
+    await warnOfDeaths(loss, model, data, options, report, batchSize)
   return { data: dataset(columns).slice(0, done), report }
+}
+
+const tensorsOf = (rows: Readonly<Record<string, HostArray>>): Batch =>
+  Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
+
+/** Gradients that are 0 or not finite make an attack weaker than it looks from this share on. */
+const deadShare = 0.01
+
+/** Says once how many gradients died, where they did in the first batch, and what to do. */
+async function warnOfDeaths<M>(
+  loss: Loss<M>,
+  model: M,
+  data: Dataset,
+  options: PgdOptions<M>,
+  { gradients, zero, nonFinite }: GradientCounts,
+  batchSize: number,
+): Promise<void> {
+  const percent = (count: number, of: number): string => `${((100 * count) / of).toFixed(1)}%`
+  const rows = data.rows(Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => i))
+  const batch = tensorsOf(rows)
+  const { places, examples } = await gradientDeaths(loss, model, batch, options)
+  for (const t of leaves(batch)) t.dispose()
+  const where = places
+    .slice(0, 3)
+    .map(p => `${p.operation} (${percent(p.examples, examples)} of the first ${examples})`)
+  warnOnce(
+    `attackDataset: of the gradients ${percent(zero, gradients)} are exactly 0 and ${percent(nonFinite, gradients)} not finite: the attack is weaker ` +
+      `than it looks. ${where.length ? `They died at ${where.join(', ')}. ` : ''}Use a loss on logits, such as crossEntropy, or attack by marginLoss or dlrLoss`,
+  )
 }

@@ -32,7 +32,7 @@ export interface FeatureOptions {
 const warned = new Set<string>()
 
 /** Warns once in the life of the program. */
-function warnOnce(message: string): void {
+export function warnOnce(message: string): void {
   if (warned.has(message)) return
   warned.add(message)
   console.warn(message)

@@ -4,6 +4,7 @@ import '../tensor/methods.js'
 
 export { type Attacked, type FgsmOptions, fgsm, type PgdOptions, pgd } from './attacks.js'
 export { type AttackDatasetOptions, attackDataset, type GradientCounts } from './dataset.js'
+export { type GradientDeaths, gradientDeaths } from './deaths.js'
 export {
   type EmbeddingOptions,
   type EmbeddingPgdOptions,

@@ -8,7 +8,7 @@ import { Tensor } from '../tensor/tensor.js'
 import { type Rule, rules } from './rules.js'
 
 /** The nodes between outputs and targets (both included), by descending id: consumers before their operands. */
-function path(outputs: readonly Node[], targets: ReadonlySet<Node>): Node[] {
+export function path(outputs: readonly Node[], targets: ReadonlySet<Node>): Node[] {
   // Operands are older than their consumers, so nothing older than every target can depend on one.
   let oldest = Infinity
   for (const { id } of targets) oldest = Math.min(oldest, id)

@@ -14,6 +14,7 @@ import {
   exp,
   expm1,
   less,
+  log,
   log1p,
   logicalAnd,
   logSigmoid,
@@ -242,4 +243,25 @@ export function dlrLoss(logits: Tensor, labels: Tensor, { targets, ...options }:
 export function accuracy(logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor {
   const truth = areClasses('accuracy', logits, labels) ? astype(labels, 'int32') : argmax(labels, { axis: -1 })
   return reduced('accuracy', astype(equal(argmax(logits, { axis: -1 }), truth), 'float32'), options)
+}
+
+/**
+ * -ln of the label's probability, clipped to [floor, 1 - floor]: what losses on probabilities compute elsewhere. Beyond the
+ * clip its gradient is exactly 0, so that attacks and training stop there: a model this loss calls robust may only be
+ * confident. It is here to show that; `crossEntropy` takes logits and has no such edge.
+ *
+ * @param probabilities [..., classes], each row adding up to 1
+ * @param labels int32 [...]
+ * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
+ */
+export function clippedCrossEntropyOfProbabilities(
+  probabilities: Tensor,
+  labels: Tensor,
+  { floor = 1e-7, ...options }: LossOptions & { readonly floor?: number } = {},
+): Tensor {
+  const op = 'clippedCrossEntropyOfProbabilities'
+  areClasses(op, probabilities, labels, false)
+  if (!(floor > 0 && floor < 0.5)) throw new Error(`${op}: floor must be a number between 0 and 0.5, not ${floor}`)
+  const atLabel = squeeze(labelled(probabilities, labels).atLabel, -1)
+  return reduced(op, neg(log(clip(atLabel, floor, 1 - floor))), options)
 }
