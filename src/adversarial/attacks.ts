@@ -5,7 +5,7 @@
 
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { arange } from '../tensor/create.js'
-import { add, isnan, mul, neg, stopGradient, where } from '../tensor/elementwise.js'
+import { abs, add, div, equal, isfinite, isnan, mul, neg, stopGradient, where } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { argmax } from '../tensor/reduction.js'
@@ -20,7 +20,7 @@ import {
   gradientReport,
   inputGradient,
 } from './gradient.js'
-import { beside, checkRule, clipFeatures, type Norm, type StepRule, step, uniformInBall } from './steps.js'
+import { beside, checkRule, clipFeatures, exampleSum, type Norm, type StepRule, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {
   /** The radius of the perturbation in the norm, in the units of the features. */
@@ -42,6 +42,8 @@ export interface PgdOptions<M = unknown> extends FgsmOptions {
   steps?: number
   /** How far each step goes. Default 2.5 · epsilon / steps. */
   stepSize?: number
+  /** Climb the running sum of gradients, each over its L1 norm, of which a step keeps this share: MI-FGSM. Default 0. */
+  decay?: number
   /** Start at a uniformly random point of the ball. Default false. */
   randomStart?: boolean
   /** The random key of the starts, uint32 [2]. */
@@ -62,6 +64,8 @@ export interface Attacked {
 export interface AttackState {
   readonly batch: Batch
   readonly current: Features
+  /** The running sum of gradients, where steps keep one. */
+  readonly momentum?: Features
   readonly report: GradientReport
 }
 
@@ -75,9 +79,20 @@ export interface Attack<M> {
 
 /** PGD's options, checked, as its three parts. */
 export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>): Attack<M> {
-  const { epsilon, steps = 40, restarts = 1, norm = 'linf', targeted = false, randomStart = false, broken } = options
+  const {
+    epsilon,
+    steps = 40,
+    restarts = 1,
+    norm = 'linf',
+    targeted = false,
+    randomStart = false,
+    broken,
+    decay,
+  } = options
   for (const [name, value] of Object.entries({ steps, restarts }))
     if (!Number.isInteger(value) || value < 1) throw new Error(`${op}: ${name} must be an integer >= 1, not ${value}`)
+  if (decay !== undefined && !(decay >= 0 && decay < Number.POSITIVE_INFINITY))
+    throw new Error(`${op}: decay must be a finite number >= 0, not ${decay}`)
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
   const rule: StepRule = { ...options, norm, epsilon, stepSize: targeted ? -stepSize : stepSize }
   checkRule(op, { ...rule, epsilon: epsilon ?? Number.NaN })
@@ -98,12 +113,19 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       const moved = mapFeatures(original, (x, name) => add(x, applyMask(delta[name], name, options.featureMask)))
       return { batch: tiled, current: alike(clipFeatures(moved, rule), original), report }
     },
-    step(model, { batch, current, report }) {
+    step(model, { batch, current, momentum, report }) {
       const { gradient } = inputGradient(op, loss, model, batch, current, ctx)
-      const moved = step(originals(batch), current, gradient, rule)
+      const climbed = decay ? accumulated(momentum, gradient, decay) : undefined
+      const moved = step(originals(batch), current, climbed ?? gradient, rule)
       const stopped = broken?.(model, { ...batch, ...current }, ctx)
       const next = stopped ? mapFeatures(moved, (x, name) => where(beside(stopped, x), current[name], x)) : moved
-      return { batch, current: next, report: addReports(report, gradientReport(gradient, examples(op, batch))) }
+      const kept = climbed && { momentum: climbed }
+      return {
+        batch,
+        current: next,
+        ...kept,
+        report: addReports(report, gradientReport(gradient, examples(op, batch))),
+      }
     },
     finish(model, { batch, current, report }) {
       const adversarial = { ...batch, ...current }
@@ -123,6 +145,17 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       return { adversarial: mapFeatures(adversarial, x => take(x, row)), report }
     },
   }
+}
+
+/** decay · momentum + g / ‖g‖₁, elements that are not finite as 0. */
+function accumulated(momentum: Features | undefined, gradient: Features, decay: number): Features {
+  const finite = mapFeatures(gradient, g => where(isfinite(g), g, 0))
+  const length = exampleSum(finite, abs)
+  const isZero = equal(length, 0)
+  return mapFeatures(finite, (g, name) => {
+    const unit = div(g, beside(where(isZero, 1, length), g))
+    return momentum ? add(mul(momentum[name], decay), unit) : unit
+  })
 }
 
 /** x [n, ...] restarts times over: [restarts · n, ...]. */
@@ -177,6 +210,24 @@ export function pgd<M>(
   if (given.length === 1) return embeddingPgd(given[0])
   const [loss, model, batch, options] = given
   return unrolled(attackParts('pgd', loss, options), model, batch, options.key)
+}
+
+/**
+ * The basic iterative method: `pgd` from x itself, by default 10 steps of epsilon / steps. Kurakin, Goodfellow and Bengio 2017,
+ * "Adversarial examples in the physical world", section 2.2.
+ */
+export const bim = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked => {
+  const { steps = 10, stepSize = options.epsilon / steps } = options
+  return unrolled(attackParts('bim', loss, { ...options, steps, stepSize, randomStart: false }), model, batch)
+}
+
+/**
+ * The momentum iterative method: each step follows the running sum of gradients over their L1 norms; by default decay 1 and 10
+ * steps of epsilon / steps. Dong et al. 2018, "Boosting adversarial attacks with momentum", algorithm 1.
+ */
+export const mifgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked => {
+  const { steps = 10, stepSize = options.epsilon / steps, decay = 1 } = options
+  return unrolled(attackParts('mifgsm', loss, { ...options, steps, stepSize, decay, randomStart: false }), model, batch)
 }
 
 function unrolled<M>(attack: Attack<M>, model: M, batch: Batch, key?: Tensor): Attacked {

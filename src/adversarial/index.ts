@@ -2,7 +2,8 @@
 
 import '../tensor/methods.js'
 
-export { type Attacked, type FgsmOptions, fgsm, type PgdOptions, pgd } from './attacks.js'
+export { type ApgdOptions, apgd } from './apgd.js'
+export { type Attacked, bim, type FgsmOptions, fgsm, mifgsm, type PgdOptions, pgd } from './attacks.js'
 export { type AttackDatasetOptions, attackDataset, type GradientCounts } from './dataset.js'
 export { type GradientDeaths, gradientDeaths } from './deaths.js'
 export {
@@ -14,6 +15,17 @@ export {
   freeLB,
   type PerturbedLoss,
 } from './embedding.js'
+export { type AutoAttackOptions, autoAttack, type EnsembleAttack, type Evaluated, ensemble } from './ensemble.js'
+export {
+  type AccuracyOptions,
+  accuracyCurve,
+  accuracyOn,
+  type CurvePoint,
+  type Linearity,
+  type LinearityOptions,
+  linearity,
+  transferMatrix,
+} from './evaluation.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
 export type { GradientReport } from './gradient.js'
 export type { Method } from './method.js'
@@ -42,7 +54,16 @@ export {
   type RegularizationOptions,
   type RegularizedLoss,
 } from './regularization.js'
+export type { Found, Searched, SearchOptions } from './search.js'
 export { type AwpOptions, awp, hessianTrace, type SharpnessOptions, sam, topEigenvalue } from './sharpness.js'
+export {
+  type CarliniWagnerOptions,
+  carliniWagner,
+  type DeepFoolOptions,
+  deepFool,
+  type Smallest,
+} from './smallest.js'
+export { type SquareOptions, square } from './square.js'
 export { type Norm, norms, project, steepest, uniformInBall } from './steps.js'
 export {
   type AdversarialTrainingOptions,

@@ -1,0 +1,188 @@
+/**
+ * AutoAttack: an ensemble in which each attack gets the examples that those before it did not break. Croce and Hein 2020, "Reliable
+ * evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"; with DeepFool in the place of FAB.
+ */
+
+import { type Dataset, dataset } from '../data/dataset.js'
+import type { Batch } from '../nn/context.js'
+import { tensor } from '../tensor/create.js'
+import { notEqual, sub } from '../tensor/elementwise.js'
+import { foldIn } from '../tensor/random.js'
+import { argmax } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { leaves } from '../tensor/tree.js'
+import { apgd } from './apgd.js'
+import { alike, mapFeatures } from './features.js'
+import { checkCounts, plus } from './method.js'
+import type { Logits } from './penalties.js'
+import { type Found, type SearchOptions, targetOf } from './search.js'
+import { deepFool } from './smallest.js'
+import { square } from './square.js'
+import { clipFeatures, project } from './steps.js'
+
+/** The attacks of the ensemble, in its order. */
+export const ensemble = ['apgd-ce', 'apgd-t', 'deepfool', 'square'] as const
+export type EnsembleAttack = (typeof ensemble)[number]
+
+export interface AutoAttackOptions extends SearchOptions {
+  /** The radius of the ball. */
+  epsilon: number
+  /** 'linf' or 'l2'; 'square' is for linf alone. Default 'linf'. */
+  norm?: 'linf' | 'l2'
+  key: Tensor
+  /** Default all that the norm and the number of classes allow, in the standard order. */
+  attacks?: readonly EnsembleAttack[]
+  /** Steps of each run of APGD. Default 100. */
+  steps?: number
+  /** Wrong classes that 'apgd-t' aims at, the likeliest first. Default 9, or as many as there are. */
+  targets?: number
+  /** Queries of 'square'. Default 5000. */
+  queries?: number
+  /** Examples attacked at once. Default 256. */
+  batchSize?: number
+  /** Called after each attack, and awaited. */
+  onAttack?: (name: EnsembleAttack, accuracy: number) => void | Promise<void>
+  /** Ends the evaluation after the batch in hand. */
+  signal?: AbortSignal
+}
+
+export interface Evaluated {
+  /** The data set with each broken example at the point that breaks it. */
+  readonly data: Dataset
+  /** Which examples withstood everything. */
+  readonly robust: readonly boolean[]
+  /** The share of examples that are classified right without an attack. */
+  readonly clean: number
+  /** The share that is still right after each attack. */
+  readonly accuracies: readonly { readonly attack: EnsembleAttack; readonly accuracy: number }[]
+  /** What makes these numbers doubtful, in sentences; none is good news. */
+  readonly errors: readonly string[]
+}
+
+/** A search without gradients that breaks this share of what attacks along gradients did not, tells of masked gradients. */
+const blackBoxShare = 0.01
+
+/**
+ * The accuracy under an ensemble of attacks.
+ *
+ * Cost for each example, until it is broken: (steps + 1) · (1 + targets) forward and backward passes, 50 · classes backward passes, and
+ * `queries` forward passes.
+ *
+ * @param logits the logits [n, classes] of a batch
+ * @throws if an option is out of range or names a column that the data set lacks
+ * @example const { accuracies } = await autoAttack(logits, model, test, { epsilon: 0.3, key: random.key(0), clipMin: 0, clipMax: 1 })
+ */
+export async function autoAttack<M>(
+  logits: Logits<M>,
+  model: M,
+  data: Dataset,
+  options: AutoAttackOptions,
+): Promise<Evaluated> {
+  const op = 'autoAttack'
+  const { epsilon, norm = 'linf', key, steps = 100, queries = 5000, batchSize = 256, onAttack, signal } = options
+  checkCounts(op, { steps, queries, batchSize })
+  if (!key) throw new Error(`${op}: its random starts need a random key: { key: random.key(0) }`)
+  if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
+  const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
+  const robust: boolean[] = new Array(data.size).fill(true)
+
+  /** Runs an attack on what is still right, and takes what it breaks. */
+  const sweep = async (attack: (batch: Batch, part: number) => Promise<Found>): Promise<void> => {
+    const left = robust.flatMap((isRobust, i) => (isRobust ? [i] : []))
+    for (let first = 0; first < left.length && !signal?.aborted; first += batchSize) {
+      const size = Math.min(batchSize, left.length - first)
+      // A last batch is filled up, so that its sizes are those of a plan there is.
+      const filled = Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => left[first + (i % size)])
+      const batch = Object.fromEntries(
+        Object.entries(data.rows(filled)).map(([name, column]) => [name, tensor(column)]),
+      )
+      const { adversarial, broken } = await attack(batch, first)
+      const isBroken = await broken.data()
+      for (const [name, moved] of Object.entries(adversarial)) {
+        if (moved === batch[name]) continue
+        const [values, to] = [await moved.data(), columns[name].data]
+        const width = to.length / data.size
+        for (let i = 0; i < size; i++)
+          if (isBroken[i]) to.set(values.subarray(i * width, (i + 1) * width) as never, left[first + i] * width)
+      }
+      for (let i = 0; i < size; i++) if (isBroken[i]) robust[left[first + i]] = false
+      for (const t of leaves([batch, adversarial, broken])) t.dispose()
+    }
+  }
+  const right = (): number => robust.filter(r => r).length / data.size
+
+  let classes = 0
+  await sweep(async batch => {
+    const victim = targetOf(op, logits, batch, options)
+    const z = victim.logits(model, victim.features)
+    classes = z.shape[1]
+    return { adversarial: {}, broken: notEqual(argmax(z, { axis: -1 }), victim.labels) }
+  })
+  const clean = right()
+
+  const targets = Math.min(options.targets ?? 9, classes - 1)
+  const run = async (name: EnsembleAttack): Promise<void> => {
+    const common = { ...options, norm, steps }
+    switch (name) {
+      case 'apgd-ce':
+        return sweep((batch, part) => apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, part) }))
+      case 'apgd-t':
+        for (let target = 1; target <= targets; target++)
+          await sweep((batch, part) => {
+            const own = foldIn(foldIn(key, target), part)
+            return apgd(logits, model, batch, { ...common, loss: 'targeted-dlr', target, key: own })
+          })
+        return
+      case 'deepfool':
+        return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }))
+      case 'square':
+        return sweep((batch, part) =>
+          square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, part) }),
+        )
+    }
+  }
+  const able = ensemble.filter(name => (name === 'apgd-t' ? classes >= 4 : name === 'square' ? norm === 'linf' : true))
+  const attacks = options.attacks ?? able
+  const unable = attacks.find(name => !able.includes(name))
+  if (unable !== undefined)
+    throw new Error(
+      `${op}: '${unable}' ${ensemble.includes(unable) ? (unable === 'square' ? "is for the norm 'linf'" : `needs 4 classes, not ${classes}`) : `is unknown; one of ${ensemble.join(', ')}`}`,
+    )
+  const accuracies: { attack: EnsembleAttack; accuracy: number }[] = []
+  for (const name of attacks) {
+    if (signal?.aborted) break
+    await run(name)
+    accuracies.push({ attack: name, accuracy: right() })
+    await onAttack?.(name, right())
+  }
+  return { data: dataset(columns), robust, clean, accuracies, errors: doubts(clean, accuracies) }
+}
+
+/** DeepFool's points, brought into the ball. */
+async function within<M>(
+  op: string,
+  logits: Logits<M>,
+  model: M,
+  batch: Batch,
+  options: AutoAttackOptions & { readonly norm: 'linf' | 'l2' },
+): Promise<Found> {
+  const { adversarial } = await deepFool(logits, model, batch, options)
+  const victim = targetOf(op, logits, batch, options)
+  const { features: original } = victim
+  const delta = mapFeatures(original, (x, name) => sub(adversarial[name], x))
+  const near = alike(clipFeatures(plus(original, project(delta, options.epsilon, options.norm)), options), original)
+  const kept = victim.keep(victim.none(model), near, victim.logits(model, near))
+  return { adversarial: { ...batch, ...kept.features }, broken: kept.broken }
+}
+
+function doubts(clean: number, accuracies: Evaluated['accuracies']): string[] {
+  const errors: string[] = []
+  accuracies.forEach(({ attack, accuracy }, i) => {
+    const before = i === 0 ? clean : accuracies[i - 1].accuracy
+    if (attack === 'square' && i > 0 && before > 0 && before - accuracy > blackBoxShare * before)
+      errors.push(
+        `the black box beat the white box: square broke ${(100 * (1 - accuracy / before)).toFixed(1)}% of the examples that no attack along gradients did; gradients are masked, and this model is weaker than these attacks can say`,
+      )
+  })
+  return errors
+}

@@ -1,0 +1,160 @@
+/**
+ * What attacks say of models: accuracy against the radius, how attacks carry over from model to model, and whether the loss does
+ * what its derivatives promise. Data sets are attacked whole.
+ */
+
+import { grad, hvp } from '../autodiff/transforms.js'
+import { batches, type Dataset } from '../data/dataset.js'
+import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
+import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
+import { astype, equal, mul, sub } from '../tensor/elementwise.js'
+import { stack } from '../tensor/movement.js'
+import { realize } from '../tensor/realize.js'
+import { argmax, sum } from '../tensor/reduction.js'
+import { leaves } from '../tensor/tree.js'
+import type { PgdOptions } from './attacks.js'
+import { attackDataset, type GradientCounts } from './dataset.js'
+import { type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { attackContext } from './gradient.js'
+import { type Logits, logitsOf } from './penalties.js'
+import { exampleSum } from './steps.js'
+
+export interface AccuracyOptions {
+  /** The column of the classes, int32 [n]. Default 'label'. */
+  label?: string
+  /** Default 256. */
+  batchSize?: number
+}
+
+/** The share of a data set that is classified right, the model in evaluation mode. */
+export async function accuracyOn<M>(
+  logits: Logits<M>,
+  model: M,
+  data: Dataset,
+  { label = 'label', batchSize = 256 }: AccuracyOptions = {},
+): Promise<number> {
+  if (data.size === 0) throw new Error('accuracyOn: the data set has no rows')
+  await realize(model)
+  const hits = compile((m: M, batch: Batch) => {
+    const z = logitsOf('accuracyOn', logits, m, batch, evaluation)
+    return sum(astype(equal(argmax(z, { axis: -1 }), astype(batch[label], 'int32')), 'int32'))
+  })
+  let right = 0
+  for (const rows of batches(data, { batchSize })) {
+    const batch = Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
+    if (!(label in batch)) throw new Error(`accuracyOn: no column '${label}', only ${Object.keys(batch).join(', ')}`)
+    right += await (await hits(model, batch)).item()
+    for (const t of leaves(batch)) t.dispose()
+  }
+  return right / data.size
+}
+
+export interface CurvePoint {
+  readonly epsilon: number
+  readonly accuracy: number
+  readonly report: GradientCounts
+}
+
+/**
+ * The accuracy under PGD for each of some radii. It must fall to 0 where the ball is large enough to hold another class: a curve that
+ * levels out above tells of masked gradients.
+ *
+ * @param loss what the attack raises: the mean loss, or the losses of the examples [n]
+ * @param options of `attackDataset`; its stepSize is by default 2.5 · epsilon / steps for each radius
+ */
+export async function accuracyCurve<M>(
+  logits: Logits<M>,
+  loss: Loss<M>,
+  model: M,
+  data: Dataset,
+  epsilons: readonly number[],
+  options: Omit<PgdOptions<M>, 'epsilon'> & AccuracyOptions = {},
+): Promise<CurvePoint[]> {
+  const curve: CurvePoint[] = []
+  for (const epsilon of epsilons) {
+    const { data: attacked, report } = await attackDataset(loss, model, data, { ...options, epsilon }, options)
+    curve.push({ epsilon, accuracy: await accuracyOn(logits, model, attacked, options), report })
+  }
+  return curve
+}
+
+/**
+ * accuracies[i][j]: of model j on the examples that were made from model i. The diagonal is white box; a column in which something
+ * is smaller than its diagonal is a model whose own gradients mislead.
+ */
+export async function transferMatrix<M>(
+  logits: Logits<M>,
+  loss: Loss<M>,
+  models: readonly M[],
+  data: Dataset,
+  options: PgdOptions<M> & AccuracyOptions,
+): Promise<number[][]> {
+  const accuracies: number[][] = []
+  for (const source of models) {
+    const { data: attacked } = await attackDataset(loss, source, data, options, options)
+    const row: number[] = []
+    for (const target of models) row.push(await accuracyOn(logits, target, attacked, options))
+    accuracies.push(row)
+  }
+  return accuracies
+}
+
+export interface Linearity {
+  /** ℓ_i(x + δ) - ℓ_i(x). */
+  readonly actual: readonly number[]
+  /** δᵀg_i: for the step of an attack of its norm, ε times the dual norm of g. */
+  readonly linear: readonly number[]
+  /** ½δᵀH_iδ. */
+  readonly quadratic: readonly number[]
+  /** The share of examples whose loss rises by more than `factor` times what both terms promise. */
+  readonly masked: number
+}
+
+export interface LinearityOptions extends FeatureOptions {
+  /** How much more than promised is too much. Default 4. */
+  factor?: number
+  /** A rise that counts. Default 0.1. */
+  least?: number
+  context?: Context
+}
+
+/**
+ * How linear the loss is along a perturbation. Gradients that are masked promise little where the loss rises much: attacks that follow
+ * them find nothing, and others do.
+ *
+ * Cost: two forward passes, and the three backward passes of a Hessian-vector product.
+ *
+ * @param losses the losses of the examples [n]
+ * @param perturbed the batch with its features moved, by whatever attack
+ */
+export async function linearity<M>(
+  losses: Loss<M>,
+  model: M,
+  batch: Batch,
+  perturbed: Batch,
+  { factor = 4, least = 0.1, context = evaluation, ...options }: LinearityOptions = {},
+): Promise<Linearity> {
+  const op = 'linearity'
+  const ctx = attackContext(context, context.training)
+  const features = perturbable(op, batch, options)
+  const delta = mapFeatures(features, (x, name) => sub(perturbed[name], x))
+  const at = (x: Features) => losses(model, { ...batch, ...x }, ctx)
+  const total = (x: Features) => sum(at(x))
+  const along = (v: Features) =>
+    exampleSum(
+      mapFeatures(v, (x, name) => mul(x, delta[name])),
+      x => x,
+    )
+  const found = stack([
+    sub(at(mapFeatures(features, (_, name) => perturbed[name])), at(features)),
+    along(grad(total)(features)),
+    mul(along(hvp(total, features, delta)), 0.5),
+  ])
+  const values = Array.from(await found.data())
+  const n = values.length / 3
+  const [actual, linear, quadratic] = [0, 1, 2].map(i => values.slice(i * n, (i + 1) * n))
+  const isMasked = (rise: number, i: number): boolean =>
+    rise > least && rise > factor * Math.abs(linear[i] + quadratic[i])
+  return { actual, linear, quadratic, masked: actual.filter(isMasked).length / n }
+}

@@ -1,0 +1,109 @@
+/**
+ * Attacks of many steps that read the logits of a classifier. Each is three expressions, of which the middle one is compiled once and
+ * replayed; what an example has come to is kept from the first step that breaks it.
+ */
+
+import type { Batch, Context } from '../nn/context.js'
+import { compile } from '../tensor/compile.js'
+import { astype, logicalAnd, logicalNot, logicalOr, notEqual, where } from '../tensor/elementwise.js'
+import { realize } from '../tensor/realize.js'
+import { argmax, sum } from '../tensor/reduction.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { attackContext, type GradientReport } from './gradient.js'
+import { type Logits, logitsOf } from './penalties.js'
+import { beside } from './steps.js'
+
+export interface SearchOptions extends FeatureOptions {
+  /** The column of the classes, int32 [n]. Default 'label'. */
+  label?: string
+  /** The smallest value a feature may take. Default none. */
+  clipMin?: number
+  /** The largest value a feature may take. Default none. */
+  clipMax?: number
+  /** The random key of the attack, uint32 [2]. */
+  key?: Tensor
+  /** How the model runs. Default evaluation; state never changes. */
+  context?: Context
+}
+
+/** What an attack came to. */
+export interface Found {
+  /** The batch with its features perturbed. */
+  readonly adversarial: Batch
+  /** Which examples are misclassified there, bool [n]. */
+  readonly broken: Tensor
+}
+
+/** Found, by an attack that follows gradients. */
+export interface Searched extends Found {
+  readonly report: GradientReport
+}
+
+/** What is kept of each example: the first point that is misclassified. */
+export interface Kept {
+  readonly features: Features
+  readonly broken: Tensor
+}
+
+/** A classifier under attack: its batch, and what a point does to it. */
+export interface Target<M> {
+  readonly n: number
+  readonly features: Features
+  readonly labels: Tensor
+  logits(model: M, features: Features): Tensor
+  /** Nothing kept yet. */
+  none(model: M): Kept
+  /** What is kept, with a point that has these logits. */
+  keep(kept: Kept, features: Features, logits: Tensor): Kept
+}
+
+/** @throws if the batch lacks a column that the options name. */
+export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options: SearchOptions): Target<M> {
+  const { label = 'label', context } = options
+  if (!(label in batch))
+    throw new Error(`${op}: the batch has no column '${label}', only ${Object.keys(batch).join(', ')}`)
+  const ctx = attackContext(context ?? { training: false }, context?.training ?? false)
+  const features = perturbable(op, batch, options)
+  const labels = astype(batch[label], 'int32')
+  const logitsAt = (model: M, moved: Features): Tensor => logitsOf(op, logits, model, { ...batch, ...moved }, ctx)
+  const misclassified = (z: Tensor): Tensor => notEqual(argmax(z, { axis: -1 }), labels)
+  return {
+    n: examples(op, batch),
+    features,
+    labels,
+    logits: logitsAt,
+    none: model => ({ features, broken: misclassified(logitsAt(model, features)) }),
+    keep: (kept, moved, z) => {
+      const isNew = logicalAnd(misclassified(z), logicalNot(kept.broken))
+      return {
+        features: mapFeatures(kept.features, (x, name) => where(beside(isNew, x), moved[name], x)),
+        broken: logicalOr(kept.broken, isNew),
+      }
+    },
+  }
+}
+
+/** Runs the steps of an attack; unless it goes on to improve what it has found, it ends once every example is broken. */
+export async function search<M, S extends { readonly kept: Kept }>(
+  model: M,
+  steps: number,
+  start: (model: M) => S,
+  step: (model: M, state: S) => S,
+  endsEarly = true,
+): Promise<S> {
+  await realize(model)
+  const next = compile(step)
+  let state = start(model)
+  await realize(state)
+  for (let i = 0; i < steps; i++) {
+    if (endsEarly && i % checkEvery === 0 && (await standing(state.kept.broken)) === 0) break
+    state = await next(model, state)
+  }
+  return state
+}
+
+/** Steps between looks at whether anything is left to break. */
+const checkEvery = 20
+
+const standing = (broken: Tensor): Promise<number> => sum(astype(logicalNot(broken), 'int32')).item()

@@ -1,0 +1,271 @@
+/**
+ * Attacks that look for the smallest perturbation that breaks an example, in L2: DeepFool by linear steps (Moosavi-Dezfooli,
+ * Fawzi and Frossard 2016, "DeepFool: a simple and accurate method to fool deep neural networks") and Carlini and Wagner's by
+ * optimisation (2017, "Towards evaluating the robustness of neural networks").
+ */
+
+import { grad, vjp } from '../autodiff/transforms.js'
+import type { Batch } from '../nn/context.js'
+import { marginLoss } from '../nn/losses.js'
+import { eye } from '../tensor/create.js'
+import {
+  abs,
+  add,
+  astype,
+  atanh,
+  clip,
+  div,
+  equal,
+  isfinite,
+  less,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  maximum,
+  mul,
+  neg,
+  sqrt,
+  square,
+  sub,
+  tanh,
+  where,
+} from '../tensor/elementwise.js'
+import { broadcastTo, stack } from '../tensor/movement.js'
+import { realize } from '../tensor/realize.js'
+import { argmin, sum } from '../tensor/reduction.js'
+import { at } from '../tensor/slicing.js'
+import { full, type Tensor } from '../tensor/tensor.js'
+import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { checkCounts, checkSizes } from './method.js'
+import type { Logits } from './penalties.js'
+import { type Found, type Kept, type SearchOptions, search, type Target, targetOf } from './search.js'
+import { beside, checkRule, clipFeatures, exampleSum } from './steps.js'
+
+/** The length of each perturbation [n], and what came of it. */
+export interface Smallest extends Found {
+  /** ‖x' - x‖₂ [n]; infinity for an example that was not broken. */
+  readonly distance: Tensor
+}
+
+export interface DeepFoolOptions extends SearchOptions {
+  /** Default 50. */
+  steps?: number
+  /** How far beyond the linear boundary to go, as a share of the way. Default 0.02. */
+  overshoot?: number
+}
+
+const distanceTo = (moved: Features, original: Features): Tensor =>
+  sqrt(
+    exampleSum(
+      mapFeatures(moved, (x, name) => sub(x, original[name])),
+      square,
+    ),
+  )
+
+const result = <M>(batch: Batch, { features: original }: Target<M>, { features, broken }: Kept): Smallest => ({
+  adversarial: { ...batch, ...features },
+  broken,
+  distance: where(broken, astype(distanceTo(features, original), 'float32'), Number.POSITIVE_INFINITY),
+})
+
+/**
+ * Each step goes to the nearest of the boundaries to other classes, as if logits were linear: r = |f_l|/‖w_l‖²·w_l for the class l of
+ * least |f_l|/‖w_l‖, f = z_l - z_y, w = ∂f/∂x. Algorithm 2 of the paper.
+ *
+ * Cost: at most steps forward passes and steps · classes backward passes.
+ *
+ * @returns the batch with each example at the first point that is misclassified, and how far that is
+ */
+export async function deepFool<M>(
+  logits: Logits<M>,
+  model: M,
+  batch: Batch,
+  options: DeepFoolOptions = {},
+): Promise<Smallest> {
+  const op = 'deepFool'
+  const { steps = 50, overshoot = 0.02 } = options
+  checkCounts(op, { steps })
+  checkSizes(op, { overshoot })
+  const rule = { ...options, norm: 'l2' as const, stepSize: 0 }
+  checkRule(op, rule)
+  const victim = targetOf(op, logits, batch, options)
+  const { features: original, labels } = victim
+  const there = (delta: Features): Features =>
+    alike(
+      clipFeatures(
+        mapFeatures(delta, (d, name) => add(original[name], mul(d, 1 + overshoot))),
+        rule,
+      ),
+      original,
+    )
+
+  type State = { readonly kept: Kept; readonly delta: Features }
+  const start = (model: M): State => ({ kept: victim.none(model), delta: mapFeatures(original, x => mul(x, 0)) })
+  const step = (model: M, { kept, delta }: State): State => {
+    const [z, pull] = vjp((x: Features) => victim.logits(model, x), there(delta))
+    const classes = z.shape[1]
+    const isLabel = (j: number): Tensor => equal(labels, j)
+    const atLabel = Array.from({ length: classes }, (_, j) => where(isLabel(j), at(z, [], j), 0)).reduce(add)
+    const slopes = Array.from({ length: classes }, (_, j) => {
+      const g = pull(broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))[0]
+      return mapFeatures(g, (x, name) => applyMask(where(isfinite(x), x, 0), name, options.featureMask))
+    })
+    const own = mapFeatures(original, (_, name) =>
+      slopes.map((s, j) => where(beside(isLabel(j), s[name]), s[name], 0)).reduce(add),
+    )
+    const ways = slopes.map((s, j) => {
+      const w = mapFeatures(s, (x, name) => sub(x, own[name]))
+      const gap = abs(sub(at(z, [], j), atLabel))
+      const squared = exampleSum(w, square)
+      const isNone = logicalOr(isLabel(j), equal(squared, 0))
+      const length = sqrt(where(isNone, 1, squared))
+      return {
+        w,
+        scale: where(isNone, 0, div(gap, where(isNone, 1, squared))),
+        distance: where(isNone, Infinity, div(gap, length)),
+      }
+    })
+    const nearest = argmin(stack(ways.map(way => way.distance)), { axis: 0 })
+    const moved = mapFeatures(delta, (d, name) => {
+      const stride = ways
+        .map(({ w, scale }, j) => {
+          const isChosen = logicalAnd(equal(nearest, j), logicalNot(kept.broken))
+          return where(beside(isChosen, d), mul(w[name], beside(scale, d)), 0)
+        })
+        .reduce(add)
+      return add(d, astype(stride, d.dtype))
+    })
+    const next = there(moved)
+    return { kept: victim.keep(kept, next, victim.logits(model, next)), delta: moved }
+  }
+  const { kept } = await search(model, steps, start, step)
+  return result(batch, victim, kept)
+}
+
+export interface CarliniWagnerOptions extends SearchOptions {
+  clipMin: number
+  clipMax: number
+  /** Values of the trade-off c that are tried for each example, by bisection. Default 9. */
+  searches?: number
+  /** Steps of Adam for each. Default 1000. */
+  steps?: number
+  /** Of Adam. Default 0.01. */
+  learningRate?: number
+  /** The margin κ that the wrong class must have over the label. Default 0. */
+  confidence?: number
+  /** The first value of c. Default 0.001. */
+  initial?: number
+}
+
+/**
+ * Minimises ‖x' - x‖₂² + c·max(z_y - max_{j≠y} z_j, -κ) over x' = ½(tanh w + 1) in the valid range, and keeps the smallest perturbation
+ * that breaks the example; c grows tenfold until one does and is then bisected. Section VI of the paper.
+ *
+ * Cost: searches · (steps + 1) forward and backward passes.
+ *
+ * @returns the batch with each example at the smallest perturbation found, or as it was
+ * @throws if an option is out of range, or clipMin and clipMax are not both given
+ */
+export async function carliniWagner<M>(
+  logits: Logits<M>,
+  model: M,
+  batch: Batch,
+  options: CarliniWagnerOptions,
+): Promise<Smallest> {
+  const op = 'carliniWagner'
+  const { searches = 9, steps = 1000, learningRate = 0.01, confidence = 0, initial = 1e-3, clipMin, clipMax } = options
+  checkCounts(op, { searches, steps })
+  checkSizes(op, { learningRate, confidence, initial })
+  if (!Number.isFinite(clipMin) || !(clipMin < clipMax) || !Number.isFinite(clipMax))
+    throw new Error(`${op}: needs the valid range, clipMin below clipMax, not ${clipMin} and ${clipMax}`)
+  const victim = targetOf(op, logits, batch, options)
+  const { n, features: original, labels } = victim
+  const [middle, half] = [(clipMax + clipMin) / 2, (clipMax - clipMin) / 2]
+  // Not the ends themselves, which are infinitely far away.
+  const outward = mapFeatures(original, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
+  const inward = (w: Features): Features =>
+    mapFeatures(w, (v, name) => {
+      const there = astype(add(mul(tanh(v), half), middle), original[name].dtype)
+      return add(original[name], applyMask(sub(there, original[name]), name, options.featureMask))
+    })
+  /** By how much the likeliest wrong class is above the label [n]. */
+  const margins = (model: M, x: Features): Tensor => marginLoss(victim.logits(model, x), labels, { reduction: 'none' })
+
+  interface State {
+    readonly kept: Kept
+    readonly distance: Tensor
+    /** Whether an example was broken for this c. */
+    readonly broken: Tensor
+    readonly c: Tensor
+    readonly w: Features
+    readonly mean: Features
+    readonly square: Features
+    readonly k: Tensor
+  }
+  const step = (model: M, state: State): State => {
+    const { w, c, k } = state
+    const x = inward(w)
+    // A margin only approaches κ.
+    const isBroken = less(confidence * (1 - 1e-6), margins(model, x))
+    const distance = astype(distanceTo(x, original), 'float32')
+    const isCloser = logicalAnd(isBroken, less(distance, state.distance))
+    const g = grad((v: Features) => {
+      const there = inward(v)
+      const far = exampleSum(
+        mapFeatures(there, (y, name) => sub(y, original[name])),
+        square,
+      )
+      const gap = maximum(neg(margins(model, there)), -confidence)
+      return sum(add(far, mul(astype(c, far.dtype), gap)))
+    })(w)
+    const t = add(astype(k, 'float32'), 1)
+    const mean = mapFeatures(state.mean, (m, name) => add(mul(m, 0.9), mul(g[name], 0.1)))
+    const squared = mapFeatures(state.square, (v, name) => add(mul(v, 0.999), mul(square(g[name]), 0.001)))
+    const correction = (beta: number): Tensor => sub(1, full([], beta).pow(t))
+    const next = mapFeatures(w, (v, name) => {
+      const [m, s] = [
+        div(mean[name], astype(correction(0.9), v.dtype)),
+        div(squared[name], astype(correction(0.999), v.dtype)),
+      ]
+      return sub(v, div(mul(m, learningRate), add(sqrt(maximum(s, 1e-30)), 1e-8)))
+    })
+    return {
+      ...state,
+      kept: {
+        features: mapFeatures(state.kept.features, (y, name) => where(beside(isCloser, y), x[name], y)),
+        broken: logicalOr(state.kept.broken, isBroken),
+      },
+      distance: where(isCloser, distance, state.distance),
+      broken: logicalOr(state.broken, isBroken),
+      w: next,
+      mean,
+      square: squared,
+      k: add(k, 1),
+    }
+  }
+
+  const none = mapFeatures(outward, v => mul(v, 0))
+  let kept: Kept = { features: original, broken: full([n], false) }
+  let distance = full([n], Number.POSITIVE_INFINITY)
+  let [low, high, c] = [full([n], 0), full([n], Number.POSITIVE_INFINITY), full([n], initial)]
+  for (let i = 0; i < searches; i++) {
+    const from = {
+      kept,
+      distance,
+      c,
+      broken: full([n], false),
+      w: outward,
+      mean: none,
+      square: none,
+      k: full([], 0, 'int32'),
+    }
+    const end = await search(model, steps, () => from, step, false)
+    kept = end.kept
+    distance = end.distance
+    high = where(end.broken, c, high)
+    low = where(end.broken, low, c)
+    c = where(less(high, Number.POSITIVE_INFINITY), mul(add(low, high), 0.5), mul(c, 10))
+    await realize({ low, high, c })
+  }
+  return result(batch, victim, kept)
+}
