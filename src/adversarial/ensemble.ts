@@ -91,8 +91,9 @@ export async function autoAttack<M>(
     const left = robust.flatMap((isRobust, i) => (isRobust ? [i] : []))
     for (let first = 0; first < left.length && !signal?.aborted; first += batchSize) {
       const size = Math.min(batchSize, left.length - first)
-      // A last batch is filled up, so that its sizes are those of a plan there is.
-      const filled = Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => left[first + (i % size)])
+      // A last batch is filled up to a power of two, so that few sizes need a plan.
+      const full = Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
+      const filled = Array.from({ length: full }, (_, i) => left[first + (i % size)])
       const batch = Object.fromEntries(
         Object.entries(data.rows(filled)).map(([name, column]) => [name, tensor(column)]),
       )

@@ -4,6 +4,16 @@ import '../tensor/methods.js'
 
 export { type ApgdOptions, apgd } from './apgd.js'
 export { type Attacked, bim, type FgsmOptions, fgsm, mifgsm, type PgdOptions, pgd } from './attacks.js'
+export {
+  type Bounds,
+  certified,
+  type IntervalOptions,
+  intervalBounds,
+  type SmoothedExample,
+  type SmoothingOptions,
+  smoothed,
+  worstLogits,
+} from './certificates.js'
 export { type AttackDatasetOptions, attackDataset, type GradientCounts } from './dataset.js'
 export { type GradientDeaths, gradientDeaths } from './deaths.js'
 export {
