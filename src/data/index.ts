@@ -1,8 +1,20 @@
 /** saddlepoint/data: data sets in memory, and the files they come from. */
 
-export { type BatchOptions, batches, type Columns, type Dataset, dataset } from './dataset.js'
+export {
+  type Cifar100Set,
+  cifar10,
+  cifar10Classes,
+  cifar100,
+  parseCifar10,
+  parseCifar100,
+  readCifar10,
+  readCifar100,
+} from './cifar.js'
+export { type BatchOptions, batches, type Columns, type Dataset, dataset, type Splits } from './dataset.js'
 export { type IdxArray, type IdxData, type IdxType, parseIdx, readIdx } from './idx.js'
-export { firstImages, type ImageSet, type Mnist, mnist } from './mnist.js'
+export { type ImageFolder, type ImageFolderOptions, imageFolder } from './image-folder.js'
+export { firstImages, type ImageSet, imageDataset } from './images.js'
+export { type Mnist, mnist } from './mnist.js'
 export {
   decodeSafetensors,
   encodeSafetensors,
@@ -10,3 +22,4 @@ export {
   type Safetensors,
   writeSafetensors,
 } from './safetensors.js'
+export { parseStl10, stl10, stl10Classes } from './stl.js'
