@@ -10,10 +10,13 @@ export {
   readCifar10,
   readCifar100,
 } from './cifar.js'
+export { parseClue, readClue, tnewsClasses } from './clue.js'
 export { type BatchOptions, batches, type Columns, type Dataset, dataset, type Splits } from './dataset.js'
 export { type IdxArray, type IdxData, type IdxType, parseIdx, readIdx } from './idx.js'
 export { type ImageFolder, type ImageFolderOptions, imageFolder } from './image-folder.js'
 export { firstImages, type ImageSet, imageDataset } from './images.js'
+export { imdb } from './imdb.js'
+export { type JsonLinesOptions, parseJsonLines, readJsonLines } from './json-lines.js'
 export { type Mnist, mnist } from './mnist.js'
 export {
   decodeSafetensors,
@@ -23,3 +26,7 @@ export {
   writeSafetensors,
 } from './safetensors.js'
 export { parseStl10, stl10, stl10Classes } from './stl.js'
+export { parseTable, readTable, type TableOptions } from './table.js'
+export type { TextOptions, TextSet } from './text.js'
+export { parseTrec, readTrec, type TrecOptions, trecClasses } from './trec.js'
+export { parseWordNet, wordNet, wordNetClasses } from './wordnet.js'
