@@ -28,5 +28,23 @@ export {
 export { parseStl10, stl10, stl10Classes } from './stl.js'
 export { parseTable, readTable, type TableOptions } from './table.js'
 export type { TextOptions, TextSet } from './text.js'
+export {
+  type Padded,
+  type PaddedPairs,
+  type PairTokenizer,
+  padded,
+  paddedPairs,
+  type Tokenizer,
+} from './tokenizer.js'
 export { parseTrec, readTrec, type TrecOptions, trecClasses } from './trec.js'
+export { type ScoredPiece, type UnigramOptions, unigram } from './unigram.js'
+export {
+  characters,
+  type Lookup,
+  parseVocabulary,
+  readVocabulary,
+  type VocabularyOptions,
+  words,
+} from './vocabulary.js'
 export { parseWordNet, wordNet, wordNetClasses } from './wordnet.js'
+export { type WordPieceOptions, wordPiece } from './wordpiece.js'
