@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { cifar10, cifar10Classes, cifar100, parseCifar10, parseCifar100, readCifar10 } from '../../src/data/cifar.js'
 import { firstImages, imageDataset } from '../../src/data/images.js'
+import { holds } from '../oracle/property.js'
 import { sharedData } from './shared.js'
 
 const plane = 32 * 32
@@ -51,10 +52,10 @@ describe('parseCifar10', () => {
     expect(() => parseCifar10(data, 'a.bin')).toThrow(message)
   })
 
-  test('any bytes give a set of their size, or an error that names a byte', () => {
+  test('any bytes give a set of their size, or an error that names a byte', async () => {
     const heads = fc.array(fc.tuple(fc.nat(12), fc.nat(255)), { maxLength: 3 })
-    fc.assert(
-      fc.property(heads, fc.nat(3), (records, more) => {
+    await holds(
+      fc.asyncProperty(heads, fc.nat(3), async (records, more) => {
         const data = bytes(
           ...records.map(([label, value]) => [label, ...Array(3 * plane).fill(value)]),
           Array(more).fill(0),
@@ -68,6 +69,7 @@ describe('parseCifar10', () => {
           expect(String(error)).toMatch(/^Error: cifar10: CIFAR-10 data: at byte \d+: expected .+, found .+/)
         }
       }),
+      200,
     )
   })
 })

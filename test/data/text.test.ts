@@ -7,6 +7,7 @@ import { parseClue, readClue, tnewsClasses } from '../../src/data/clue.js'
 import { parseJsonLines, readJsonLines } from '../../src/data/json-lines.js'
 import { parseTable, readTable, type TableOptions } from '../../src/data/table.js'
 import { parseTrec, readTrec, trecClasses } from '../../src/data/trec.js'
+import { holds } from '../oracle/property.js'
 import { sharedData } from './shared.js'
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -63,29 +64,31 @@ describe('parseJsonLines', () => {
     expect(parseJsonLines(chinese, { encoding: 'gb18030' }).texts).toEqual(['中'])
   })
 
-  test('what is written is read, and whatever else is an error that names a line', () => {
+  test('what is written is read, and whatever else is an error that names a line', async () => {
     const rows = fc.array(
       fc.record({ sentence: fc.string({ unit: 'binary' }), label: fc.constantFrom('a', 'b', 'c') }),
       {
         minLength: 1,
       },
     )
-    fc.assert(
-      fc.property(rows, rows => {
+    await holds(
+      fc.asyncProperty(rows, async rows => {
         const { texts, labels, classes } = parseJsonLines(rows.map(row => JSON.stringify(row)).join('\n'))
         expect(texts).toEqual(rows.map(row => row.sentence))
         expect([...labels].map(label => classes[label])).toEqual(rows.map(row => row.label))
       }),
+      200,
     )
     const noise = fc.oneof(fc.string(), fc.json(), fc.constantFrom('\n', '\r', '\ufeff', good))
-    fc.assert(
-      fc.property(fc.array(noise), parts => {
+    await holds(
+      fc.asyncProperty(fc.array(noise), async parts => {
         try {
           parseJsonLines(parts.join(''))
         } catch (error) {
           expect(String(error)).toMatch(/^Error: jsonLines: JSON lines: (line \d+: )?expected .+, found/s)
         }
       }),
+      200,
     )
   })
 })
@@ -125,19 +128,20 @@ describe('parseTable', () => {
   test('what is written is read', async () => {
     const quote = (field: string) => `"${field.replaceAll('"', '""')}"`
     const rows = fc.array(fc.tuple(fc.string({ unit: 'grapheme' }), fc.constantFrom('a', 'b')), { minLength: 1 })
-    await fc.assert(
+    await holds(
       fc.asyncProperty(rows, fc.constantFrom('\n', '\r\n'), async (rows, end) => {
         const content = [['x', 'y'], ...rows].map(row => row.map(quote).join(',') + end).join('')
         const { texts, labels, classes } = await parseTable(content, columns)
         expect(texts).toEqual(rows.map(([text]) => text))
         expect([...labels].map(label => classes[label])).toEqual(rows.map(([, label]) => label))
       }),
+      200,
     )
   })
 
   test('any text gives a set, or an error that says what was expected', async () => {
     const part = fc.oneof(fc.constantFrom('"', ',', '\n', '\r', '\r\n', 'x,y\n', 'a,b\n', '\ufeff'), fc.string())
-    await fc.assert(
+    await holds(
       fc.asyncProperty(fc.array(part), async parts => {
         try {
           await parseTable(parts.join(''), columns)
@@ -145,6 +149,7 @@ describe('parseTable', () => {
           expect(String(error)).toMatch(/^Error: table: table: (line \d+: )?expected .+, found/s)
         }
       }),
+      200,
     )
   })
 })

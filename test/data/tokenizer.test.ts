@@ -7,6 +7,7 @@ import { dataset } from '../../src/data/dataset.js'
 import { padded, paddedPairs } from '../../src/data/tokenizer.js'
 import { characters, parseVocabulary, readVocabulary, words } from '../../src/data/vocabulary.js'
 import { wordPiece } from '../../src/data/wordpiece.js'
+import { holds } from '../oracle/property.js'
 import { sharedData } from './shared.js'
 
 describe('characters', () => {
@@ -36,12 +37,13 @@ describe('characters', () => {
     expect(() => characters({ vocabulary: ['x', 'y', 'x'] })).toThrow("the vocabulary has 'x' at 0 and at 2")
   })
 
-  test('every text of known characters comes back', () => {
-    fc.assert(
-      fc.property(fc.array(fc.string({ unit: 'binary' })), texts => {
+  test('every text of known characters comes back', async () => {
+    await holds(
+      fc.asyncProperty(fc.array(fc.string({ unit: 'binary' })), async texts => {
         const tokenizer = characters({ texts })
         for (const text of texts) expect(tokenizer.decode(tokenizer.encode(text))).toBe(text)
       }),
+      200,
     )
   })
 
@@ -97,7 +99,7 @@ describe('wordPiece', async () => {
     expect(() => tokenizer.encodePair('un', 'un', 2)).toThrow('wordPiece: length 2: needs at least 3')
   })
 
-  test('pairs have types, and the longer one is cut', () => {
+  test('pairs have types, and the longer one is cut', async () => {
     expect(tokenizer.encodePair('want,', 'unwanted')).toEqual({
       ids: [1, 3, 10, 2, 7, 4, 5, 2],
       types: [0, 0, 0, 0, 1, 1, 1, 1],
@@ -106,8 +108,8 @@ describe('wordPiece', async () => {
     const pair = (a: string, b: string, length: number) => tokenizer.encodePair(a, b, length).types.join('')
     expect([pair(long, short, 10), pair(short, long, 10)]).toEqual(['0000000111', '0000111111'])
     expect([pair(long, long, 10), pair(long, long, 4), pair(long, long, 3)]).toEqual(['000000' + '1111', '0001', '001'])
-    fc.assert(
-      fc.property(fc.nat(8), fc.nat(8), fc.integer({ min: 3, max: 25 }), (m, n, length) => {
+    await holds(
+      fc.asyncProperty(fc.nat(8), fc.nat(8), fc.integer({ min: 3, max: 25 }), async (m, n, length) => {
         const { ids, types } = tokenizer.encodePair('un '.repeat(m), 'want '.repeat(n), length)
         expect(ids.length).toBe(Math.min(m + n + 3, length))
         expect(types).toHaveLength(ids.length)
@@ -116,6 +118,7 @@ describe('wordPiece', async () => {
         expect(a === m || a >= b - 1).toBe(true)
         expect(b === n || b >= a - 1).toBe(true)
       }),
+      200,
     )
   })
 
@@ -125,13 +128,14 @@ describe('wordPiece', async () => {
     expect(() => tokenizer.decode([12])).toThrow('wordPiece.decode: id 12 at 0: needs an integer from 0 to 11')
   })
 
-  test('any text gives ids of the vocabulary', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), text => {
+  test('any text gives ids of the vocabulary', async () => {
+    await holds(
+      fc.asyncProperty(fc.string({ unit: 'binary' }), async text => {
         const ids = tokenizer.encode(text)
         expect(ids.every(id => Number.isInteger(id) && id >= 0 && id < 12)).toBe(true)
         expect(typeof tokenizer.decode(ids)).toBe('string')
       }),
+      200,
     )
   })
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ScoredPiece, unigram } from '../../src/data/unigram.js'
+import { holds } from '../oracle/property.js'
 
 const pieces: ScoredPiece[] = [
   ['�', 0],
@@ -59,13 +60,13 @@ test("the edges of the encoder's own vocabulary: no scores, and equal pieces", (
   expect(odd.encode('xx')).toEqual([1, 5, 5])
 })
 
-test('of all splits, the sum is the greatest', () => {
+test('of all splits, the sum is the greatest', async () => {
   const letters = ['▁', 'a', 'b', 'c']
   const score = fc.integer({ min: -40, max: -1 })
   const more = fc.array(fc.tuple(fc.string({ unit: fc.constantFrom(...letters), minLength: 2, maxLength: 4 }), score))
   const text = fc.string({ unit: fc.constantFrom('a', 'b', 'c', ' '), maxLength: 7 })
-  fc.assert(
-    fc.property(fc.tuple(score, score, score, score), more, text, (single, longer, text) => {
+  await holds(
+    fc.asyncProperty(fc.tuple(score, score, score, score), more, text, async (single, longer, text) => {
       const all: ScoredPiece[] = [['�', 0], ...letters.map((l, i): ScoredPiece => [l, single[i]]), ...longer]
       const scores = new Map(all.slice(1))
       const best = (rest: string): number =>
@@ -79,6 +80,7 @@ test('of all splits, the sum is the greatest', () => {
       expect(ids.map(id => all[id][0]).join('')).toBe(normal)
       expect(ids.reduce((sum, id) => sum + (all[id][1] ?? 0), 0)).toBe(best(normal))
     }),
+    200,
   )
 })
 
