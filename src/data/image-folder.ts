@@ -97,7 +97,7 @@ async function png(): Promise<Decoder> {
 
 async function jpeg(): Promise<Decoder> {
   const { decode } = await demandPackage('imageFolder', 'jpeg-js')
-  return bytes => decode(bytes, { useTArray: true, tolerantDecoding: false })
+  return bytes => decode(bytes, { useTArray: true })
 }
 
 /** Writes the wanted channels of an image as 0..1. */

@@ -61,7 +61,7 @@ describe('parseWordNet', () => {
       `${licence}hello`,
       "wordNet: f: line 2: expected a synset of lexicographer file 03..28 with a gloss, found 'hello'",
     ],
-    ['a verb', '00001740 29 v 01 breathe 0 000 | to breathe', 'f: line 1: expected a synset'],
+    ['a verb', '00001740 05 v 01 breathe 0 000 | to breathe', 'f: line 1: expected a synset'],
     [
       'an unknown file',
       licence + synset('29', 'x'),

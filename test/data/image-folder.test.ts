@@ -95,6 +95,7 @@ describe('imageFolder', () => {
       { 'a/1.png': png(2, red), 'b/2.png': png(1, red) },
       /2\.png: expected 1x2 \(height x width\) as in .+1\.png, found 2x1: bring all images to one size/,
     ],
+    ['two heights', { 'a/1.png': png(2, red), 'a/2.png': png(2, [...red, ...red]) }, /expected 1x2 .+, found 2x2/],
     ['a cut PNG', { 'a/1.png': png(2, red).subarray(0, 50) }, /1\.png: cannot decode it \(.+\): is the file whole\?/],
     ['a cut JPEG', { 'a/1.jpg': encode(picture(2, red)).data.subarray(0, 300) }, /1\.jpg: cannot decode it \(.+\)/],
   ])('%s is refused with a clear error', async (_, files, message) => {

@@ -163,6 +163,8 @@ describe('padded', () => {
   test('fills with the padding of the tokenizer', async () => {
     const bert = await wordPiece(['[CLS]', '[SEP]', '[UNK]', '[PAD]', 'a', 'b'])
     expect(padded(['a'], bert, { length: 4 }).ids.data).toEqual(Int32Array.of(0, 4, 1, 3))
+    // What marks the ends is not cut off.
+    expect(padded(['a b a'], bert, { length: 3 }).ids.data).toEqual(Int32Array.of(0, 4, 1))
     const { ids, mask, types } = paddedPairs([['a', 'b b']], bert, { length: 8 })
     expect([ids.data, mask.data, types.data]).toEqual([
       Int32Array.of(0, 4, 1, 5, 5, 1, 3, 3),

@@ -58,6 +58,24 @@ test("the edges of the encoder's own vocabulary: no scores, and equal pieces", (
   expect(odd.encode('x:')).toEqual([1, 5, 2])
   // The last x counts, -3: two of them beat xx.
   expect(odd.encode('xx')).toEqual([1, 5, 5])
+  // No score counts as 0: x : sums to -4 with the space, and x: to -5.
+  const [space, x, colon]: ScoredPiece[] = [
+    ['▁', -1],
+    ['x', -3],
+    [':', null],
+  ]
+  expect(unigram([['�', 0], space, x, colon, ['x:', -4]], { reserved: 1 }).encode('x:')).toEqual([1, 2, 3])
+  // Nothing goes on from within ▁a, where no piece ends.
+  expect(
+    unigram(
+      [
+        ['�', 0],
+        ['▁a', null],
+        ['a', -1],
+      ],
+      { reserved: 1 },
+    ).encode('a'),
+  ).toEqual([1])
 })
 
 test('of all splits, the sum is the greatest', async () => {
