@@ -35,7 +35,7 @@ const imageFiles = () => filesFor('imageFolder', 'draw the images on a canvas an
  */
 export async function imageFolder(folder: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   const { channels = 3 } = options
-  const found = (await list(folder)).filter(entry => entry.isDirectory()).map(entry => entry.name)
+  const found = (await list(folder)).filter(entry => !entry.isFile()).map(entry => entry.name)
   if (found.length === 0) throw new Error(`imageFolder: ${folder} holds no subfolders: it needs one for each class`)
   const { classes = found } = options
   const foreign = found.find(name => !classes.includes(name))

@@ -41,8 +41,8 @@ export async function parseTable(
   })
   const rows = (columns ? records : records.slice(1)).map(({ fields, line }) => {
     if (fields.length === header.length) return { text: fields[textAt], label: fields[labelAt], line }
-    const found = `found ${fields.length}: is the separator quoted?`
-    throw new Error(`${what}: line ${line}: expected ${header.length} columns, ${found}`)
+    const why = fields.length < header.length ? 'a separator is missing' : 'a field that holds a separator needs quotes'
+    throw new Error(`${what}: line ${line}: expected ${header.length} columns, found ${fields.length}: ${why}`)
   })
   return textSet(what, rows, classes)
 }

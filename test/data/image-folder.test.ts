@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { encode } from 'jpeg-js'
@@ -75,6 +75,12 @@ describe('imageFolder', () => {
     )
     const coloured = await folder({ 'a/1.png': png(2, [...grey, ...red]) })
     await expect(imageFolder(coloured, { channels: 1 })).rejects.toThrow(/pixel at row 1, column 0 is coloured/)
+  })
+
+  test('a class may be a link to a folder', async () => {
+    const root = await folder({ 'dogs/1.png': png(1, red) })
+    await symlink(join(root, 'dogs'), join(root, 'cats'))
+    expect((await imageFolder(root)).classes).toEqual(['cats', 'dogs'])
   })
 
   test('labels follow the classes of another set', async () => {
