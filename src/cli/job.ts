@@ -7,8 +7,9 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { attackDataset } from '../adversarial/dataset.js'
 import { adversarialRegularization } from '../adversarial/regularization.js'
-import { batches, type Dataset, dataset } from '../data/dataset.js'
-import { firstImages, type ImageSet, type Mnist } from '../data/mnist.js'
+import { batches, type Dataset } from '../data/dataset.js'
+import { firstImages, imageDataset } from '../data/images.js'
+import type { Mnist } from '../data/mnist.js'
 import type { Loss } from '../nn/context.js'
 import type { Sequential } from '../nn/sequential.js'
 import type { Device } from '../runtime/device.js'
@@ -62,8 +63,8 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   const { device, note, signal } = surroundings
   const { train, test, epsilon, multiplier, norm, seed, out } = settings
   const begun = performance.now()
-  const testSet = columnsOf(firstImages(data.test, test))
-  const trainSet = columnsOf(firstImages(data.train, train))
+  const testSet = imageDataset(firstImages(data.test, test))
+  const trainSet = imageDataset(firstImages(data.train, train))
   const curves: CurvePoint[] = []
   /** The files saved so far, for whoever stops the job. */
   const kept: string[] = []
@@ -143,12 +144,6 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   const run: Run = { ...settings, device: device.name, threads: device.threads, secondsTotal, models }
   return { run, curves, samples: await samplesOf(figure, base.model, adversarial.model) }
 }
-
-const columnsOf = ({ images, shape, labels }: ImageSet): Dataset =>
-  dataset({
-    image: { dtype: 'float32', shape, data: images },
-    label: { dtype: 'int32', shape: [shape[0]], data: labels },
-  })
 
 /** The most probable class of each image. */
 async function predictions(model: Sequential, data: Dataset): Promise<number[]> {

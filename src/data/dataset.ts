@@ -19,6 +19,12 @@ export interface Dataset {
   rows(indices: ArrayLike<number>): Record<string, HostArray>
 }
 
+/** What models learn from, and what they are judged by. */
+export interface Splits<T> {
+  readonly train: T
+  readonly test: T
+}
+
 export interface BatchOptions {
   readonly batchSize: number
   /** Seed of the order; the same seed gives the same order. Without it, rows come in the data set's order. */

