@@ -96,6 +96,7 @@ export const examples: Readonly<Record<string, Example>> = {
   ],
 
   ...classifier('crossEntropy', 'accuracy', 'marginLoss', 'dlrLoss', 'multiclassHinge'),
+  clippedCrossEntropyOfProbabilities: ['clippedCrossEntropyOfProbabilities(p, ilabels)', { p: [4, 5], ilabels: [4] }],
   binaryCrossEntropy: ['binaryCrossEntropy(z, t)', { z: [4], t: [4] }],
   klDivergence: ['klDivergence(z, t)', { z: [4, 5], t: [4, 5] }],
   mse: ['mse(x, t)', { x: [4], t: [4] }],

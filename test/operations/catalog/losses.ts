@@ -129,6 +129,14 @@ export const losses: Catalog = {
       return (z, y, o) => nn.marginLoss(z, y, { ...o, kappa })
     }, apart),
   ),
+  clippedCrossEntropyOfProbabilities: smooth(
+    sparse(always(nn.clippedCrossEntropyOfProbabilities), chance),
+    // Some of these are beyond the clip.
+    sparse(
+      always((z, y, o) => nn.clippedCrossEntropyOfProbabilities(z, y, { ...o, floor: 0.3 })),
+      chance,
+    ),
+  ),
   multiclassHinge: smooth(sparse(always(nn.multiclassHinge), apart)),
   dlrLoss: smooth(
     sparse(always(nn.dlrLoss), apart, 3),
