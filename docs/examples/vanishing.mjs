@@ -1,0 +1,94 @@
+// The vanished gradient. A confident classifier is attacked towards a wrong class: under a loss that clips probabilities most
+// gradients are exactly 0 and the attack fails, which looks like robustness. On logits it succeeds.
+
+import { tensor } from 'saddlepoint'
+import { accuracyOn, attackDataset, gradientDeaths } from 'saddlepoint/adversarial'
+import { dataset } from 'saddlepoint/data'
+import { clippedCrossEntropyOfProbabilities, crossEntropy, dlrLoss, marginLoss } from 'saddlepoint/nn'
+import { digits, example, logits, trained } from './shared.mjs'
+
+const losses = {
+  'clipped, of probabilities': (z, target) =>
+    clippedCrossEntropyOfProbabilities(z.softmax(), target, { reduction: 'none' }),
+  'cross-entropy of logits': (z, target) => crossEntropy(z, target, { reduction: 'none' }),
+  margin: (z, target) => marginLoss(z, target, { reduction: 'none' }),
+  // The loss of the label falls towards the target: lowered, like the others.
+  'targeted DLR': (z, target, label) => dlrLoss(z, label, { targets: target, reduction: 'none' }).neg(),
+}
+
+const defaults = { train: 4000, test: 100, epochs: 6, epsilon: 0.2, steps: 40 }
+await example(
+  'vanishing',
+  'Targeted attacks under four losses, on a confident classifier of digits.',
+  defaults,
+  async options => {
+    const { epsilon, steps, seed } = options
+    const data = await digits(options)
+    const { model } = await trained('base', data.train, options)
+
+    // Every image with every wrong class as its target.
+    const { image, label } = data.test.columns
+    const pairs = Array.from(label.data).flatMap((y, i) =>
+      Array.from({ length: 9 }, (_, k) => ({ i, y, target: (y + k + 1) % 10 })),
+    )
+    const size = 28 * 28
+    const images = new Float32Array(pairs.length * size)
+    for (const [k, { i }] of pairs.entries()) images.set(image.data.subarray(i * size, (i + 1) * size), k * size)
+    const column = of => ({ dtype: 'int32', shape: [pairs.length], data: Int32Array.from(pairs, of) })
+    const columns = { image: { dtype: 'float32', shape: [pairs.length, 28, 28, 1], data: images } }
+    const targeted = dataset({ ...columns, label: column(p => p.target), truth: column(p => p.y) })
+
+    const table = []
+    for (const [name, of] of Object.entries(losses)) {
+      const loss = (m, batch, ctx) => of(logits(m, batch, ctx), batch.label, batch.truth)
+      const attack = async (steps, stepSize) => {
+        const options = {
+          epsilon,
+          steps,
+          stepSize,
+          targeted: true,
+          clipMin: 0,
+          clipMax: 1,
+          labelKeys: ['label', 'truth'],
+        }
+        const { data: moved, report } = await attackDataset(loss, model, targeted, options)
+        // The label of a pair is its target.
+        return { hits: await accuracyOn(logits, model, moved), zero: report.zero / report.gradients }
+      }
+      const [fgsm, pgd] = [await attack(1, epsilon), await attack(steps, epsilon / 10)]
+      table.push({ loss: name, 'zero gradients': fgsm.zero, 'FGSM hits': fgsm.hits, [`PGD-${steps} hits`]: pgd.hits })
+      if (name.startsWith('clipped')) {
+        const batch = tensorsOf(targeted.rows(Array.from({ length: Math.min(256, pairs.length) }, (_, i) => i)))
+        const { places, examples } = await gradientDeaths(loss, model, batch, { labelKeys: ['label', 'truth'] })
+        for (const place of places)
+          console.log(`${place.operation}: ${((100 * place.examples) / examples).toFixed(1)}% of ${examples} pairs`)
+      }
+    }
+    const bars = table.flatMap(row => [
+      { loss: row.loss, what: 'zero gradients', share: row['zero gradients'] },
+      { loss: row.loss, what: `PGD-${steps} hits`, share: row[`PGD-${steps} hits`] },
+    ])
+    const figure = {
+      title: `Targeted attacks, ε ${epsilon}, ${pairs.length} pairs (seed ${seed})`,
+      data: { values: bars },
+      mark: 'bar',
+      encoding: {
+        y: { field: 'loss', type: 'nominal', sort: null, title: null },
+        yOffset: { field: 'what', type: 'nominal' },
+        x: {
+          field: 'share',
+          type: 'quantitative',
+          scale: { domain: [0, 1] },
+          axis: { format: '%' },
+          title: 'share of pairs',
+        },
+        color: { field: 'what', type: 'nominal', title: null },
+      },
+    }
+    return { table, figure }
+  },
+)
+
+function tensorsOf(rows) {
+  return Object.fromEntries(Object.entries(rows).map(([name, host]) => [name, tensor(host)]))
+}
