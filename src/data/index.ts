@@ -10,3 +10,5 @@ export {
   type Safetensors,
   writeSafetensors,
 } from './safetensors.js'
+export { decodeTfjsWeights, readTfjsWeights, type TfjsWeight } from './tfjs.js'
+export { type Piece, type UnigramOptions, UnigramTokenizer } from './unigram.js'
