@@ -94,7 +94,7 @@ export async function readTfjsWeights(path: string): Promise<Record<string, Host
     readFile(file).catch((cause: Error) => {
       throw new Error(`tfjs: cannot read ${file}: ${cause.message}`, { cause })
     })
-  const model: unknown = JSON.parse(new TextDecoder().decode(await read(path)))
+  const model = parsed(path, await read(path))
   const manifest = typeof model === 'object' && model !== null && 'weightsManifest' in model && model.weightsManifest
   if (!isManifest(manifest)) throw new Error(`tfjs: ${path} has no weightsManifest of groups { paths, weights }`)
   const arrays: Record<string, HostArray> = {}
@@ -113,4 +113,12 @@ function joined(shards: readonly Uint8Array[]): Uint8Array {
     at += shard.length
   }
   return whole
+}
+
+function parsed(path: string, bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new Error(`tfjs: ${path} is not JSON: ${cause instanceof Error ? cause.message : cause}`, { cause })
+  }
 }
