@@ -20,7 +20,7 @@ const weights = [
   { name: 'q8', shape: [3], dtype: 'float32', quantization: { dtype: 'uint8', scale: 0.5, min: -1 } },
   { name: 'q16', shape: [2], dtype: 'float32', quantization: { dtype: 'uint16', scale: 2, min: 0.5 } },
   { name: 'h', shape: [2], dtype: 'float32', quantization: { dtype: 'float16' } },
-  { name: 'i', shape: [1], dtype: 'int32', quantization: { dtype: 'uint8', scale: 2.4, min: 1 } },
+  { name: 'i', shape: [1], dtype: 'int32', quantization: { dtype: 'uint8', scale: 2.6, min: 1 } },
 ]
 const arrays = {
   w: { dtype: 'float32', shape: [2, 1], data: Float32Array.of(1.5, -2) },
@@ -29,7 +29,7 @@ const arrays = {
   q8: { dtype: 'float32', shape: [3], data: Float32Array.of(-1, 63, 126.5) },
   q16: { dtype: 'float32', shape: [2], data: Float32Array.of(2.5, 131070.5) },
   h: { dtype: 'float32', shape: [2], data: Float32Array.of(1, -0.5) },
-  i: { dtype: 'int32', shape: [1], data: Int32Array.of(8) },
+  i: { dtype: 'int32', shape: [1], data: Int32Array.of(9) },
 }
 
 test('every dtype, quantized or not', () => {

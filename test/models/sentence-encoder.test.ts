@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { add, grad, leaves, mul, random, type Tensor, tensor, valueAndGrad } from 'saddlepoint'
+import { add, grad, leaves, mul, random, realize, type Tensor, tensor, valueAndGrad } from 'saddlepoint'
 import { loadSentenceEncoder, padIds, sentenceLimit, TextClassifier } from 'saddlepoint/models'
 import { crossEntropy, isParameter } from 'saddlepoint/nn'
 import { expect, test } from 'vitest'
@@ -42,6 +42,8 @@ test('tokens as the package has them', () => {
   // A run of characters that no piece holds is one 0.
   expect(tokenizer.encode('a 你好 b').filter(id => id === 0)).toEqual([0])
   expect(tokenizer.encode('')).toEqual([])
+  // Control symbols are no text.
+  expect(tokenizer.encode('a</s>').filter(id => id > 0 && id < 6)).toEqual([])
 })
 
 test('a head on it: gradients reach the table of words, and a step along them raises the loss', async () => {
@@ -50,6 +52,7 @@ test('a head on it: gradients reach the table of words, and a step along them ra
   const label = tensor([1, 0], { dtype: 'int32' })
   const loss = (m: typeof classifier): Tensor => crossEntropy(m.apply(ids), label)
   const slopes = grad(loss)(classifier)
+  await realize(slopes)
   for (const slope of leaves(slopes)) expect((await slope.data()).every(Number.isFinite)).toBe(true)
   const rows = await slopes.encoder.embedding.weight.abs().sum({ axis: 1 }).data()
   const moved = [...rows].flatMap((g, id) => (g > 0 ? [id] : []))

@@ -45,8 +45,10 @@ describe.each(Object.entries(models))('%s', (_, make) => {
   const loss = (m: TextModel, ids: Tensor): Tensor => square(m.apply(ids)).at(0).sum()
   const ids = padIds([[...text, 0, 0, 0], [5]])
   beforeAll(() => realize(model))
-  const leaves = <M>(tree: M): Promise<number[][]> =>
-    Promise.all(namedLeaves(tree).map(async l => [...(await l.tensor.data())]))
+  const leaves = async <M>(tree: M): Promise<number[][]> => {
+    await realize(tree)
+    return Promise.all(namedLeaves(tree).map(async l => [...(await l.tensor.data())]))
+  }
 
   test('padding changes neither results nor gradients', async () => {
     const alone = padIds([text])

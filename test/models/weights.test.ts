@@ -63,6 +63,16 @@ test('what may be left over or stay', async () => {
   await expect(loadWeights(m, rest, map)).rejects.toThrow('missing: head.bias')
 })
 
+test('a pattern stands for the whole name of a leaf', async () => {
+  const bias = zeros([1])
+  await expect(loadWeights({ bias }, { bias: host([1]) }, [[/ias/, 'bias']])).rejects.toThrow('bias (not in the map)')
+  await loadWeights({ bias }, { bias: host([1], 3) }, [
+    [/ias/, 'other'],
+    [/bias/, 'bias'],
+  ])
+  await expectClose(bias, [3])
+})
+
 test('layouts', async () => {
   await expectClose(fromOihw(tensor(host([1, 2, 1, 3]))), [
     [
