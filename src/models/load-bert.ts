@@ -8,16 +8,14 @@ import type { Tensor } from '../tensor/tensor.js'
 import { Bert, type BertOptions } from './bert.js'
 import { TextClassifier } from './text.js'
 import { type Activation, activations } from './transformer.js'
-import { fromOutIn, loadWeights, type WeightMap } from './weights.js'
+import { fromOutIn, type Layout, loadWeights, type WeightMap } from './weights.js'
 
 /** A module's weight and bias by the names that checkpoints have. */
-const dense = (leaf: string, stored: string): WeightMap => [
-  [new RegExp(`^${leaf}\\.weight$`), `${stored}.weight`, fromOutIn],
+const module = (leaf: string, stored: string, layout?: Layout): WeightMap => [
+  [new RegExp(`^${leaf}\\.weight$`), `${stored}.weight`, layout],
   [new RegExp(`^${leaf}\\.bias$`), `${stored}.bias`],
 ]
-const norm = (leaf: string, stored: string): WeightMap => [
-  [new RegExp(`^${leaf}\\.(weight|bias)$`), stored + '.$' + (leaf.includes('(') ? 2 : 1)],
-]
+const dense = (leaf: string, stored: string): WeightMap => module(leaf, stored, fromOutIn)
 const inLayer = 'encoder\\.layers\\.(\\d+)\\.'
 const layer = 'encoder.layer.$1'
 
@@ -26,15 +24,15 @@ export const bertNames: WeightMap = [
   [/^embedding\.weight$/, 'embeddings.word_embeddings.weight'],
   [/^position\.weight$/, 'embeddings.position_embeddings.weight'],
   [/^tokenType\.weight$/, 'embeddings.token_type_embeddings.weight'],
-  ...norm('norm', 'embeddings.LayerNorm'),
+  ...module('norm', 'embeddings.LayerNorm'),
   ...dense(`${inLayer}attention\\.query`, `${layer}.attention.self.query`),
   ...dense(`${inLayer}attention\\.key`, `${layer}.attention.self.key`),
   ...dense(`${inLayer}attention\\.value`, `${layer}.attention.self.value`),
   ...dense(`${inLayer}attention\\.output`, `${layer}.attention.output.dense`),
-  ...norm(`${inLayer}attentionNorm`, `${layer}.attention.output.LayerNorm`),
+  ...module(`${inLayer}attentionNorm`, `${layer}.attention.output.LayerNorm`),
   ...dense(`${inLayer}feedForward\\.up`, `${layer}.intermediate.dense`),
   ...dense(`${inLayer}feedForward\\.down`, `${layer}.output.dense`),
-  ...norm(`${inLayer}feedForwardNorm`, `${layer}.output.LayerNorm`),
+  ...module(`${inLayer}feedForwardNorm`, `${layer}.output.LayerNorm`),
   ...dense('pooler', 'pooler.dense'),
 ]
 

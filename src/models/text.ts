@@ -15,7 +15,7 @@ import { expandDims } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 
-/** A model of ids [batch, time] (int32): a class in features, or features for a head. */
+/** A model of ids [batch, time] (int32). Its results are logits, or features for a head. */
 export abstract class TextModel implements Layer {
   abstract readonly embedding: Embedding
   /** The id that fills up short texts. */

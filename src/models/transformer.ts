@@ -3,7 +3,6 @@
 import { MultiHeadAttention } from '../nn/attention.js'
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Dropout } from '../nn/dropout.js'
-import type { Initializer } from '../nn/initializers.js'
 import { checkKey, checkSizes, type Layer, type WeightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { LayerNorm } from '../nn/norm.js'
@@ -48,7 +47,6 @@ export interface TransformerOptions extends WeightOptions {
   readonly dropout?: number
   /** That of the layer normalisations; 1e-12 by default, as in BERT. */
   readonly epsilon?: number
-  readonly initializer?: Initializer
 }
 
 /** One layer, normalised behind each sum: LN(x + attention(x)), and LN(x + feedForward(x)). [batch, time, dim] stays. */

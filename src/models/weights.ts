@@ -86,8 +86,8 @@ export async function loadWeights<M>(
       found.push({ leaf, value: astype(value, leaf.dtype) })
     else
       unfit.push(
-        `${stored} is ${array.dtype}${formatShape(array.shape)}${value ? ` and becomes ${formatShape(value.shape)}` : ''}, ` +
-          `but ${name} is ${leaf.dtype}${formatShape(leaf.shape)}`,
+        `${stored} is ${array.dtype}${formatShape(array.shape)}` +
+          `${value && row?.[2] ? `, laid out ${formatShape(value.shape)}` : ''}, but ${name} is ${leaf.dtype}${formatShape(leaf.shape)}`,
       )
   }
   const unexpected = [...arrays.keys()].filter(name => !used.has(name) && !ignore?.test(name))

@@ -164,7 +164,7 @@ describe('other checkpoints', () => {
     const alone = plainBert(rounded, texts[0].ids, [0, 0, 0, 0, 0])
     await expectClose(model.apply(padIds([texts[0].ids])), [linear(alone.pooled, head, 'classifier')], 1e-5)
     await expect(loadBertClassifier(folder, { ...options, classes: 2 })).rejects.toThrow(
-      'classifier.weight is float64[3,6] and becomes [6,3], but weight is float32[6,2]',
+      'classifier.weight is float64[3,6], laid out [6,3], but weight is float32[6,2]',
     )
     await write(tensors)
     const fresh = (await loadBertClassifier(folder, { ...options, classes: 2 })).model

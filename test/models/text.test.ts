@@ -2,6 +2,7 @@
 
 import { grad, mapTree, namedLeaves, random, realize, square, type Tensor, tensor, where } from 'saddlepoint'
 import { checkGrads } from 'saddlepoint/check'
+import { dataset } from 'saddlepoint/data'
 import {
   Bert,
   EmbeddingBag,
@@ -11,9 +12,12 @@ import {
   TextCNN,
   type TextModel,
 } from 'saddlepoint/models'
-import { countParameters } from 'saddlepoint/nn'
+import { countParameters, crossEntropy } from 'saddlepoint/nn'
+import { adam } from 'saddlepoint/optim'
+import { Trainer } from 'saddlepoint/train'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { expectClose } from '../oracle/close.js'
+import { numbers } from './plain.js'
 
 const key = random.key(3)
 const f64 = { key, dtype: 'float64' } as const
@@ -146,6 +150,28 @@ test('dropout in training, by the key of the context', async () => {
     expect(await run(1)).toEqual(await run(1))
     expect(await run(1)).not.toEqual(await run(2))
   }
+})
+
+test('Bert learns whether a text begins with the word that it ends with', async () => {
+  const next = numbers(1)
+  const word = (): number => 1 + Math.floor((next() + 1) * 2)
+  const texts = Array.from({ length: 64 }, (_, i) => {
+    const [first, ...rest] = [word(), word(), word()]
+    return { ids: [first, ...rest, i % 2 ? first : (first % 4) + 1], label: i % 2 }
+  })
+  const data = dataset({
+    ids: { dtype: 'int32', shape: [64, 4], data: Int32Array.from(texts.flatMap(t => t.ids)) },
+    label: { dtype: 'int32', shape: [64], data: Int32Array.from(texts, t => t.label) },
+  })
+  const bert = new Bert({ vocabulary: 6, dim: 16, layers: 2, heads: 2, positions: 4, key })
+  const trainer = new Trainer({
+    model: new TextClassifier(bert, { width: 16, classes: 2, key }),
+    loss: (model, { ids, label }, ctx) => crossEntropy(model.apply(ids, ctx), label),
+    optimizer: adam({ learningRate: 3e-3 }),
+  })
+  const history = await trainer.fit(data, { epochs: 100, batchSize: 64, progress: false })
+  expect(history.epochs[0].train.loss).toBeGreaterThan(0.5)
+  expect(history.epochs[99].train.loss).toBeLessThan(0.1)
 })
 
 test('token types of Bert', async () => {
