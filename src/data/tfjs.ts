@@ -6,7 +6,7 @@
 
 import { type DType, dtypes, type HostArray } from '../graph/dtype.js'
 import { halfOfBits } from '../graph/half.js'
-import { demandNode } from '../runtime/environment.js'
+import { filesFor } from './files.js'
 import { countOf, isSizes } from './host.js'
 
 export interface TfjsWeight {
@@ -87,19 +87,13 @@ const isManifest = (value: unknown): value is readonly TfjsGroup[] =>
  * @throws Error naming the file that cannot be read or holds no manifest, and what `decodeTfjsWeights` throws.
  */
 export async function readTfjsWeights(path: string): Promise<Record<string, HostArray>> {
-  const node = demandNode('readTfjsWeights', 'fetch the shards and give their bytes to decodeTfjsWeights')
-  const { readFile } = node.getBuiltinModule('fs/promises')
-  const { dirname, join } = node.getBuiltinModule('path')
-  const read = (file: string): Promise<Uint8Array> =>
-    readFile(file).catch((cause: Error) => {
-      throw new Error(`tfjs: cannot read ${file}: ${cause.message}`, { cause })
-    })
+  const { join, read } = filesFor('tfjs', 'fetch the shards and give their bytes to decodeTfjsWeights')
   const model = parsed(path, await read(path))
   const manifest = typeof model === 'object' && model !== null && 'weightsManifest' in model && model.weightsManifest
   if (!isManifest(manifest)) throw new Error(`tfjs: ${path} has no weightsManifest of groups { paths, weights }`)
   const arrays: Record<string, HostArray> = {}
   for (const { paths, weights } of manifest) {
-    const shards = await Promise.all(paths.map(shard => read(join(dirname(path), shard))))
+    const shards = await Promise.all(paths.map(shard => read(join(path, '..', shard))))
     Object.assign(arrays, decodeTfjsWeights(weights, joined(shards)))
   }
   return arrays

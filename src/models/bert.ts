@@ -63,19 +63,19 @@ export class Bert extends TextModel {
   }
 
   /**
-   * The last hidden states [batch, time, dim] from word vectors [batch, time, dim] and a mask, bool [batch, time].
+   * The last hidden states [batch, time, dim] from word vectors [batch, time, dim] and a mask [batch, time].
    *
    * @throws if the text is longer than there are positions.
    */
   hidden(vectors: Tensor, mask: Tensor, ctx: Context = evaluation, { tokenTypes }: BertInputs = {}): Tensor {
-    const words = masked('Bert', vectors, mask)
+    const { words, text } = masked('Bert', vectors, mask)
     const [, time] = words.shape
     const [positions] = this.position.weight.shape
     if (time > positions)
       throw new Error(`Bert: a text of ${time} tokens, but there are ${positions} positions; cut it`)
     const kinds = tokenTypes ? this.tokenType.apply(tokenTypes) : at(this.tokenType.weight, 0)
     const x = add(add(words, at(this.position.weight, [0, time])), kinds)
-    return this.encoder.apply(this.dropout.apply(this.norm.apply(x), partOf(ctx, 0)), partOf(ctx, 1), mask)
+    return this.encoder.apply(this.dropout.apply(this.norm.apply(x), partOf(ctx, 0)), partOf(ctx, 1), text)
   }
 
   applyEmbedded(vectors: Tensor, mask: Tensor, ctx: Context = evaluation, inputs: BertInputs = {}): Tensor {

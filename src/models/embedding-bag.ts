@@ -37,6 +37,7 @@ export class EmbeddingBag extends TextModel {
   }
 
   applyEmbedded(vectors: Tensor, mask: Tensor, _ctx?: Context): Tensor {
-    return this.output.apply(meanOverText(masked('EmbeddingBag', vectors, mask), mask))
+    const { words, text } = masked('EmbeddingBag', vectors, mask)
+    return this.output.apply(meanOverText(words, text))
   }
 }

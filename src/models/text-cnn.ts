@@ -56,10 +56,10 @@ export class TextCNN extends TextModel {
   }
 
   applyEmbedded(vectors: Tensor, mask: Tensor, ctx: Context = evaluation): Tensor {
-    const words = masked('TextCNN', vectors, mask)
+    const { words, text } = masked('TextCNN', vectors, mask)
     // A response is at least 0, so that a 0 in the place of padding is never the largest.
     const strongest = (convolution: Conv1d): Tensor =>
-      max(where(expandDims(mask, -1), relu(convolution.apply(words)), 0), { axis: 1 })
+      max(where(expandDims(text, -1), relu(convolution.apply(words)), 0), { axis: 1 })
     return this.output.apply(this.dropout.apply(concat(this.convolutions.map(strongest), -1), ctx))
   }
 }

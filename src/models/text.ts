@@ -31,33 +31,38 @@ export abstract class TextModel implements Layer {
     return notEqual(ids, this.paddingIndex)
   }
 
-  /** The result from vectors [batch, time, dim] and a mask, bool [batch, time]. */
+  /** The result from vectors [batch, time, dim] and a mask [batch, time]: bool, or numbers that are 0 for padding. */
   abstract applyEmbedded(vectors: Tensor, mask: Tensor, ctx?: Context): Tensor
 
-  /** The result from ids [batch, time]. */
-  apply(ids: Tensor, ctx: Context = evaluation): Tensor {
-    return this.applyEmbedded(this.embed(ids), this.mask(ids), ctx)
+  /** The result from ids [batch, time]; a mask as of `applyEmbedded` says what is text where ids alone do not. */
+  apply(ids: Tensor, ctx: Context = evaluation, mask = this.mask(ids)): Tensor {
+    return this.applyEmbedded(this.embed(ids), mask, ctx)
   }
 }
 
 /**
- * Vectors with zeros for padding, whatever stood there: its gradient is exactly 0.
+ * Vectors with zeros for padding, whatever stood there, whose gradient is exactly 0; and the mask as bool.
  *
- * @throws unless vectors are [batch, time, dim], and the mask bool [batch, time].
+ * @throws unless vectors are [batch, time, dim], and the mask is [batch, time].
  */
-export function masked(model: string, vectors: Tensor, mask: Tensor): Tensor {
-  if (vectors.ndim !== 3 || mask.dtype !== 'bool' || !sameShape(mask.shape, vectors.shape.slice(0, 2)))
+export function masked(
+  model: string,
+  vectors: Tensor,
+  mask: Tensor,
+): { readonly words: Tensor; readonly text: Tensor } {
+  if (vectors.ndim !== 3 || !sameShape(mask.shape, vectors.shape.slice(0, 2)))
     throw new Error(
-      `${model}: needs vectors [batch, time, dim] and a bool mask [batch, time], got ` +
-        `${formatShape(vectors.shape)} and ${mask.dtype} ${formatShape(mask.shape)}`,
+      `${model}: needs vectors [batch, time, dim] and a mask [batch, time], got ` +
+        `${formatShape(vectors.shape)} and ${formatShape(mask.shape)}`,
     )
-  return where(expandDims(mask, -1), vectors, 0)
+  const text = astype(mask, 'bool')
+  return { words: where(expandDims(text, -1), vectors, 0), text }
 }
 
-/** The mean over time of what is no padding: [batch, time, dim] -> [batch, dim]. A text without any gives zeros. */
-export function meanOverText(x: Tensor, mask: Tensor): Tensor {
-  const total = sum(where(expandDims(mask, -1), x, 0), { axis: 1 })
-  return div(total, maximum(astype(sum(astype(mask, 'int32'), { axis: 1, keepdims: true }), x.dtype), 1))
+/** The mean over time where a bool mask says text: [batch, time, dim] -> [batch, dim]. A text without any gives zeros. */
+export function meanOverText(x: Tensor, text: Tensor): Tensor {
+  const total = sum(where(expandDims(text, -1), x, 0), { axis: 1 })
+  return div(total, maximum(astype(sum(astype(text, 'int32'), { axis: 1, keepdims: true }), x.dtype), 1))
 }
 
 /**

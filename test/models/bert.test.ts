@@ -176,7 +176,7 @@ describe('other checkpoints', () => {
     await expect(loadBert(folder)).rejects.toThrow(
       'loadWeights: missing: pooler.dense.bias (for pooler.bias); unexpected: extra; nothing was loaded',
     )
-    await expect(loadBert('nowhere')).rejects.toThrow('loadBert: cannot read config.json of nowhere: ENOENT')
+    await expect(loadBert('nowhere')).rejects.toThrow('loadBert: cannot read nowhere/config.json: ENOENT')
   })
 })
 

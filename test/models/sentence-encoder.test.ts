@@ -76,5 +76,7 @@ test('the waves of positions are not trained', () => {
 })
 
 test('a folder without the files is named', async () => {
-  await expect(loadSentenceEncoder({ folder: 'nowhere' })).rejects.toThrow(/nowhere.vocab.json/)
+  await expect(loadSentenceEncoder({ folder: 'nowhere' })).rejects.toThrow(
+    'loadSentenceEncoder: cannot read nowhere/vocab.json: ENOENT',
+  )
 })
