@@ -39,6 +39,8 @@ test.skipIf(!reference)('all components of the reference sentences (needs the fo
 
 test('tokens as the package has them', () => {
   expect(tokenizer.encode('hello')).toEqual([2002, 102])
+  // ':' (57) lost its score, and ':30' (4177) has 30.
+  expect(tokenizer.encode('Note: it is 10:30.')).toEqual([4566, 57, 21, 18, 320, 4177, 6])
   // A run of characters that no piece holds is one 0.
   expect(tokenizer.encode('a 你好 b').filter(id => id === 0)).toEqual([0])
   expect(tokenizer.encode('')).toEqual([])
