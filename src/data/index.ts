@@ -36,6 +36,7 @@ export {
   paddedPairs,
   type Tokenizer,
 } from './tokenizer.js'
+export { decodeTfjsWeights, readTfjsWeights, type TfjsWeight } from './tfjs.js'
 export { parseTrec, readTrec, type TrecOptions, trecClasses } from './trec.js'
 export { type ScoredPiece, type UnigramOptions, unigram } from './unigram.js'
 export {

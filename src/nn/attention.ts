@@ -17,6 +17,8 @@ export interface MultiHeadAttentionOptions extends BiasOptions {
   readonly causal?: boolean
   /** The width of what is attended to, if it is not that of the queries. */
   readonly sourceDim?: number
+  /** The width of the result, if it is not that of the queries. */
+  readonly outputDim?: number
 }
 
 export interface AttendOptions {
@@ -27,7 +29,7 @@ export interface AttendOptions {
 }
 
 /**
- * Attention of several heads, each in dim / heads dimensions: [..., time, dim] -> [..., time, dim]. Vaswani et al. 2017,
+ * Attention of several heads, each in dim / heads dimensions: [..., time, dim] -> [..., time, outputDim]. Vaswani et al. 2017,
  * arXiv:1706.03762, section 3.2.2.
  *
  * @example new MultiHeadAttention(64, 4, { key, causal: true }).apply(x)
@@ -43,16 +45,16 @@ export class MultiHeadAttention implements Layer {
 
   constructor(dim: number, heads: number, options: MultiHeadAttentionOptions) {
     checkKey('MultiHeadAttention', options)
-    const { key, dropout = 0, causal = false, sourceDim = dim, ...weights } = options
-    checkSizes('MultiHeadAttention', { dim, heads, sourceDim })
+    const { key, dropout = 0, causal = false, sourceDim = dim, outputDim = dim, ...weights } = options
+    checkSizes('MultiHeadAttention', { dim, heads, sourceDim, outputDim })
     checkRate('MultiHeadAttention', dropout)
     if (dim % heads) throw new Error(`MultiHeadAttention: dim ${dim} does not divide into ${heads} heads`)
-    const linear = (i: number, inputs: number): Linear =>
-      new Linear(inputs, dim, { ...weights, key: random.foldIn(key, i) })
+    const linear = (i: number, inputs: number, outputs = dim): Linear =>
+      new Linear(inputs, outputs, { ...weights, key: random.foldIn(key, i) })
     this.query = linear(0, dim)
     this.key = linear(1, sourceDim)
     this.value = linear(2, sourceDim)
-    this.output = linear(3, dim)
+    this.output = linear(3, dim, outputDim)
     this.heads = heads
     this.dropout = dropout
     this.causal = causal

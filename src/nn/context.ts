@@ -3,6 +3,7 @@
  * know nothing else of one another.
  */
 
+import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 
 /** How a model runs: the second argument of every `apply`. */
@@ -17,6 +18,9 @@ export interface Context {
 
 /** No dropout, running statistics, no randomness, no change of state. */
 export const evaluation: Context = { training: false }
+
+/** The context of part number i: the same, with a random key of its own. */
+export const partOf = (ctx: Context, i: number): Context => (ctx.key ? { ...ctx, key: foldIn(ctx.key, i) } : ctx)
 
 /** Columns of examples: all tensors have the same first dimension. */
 export type Batch = Readonly<Record<string, Tensor>>

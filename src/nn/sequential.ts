@@ -1,8 +1,7 @@
 /** Layers one after another. */
 
-import * as random from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { type Context, evaluation } from './context.js'
+import { type Context, evaluation, partOf } from './context.js'
 import type { Layer } from './layer.js'
 
 /** A layer, or a plain function such as `relu`. */
@@ -27,7 +26,7 @@ export class Sequential implements Layer {
   apply(x: Tensor, ctx: Context = evaluation): Tensor {
     return this.layers.reduce((y, layer, i) => {
       if (typeof layer === 'function') return layer(y)
-      return layer.apply(y, ctx.key ? { ...ctx, key: random.foldIn(ctx.key, i) } : ctx)
+      return layer.apply(y, partOf(ctx, i))
     }, x)
   }
 }

@@ -78,6 +78,7 @@ describe('multi-head attention', () => {
     expect(known().apply(ones([2, 5, 3, 4], 'float64')).shape).toEqual([2, 5, 3, 4])
     expect(new MultiHeadAttention(3, 1, { key }).apply(ones([2, 3])).shape).toEqual([2, 3])
     expect(known().apply(ones([0, 3, 4], 'float64')).shape).toEqual([0, 3, 4])
+    expect(new MultiHeadAttention(4, 2, { key, outputDim: 6 }).apply(ones([2, 3, 4])).shape).toEqual([2, 3, 6])
   })
   test('dropout in training alone, with a key', async () => {
     const layer = known({ dropout: 0.5 })

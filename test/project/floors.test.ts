@@ -11,7 +11,7 @@ const floors: readonly (readonly string[])[] = [
   ['tensor'],
   ['autodiff'],
   ['nn', 'optim', 'data', 'check'],
-  ['train', 'adversarial'],
+  ['train', 'adversarial', 'models'],
   ['cli', 'index.ts'],
 ]
 /** Folders on one floor that may use each other, one way. */
