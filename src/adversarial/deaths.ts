@@ -87,7 +87,9 @@ function summary(nodes: readonly Node[], counts: ArrayLike<number>, n: number): 
 function nameOf(node: Node): string {
   const held = node.op === 'where' ? node.inputs.slice(1).find(isConstant) : undefined
   if (held === undefined || node.inputs[0].op !== 'less') return labelOf(node)
-  return `clip at ${held.attrs.value} of ${node.dtype}${formatShape(node.shape)}`
+  // A float32 is not the number that was written.
+  const limit = Number(held.attrs.value.toPrecision(6))
+  return `clip at ${limit} of ${node.dtype}${formatShape(node.shape)}`
 }
 
 const isConstant = (node: Node): node is Node<'constant'> => node.op === 'constant'

@@ -28,6 +28,7 @@ export {
 export { parseStl10, stl10, stl10Classes } from './stl.js'
 export { parseTable, readTable, type TableOptions } from './table.js'
 export type { TextOptions, TextSet } from './text.js'
+export { decodeTfjsWeights, readTfjsWeights, type TfjsWeight } from './tfjs.js'
 export {
   type Padded,
   type PaddedPairs,
@@ -36,7 +37,6 @@ export {
   paddedPairs,
   type Tokenizer,
 } from './tokenizer.js'
-export { decodeTfjsWeights, readTfjsWeights, type TfjsWeight } from './tfjs.js'
 export { parseTrec, readTrec, type TrecOptions, trecClasses } from './trec.js'
 export { type ScoredPiece, type UnigramOptions, unigram } from './unigram.js'
 export {

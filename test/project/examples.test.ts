@@ -1,0 +1,112 @@
+/** The examples of docs/examples, each by its own command on a small size: a table of the right rows and a figure. */
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const node = promisify(execFile)
+
+type Row = Record<string, number | string>
+
+async function run(name: string, ...args: string[]): Promise<{ table: Row[]; stdout: string }> {
+  const out = await mkdtemp(join(tmpdir(), 'saddlepoint-example-'))
+  try {
+    const { stdout } = await node(
+      process.execPath,
+      [join(root, 'docs/examples', `${name}.mjs`), ...args, '--out', out],
+      { cwd: root },
+    )
+    const { table } = JSON.parse(await readFile(join(out, 'results.json'), 'utf8')) as { table: Row[] }
+    expect(await readFile(join(out, 'figure.svg'), 'utf8')).toMatch(/^<svg[\s\S]*<\/svg>$/)
+    for (const row of table) for (const value of Object.values(row)) expect(value).not.toBe(null)
+    return { table, stdout }
+  } finally {
+    await rm(out, { recursive: true })
+  }
+}
+
+describe('each on a small size', () => {
+  test('vanishing: gradients die under the clipped loss alone', async () => {
+    const { table } = await run('vanishing', '--train', '1200', '--epochs', '6', '--test', '20', '--steps', '10')
+    const [clipped, ...others] = table
+    expect(table).toHaveLength(4)
+    expect(clipped['zero gradients']).toBeGreaterThan(0)
+    for (const row of others) expect(row['zero gradients']).toBe(0)
+  })
+
+  test('robustness: five models, and what each attack leaves', async () => {
+    const small = [
+      '--train',
+      '256',
+      '--test',
+      '16',
+      '--epochs',
+      '1',
+      '--steps',
+      '3',
+      '--queries',
+      '5',
+      '--targets',
+      '1',
+    ]
+    const { table, stdout } = await run('robustness', ...small)
+    expect(table.map(row => row.model)).toEqual(['plain', 'FGSM', 'fast', 'PGD', 'TRADES'])
+    for (const row of table) expect(row.AutoAttack).toBeLessThanOrEqual(Number(row.clean))
+    expect(stdout).toContain("Accuracy of the column's model on examples made from the row's")
+  })
+
+  test('second-order: six ways to train', async () => {
+    const { table } = await run(
+      'second-order',
+      '--train',
+      '192',
+      '--test',
+      '16',
+      '--epochs',
+      '1',
+      '--steps',
+      '3',
+      '--iterations',
+      '2',
+    )
+    expect(table.map(row => row.method)).toEqual([
+      'plain',
+      'input gradient',
+      'Jacobian',
+      'curvature',
+      'alignment',
+      'PGD-5',
+    ])
+    for (const row of table) expect(Number.isFinite(row['top eigenvalue'])).toBe(true)
+  })
+
+  test('text-fgm: nine ways to train', async () => {
+    const { table } = await run(
+      'text-fgm',
+      '--train',
+      '64',
+      '--test',
+      '32',
+      '--epochs',
+      '1',
+      '--seeds',
+      '2',
+      '--vocabulary',
+      '500',
+    )
+    expect(table).toHaveLength(9)
+    for (const row of table) expect(row['under attack']).toBeLessThanOrEqual(Number(row.accuracy))
+  })
+})
+
+test('a wrong option is said in a line', async () => {
+  const wrong = run('vanishing', '--train', 'many')
+  await expect(wrong).rejects.toThrow("vanishing: --train must be a number >= 0, not 'many'")
+  const help = await node(process.execPath, [join(root, 'docs/examples/vanishing.mjs'), '--help'], { cwd: root })
+  expect(help.stdout).toContain('--epsilon 0.2')
+})
