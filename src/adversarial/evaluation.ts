@@ -18,7 +18,7 @@ import { attackDataset, type GradientCounts } from './dataset.js'
 import { type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { type Logits, logitsOf } from './penalties.js'
-import { exampleSum } from './steps.js'
+import { exampleDot } from './steps.js'
 
 export interface AccuracyOptions {
   /** The column of the classes, int32 [n]. Default 'label'. */
@@ -141,15 +141,10 @@ export async function linearity<M>(
   const delta = mapFeatures(features, (x, name) => sub(perturbed[name], x))
   const at = (x: Features) => losses(model, { ...batch, ...x }, ctx)
   const total = (x: Features) => sum(at(x))
-  const along = (v: Features) =>
-    exampleSum(
-      mapFeatures(v, (x, name) => mul(x, delta[name])),
-      x => x,
-    )
   const found = stack([
     sub(at(mapFeatures(features, (_, name) => perturbed[name])), at(features)),
-    along(grad(total)(features)),
-    mul(along(hvp(total, features, delta)), 0.5),
+    exampleDot(delta, grad(total)(features)),
+    mul(exampleDot(delta, hvp(total, features, delta)), 0.5),
   ])
   const values = Array.from(await found.data())
   const n = values.length / 3

@@ -7,7 +7,7 @@ import { grad, vjp } from '../autodiff/transforms.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { eye } from '../tensor/create.js'
-import { abs, add, div, equal, mul, sign, sqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { abs, add, div, mul, sign, square, stopGradient, sub } from '../tensor/elementwise.js'
 import { broadcastTo } from '../tensor/movement.js'
 import { normal, uniform } from '../tensor/random.js'
 import { mean, sum, vectorNorm } from '../tensor/reduction.js'
@@ -17,7 +17,7 @@ import { examples, type FeatureOptions, type Features, mapFeatures } from './fea
 import { meanGradient } from './gradient.js'
 import { ascend, checkCounts, checkSizes, furtherPass, keyOf, lossAt, type Method, uniformStart } from './method.js'
 import { type LeafOptions, type PlaceOptions, type Point, placeOf } from './places.js'
-import { beside, exampleSum, steepest } from './steps.js'
+import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps.js'
 
 /** The logits [n, classes] of a batch. */
 export type Logits<M> = (model: M, batch: Batch, ctx: Context) => Tensor
@@ -32,18 +32,8 @@ export function logitsOf<M>(op: string, logits: Logits<M>, model: M, batch: Batc
   )
 }
 
-/** Σ of squares over everything. */
-const squares = (x: Features): Tensor =>
-  Object.values(x)
-    .map(g => sum(square(g)))
-    .reduce(add)
-
 /** ‖·‖₂ of each example [n], whose derivatives at 0 are 0. */
-function lengths(x: Features): Tensor {
-  const squared = exampleSum(x, square)
-  const isZero = equal(squared, 0)
-  return where(isZero, 0, sqrt(where(isZero, 1, squared)))
-}
+const lengths = (x: Features): Tensor => safeRoot(exampleSum(x, square))
 
 export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddingMask'> {
   /** Default 1. */
@@ -72,7 +62,7 @@ export function gradientPenalty({ epsilon = 1, reading = 'row', ...options }: Gr
       const further = furtherPass(ctx)
       const place = placeOf(op, loss, { model, batch }, further, { ...options, scope })
       const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin)
-      return add(loss(model, batch, ctx), mul(squares(gradient), epsilon / 2))
+      return add(loss(model, batch, ctx), mul(dot(gradient, gradient), epsilon / 2))
     }
 }
 
@@ -194,19 +184,6 @@ export function curvaturePenalty({
       return add(loss(model, batch, ctx), mul(mean(exampleSum(curved, square)), weight))
     }
 }
-
-/** Σ a·b over everything. */
-const dot = (a: Features, b: Features): Tensor =>
-  Object.entries(a)
-    .map(([name, x]) => sum(mul(x, b[name])))
-    .reduce(add)
-
-/** Σ a·b of each example: [n]. */
-const exampleDot = (a: Features, b: Features): Tensor =>
-  exampleSum(
-    mapFeatures(a, (x, name) => mul(x, b[name])),
-    x => x,
-  )
 
 export interface LocalLinearityOptions<M> extends PlaceOptions {
   /** The losses of the examples [n]. */

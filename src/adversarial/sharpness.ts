@@ -9,15 +9,16 @@ import { type Batch, type Context, evaluation, type Loss } from '../nn/context.j
 import { isParameter } from '../nn/parameters.js'
 import { compile } from '../tensor/compile.js'
 import { onesLike } from '../tensor/create.js'
-import { add, astype, div, equal, mul, sqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { add, astype, div, equal, mul, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { bernoulli, foldIn, normal, key as randomKey } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { mean, sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree, namedLeaves } from '../tensor/tree.js'
-import type { Features } from './features.js'
+import { type Features, mapFeatures } from './features.js'
 import { checkCounts, checkSizes, furtherPass, type Method, moveStatistics } from './method.js'
 import { type Chosen, chosenLeaves } from './places.js'
+import { dot, safeRoot } from './steps.js'
 
 /** The trained parameters of a model by name, in float32 at least. */
 const parametersOf = (model: unknown): Features =>
@@ -35,19 +36,10 @@ const withParameters = <M>(model: M, parameters: Features): M =>
 const shifted = <M>(model: M, by: Features): M =>
   mapTree(model, (leaf, name) => (name in by ? add(leaf, astype(by[name], leaf.dtype)) : leaf))
 
-const squares = (x: Features): Tensor =>
-  Object.values(x)
-    .map(g => sum(square(g)))
-    .reduce(add)
-
-const each = (x: Features, f: (x: Tensor, name: string) => Tensor): Features =>
-  Object.fromEntries(Object.entries(x).map(([name, t]) => [name, f(t, name)]))
+const lengthOf = (x: Features): Tensor => safeRoot(dot(x, x))
 
 /** x / y, and 0 where y is 0. */
 const safeRatio = (x: Tensor, y: Tensor): Tensor => where(equal(y, 0), 0, div(x, where(equal(y, 0), 1, y)))
-
-/** √ of what is not negative, whose derivative at 0 is 0. */
-const safeRoot = (x: Tensor): Tensor => where(equal(x, 0), 0, sqrt(where(equal(x, 0), 1, x)))
 
 /** The gradient of the mean loss in the parameters. */
 const slopes = <M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context): Features =>
@@ -65,13 +57,13 @@ export function sam({ rho = 0.05 }: { rho?: number } = {}): Method {
     (model, batch, ctx) => {
       const further = furtherPass(ctx)
       const g = slopes(loss, model, batch, further)
-      const length = safeRoot(squares(g))
+      const length = lengthOf(g)
       const scale = mul(safeRatio(onesLike(length), length), rho)
       moveStatistics(loss, model, batch, ctx)
       return loss(
         shifted(
           model,
-          each(g, x => stopGradient(mul(x, astype(scale, x.dtype)))),
+          mapFeatures(g, x => stopGradient(mul(x, astype(scale, x.dtype)))),
         ),
         batch,
         further,
@@ -143,17 +135,15 @@ export async function topEigenvalue<M>(
   checkCounts('topEigenvalue', { iterations })
   const product = hessianProduct(loss)
   let i = 0
-  let v = each(parametersOf(model), x => normal(foldIn(key, i++), x.shape, x.dtype))
+  let v = mapFeatures(parametersOf(model), x => normal(foldIn(key, i++), x.shape, x.dtype))
   let [eigenvalue, residual] = [0, 0]
   for (let k = 0; k < iterations; k++) {
-    const length = safeRoot(squares(v))
-    v = each(v, x => safeRatio(x, length))
+    const length = lengthOf(v)
+    v = mapFeatures(v, x => safeRatio(x, length))
     await realize(v)
     const hv = await product(model, batch, v)
-    const quotient = Object.entries(v)
-      .map(([name, x]) => sum(mul(x, hv[name])))
-      .reduce(add)
-    const error = safeRoot(squares(each(hv, (x, name) => sub(x, mul(v[name], quotient)))))
+    const quotient = dot(v, hv)
+    const error = lengthOf(mapFeatures(hv, (x, name) => sub(x, mul(v[name], quotient))))
     ;[eigenvalue, residual] = await Promise.all([quotient.item(), error.item()])
     v = hv
   }
@@ -178,15 +168,13 @@ export async function hessianTrace<M>(
   const found: number[] = []
   for (let k = 0; k < iterations; k++) {
     let i = 0
-    const v = each(parametersOf(model), x => {
+    const v = mapFeatures(parametersOf(model), x => {
       const signs = bernoulli(foldIn(foldIn(key, k), i++), x.shape)
       return where(signs, full(x.shape, 1, x.dtype), full(x.shape, -1, x.dtype))
     })
     await realize(v)
     const hv = await product(model, batch, v)
-    const quotient = Object.entries(v)
-      .map(([name, x]) => sum(mul(x, hv[name])))
-      .reduce(add)
+    const quotient = dot(v, hv)
     found.push(await quotient.item())
   }
   const trace = found.reduce((a, b) => a + b, 0) / iterations

@@ -49,6 +49,19 @@ export const exampleSum = (features: Features, of: (x: Tensor) => Tensor): Tenso
   Object.values(features)
     .map(x => sum(rows(of(x)), { axis: 1 }))
     .reduce(add)
+/** Σ a·b of each example: [n]. */
+export const exampleDot = (a: Features, b: Features): Tensor =>
+  exampleSum(
+    mapFeatures(a, (x, name) => mul(x, b[name])),
+    x => x,
+  )
+/** Σ a·b over everything: a scalar. */
+export const dot = (a: Features, b: Features): Tensor =>
+  Object.entries(a)
+    .map(([name, x]) => sum(mul(x, b[name])))
+    .reduce(add)
+/** √x of what is not negative, whose derivatives at 0 are 0. */
+export const safeRoot = (x: Tensor): Tensor => where(equal(x, 0), 0, sqrt(where(equal(x, 0), 1, x)))
 /** The largest |element| of each example: [n]. */
 const exampleMax = (features: Features): Tensor =>
   Object.values(features)
