@@ -10,7 +10,9 @@ import { tensor } from '../tensor/create.js'
 import { add, astype, isfinite, less, logicalAnd, logicalNot, mul, where } from '../tensor/elementwise.js'
 import { reshape, stack } from '../tensor/movement.js'
 import { foldIn } from '../tensor/random.js'
+import { at } from '../tensor/slicing.js'
 import { full, Tensor } from '../tensor/tensor.js'
+import { zipTrees } from '../tensor/tree.js'
 import {
   areFinite,
   choose,
@@ -35,6 +37,11 @@ export interface Objective<M> extends PrecisionOptions {
   readonly metrics?: Readonly<Record<string, Metric<M>>>
   /** The largest global norm of a gradient; larger ones are scaled down. */
   readonly clipNorm?: number
+  /**
+   * Into how many parts the batch of a step falls, one after another, whose gradients are added up: the step of the whole batch in
+   * the memory of a part. What an attack or batch normalisation sees is a part. Default 1.
+   */
+  readonly microBatches?: number
 }
 
 /** All tensors that a step replaces. */
@@ -65,7 +72,7 @@ export const countOf = (batch: Readonly<Record<string, { readonly shape: readonl
   Object.values(batch)[0].shape[0]
 
 export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
-  const { loss, optimizer, metrics = {}, clipNorm, precision } = objective
+  const { loss, optimizer, metrics = {}, clipNorm, microBatches = 1, precision } = objective
   const inPrecision = precision === 'float16' ? inFloat16<M> : (f: Metric<M>) => f
   const measures = [
     scalar('loss', loss),
@@ -77,13 +84,28 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     // Steps made, those that were skipped included.
     const now = scale ? add(state.optimizer.step, scale.skipped) : state.optimizer.step
     const ctx: Context = { training: true, key: foldIn(key, now) }
-    const run = (model: M) => {
-      const { update, into } = updatesOf(model)
-      // Only the loss's own pass moves the statistics: once per step.
-      const values = measures.map((f, i) => f(model, batch, i === 0 ? { ...ctx, update } : ctx))
-      return [scale ? mul(values[0], scale.factor) : values[0], { values, into }] as const
-    }
-    const [[, { values, into }], scaled] = valueAndGrad(run, { hasAux: true })(state.model)
+    const passes = partsOf(batch, microBatches).map((part, k) => {
+      const own = microBatches === 1 ? ctx : { ...ctx, key: foldIn(key, add(mul(now, microBatches), k)) }
+      const share = countOf(part) / countOf(batch)
+      const run = (model: M) => {
+        const { update, into } = updatesOf(model)
+        // Only the loss's own pass moves the statistics.
+        const means = measures.map((f, i) => f(model, part, i === 0 ? { ...own, update } : own))
+        const values = share === 1 ? means : means.map(v => mul(v, share))
+        return [scale ? mul(values[0], scale.factor) : values[0], { values, into }] as const
+      }
+      // Each with variables of its own: what parts share, such as a bias that is repeated, would wait for all of them.
+      const [[, { values, into }], gradient] = valueAndGrad(run, { hasAux: true })(state.model)
+      return { values, into, gradient }
+    })
+    const sumOf = (a: Tensor, b: Tensor): Tensor => add(a, b)
+    const { values, gradient: scaled } = passes.reduce((a, b) => ({
+      ...b,
+      values: a.values.map((v, i) => add(v, b.values[i])),
+      gradient: zipTrees(sumOf, a.gradient, b.gradient),
+    }))
+    // Once per step: those of the last part.
+    const { into } = passes[passes.length - 1]
     const slopes = scale ? unscaled(scaled, scale) : scaled
     const grads = clipNorm === undefined ? slopes : clipByGlobalNorm(slopes, clipNorm)
     const next = optimizer.update(grads, state.optimizer, state.model)
@@ -116,6 +138,17 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     step: compile(step, { donate: [0, 2] }),
     evaluate: compile(evaluate, { donate: [0, 1] }),
   }
+}
+
+/** A batch in parts of about equal size, as many as are asked for if it has so many examples. */
+function partsOf(batch: Batch, count: number): Batch[] {
+  const n = countOf(batch)
+  const parts = Math.min(count, n)
+  if (parts <= 1) return [batch]
+  const end = (k: number): number => Math.round((k * n) / parts)
+  return Array.from({ length: parts }, (_, k) =>
+    Object.fromEntries(Object.entries(batch).map(([name, column]) => [name, at(column, [end(k), end(k + 1)])])),
+  )
 }
 
 /** f, checked to give one number. */

@@ -87,13 +87,15 @@ export class Trainer<M> {
    * option is out of range.
    */
   constructor({ model, seed = 0, ...objective }: TrainerOptions<M>) {
-    const { loss, metrics = {}, clipNorm, precision = 'float32', lossScale } = objective
+    const { loss, metrics = {}, clipNorm, microBatches = 1, precision = 'float32', lossScale } = objective
     if (leaves(model).length === 0) throw new Error('Trainer: the model has no tensors')
     checkUntied('Trainer', model)
     if (typeof loss !== 'function') throw new Error('Trainer: loss must be a function (model, batch, ctx) => scalar')
     if ('loss' in metrics) throw new Error("Trainer: a metric cannot be called 'loss'; rename it")
     if (clipNorm !== undefined && !(clipNorm > 0))
       throw new Error(`Trainer: clipNorm must be a number > 0, not ${clipNorm}`)
+    if (!Number.isInteger(microBatches) || microBatches < 1)
+      throw new Error(`Trainer: microBatches must be an integer >= 1, not ${microBatches}`)
     if (precision !== 'float32' && precision !== 'float16')
       throw new Error(`Trainer: precision must be 'float32' or 'float16', not '${precision}'`)
     if (lossScale !== undefined && precision === 'float32')
