@@ -9,7 +9,8 @@ import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
 
 /**
- * Runs an example: its options are numbers with these defaults, beside --device and --out, a folder for its results.
+ * Runs an example: its options are numbers with these defaults, beside files that some take, --device and --out, a folder for its
+ * results.
  * What the task returns, { table, figure }, is printed and written there.
  */
 export async function example(name, about, defaults, task) {
@@ -18,6 +19,8 @@ export async function example(name, about, defaults, task) {
     device: { type: 'string' },
     out: { type: 'string' },
     folder: { type: 'string' },
+    cifar: { type: 'string' },
+    weights: { type: 'string' },
     help: { type: 'boolean' },
   }
   try {
@@ -39,7 +42,12 @@ export async function example(name, about, defaults, task) {
     const device = await setDevice(values.device ?? 'wasm')
     console.log(`${about}\n${device.description}\n`)
     const began = performance.now()
-    const { table, figure } = await task({ ...options, folder: values.folder })
+    const { table, figure } = await task({
+      ...options,
+      folder: values.folder,
+      cifar: values.cifar,
+      weights: values.weights,
+    })
     const seconds = Math.round((performance.now() - began) / 1000)
     console.log(`\n${printTable(table)}\n`)
     const out = values.out ?? join('results', name)

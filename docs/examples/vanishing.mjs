@@ -1,9 +1,11 @@
 // The vanished gradient. A confident classifier is attacked towards a wrong class: under a loss that clips probabilities most
-// gradients are exactly 0 and the attack fails, which looks like robustness. On logits it succeeds.
+// gradients are exactly 0 and the attack fails, which looks like robustness. On logits it succeeds. Digits by default;
+// --cifar FILE --weights FILE attacks the dogs of a CIFAR-10 batch towards airplanes, on a ResNet-20 (models.md names the weights).
 
-import { tensor } from 'saddlepoint'
+import { random, tensor } from 'saddlepoint'
 import { accuracyOn, attackDataset, gradientDeaths } from 'saddlepoint/adversarial'
-import { dataset } from 'saddlepoint/data'
+import { cifar10Classes, dataset, imageDataset, readCifar10, readSafetensors } from 'saddlepoint/data'
+import { loadWeights, ResNet20, resNet20Names } from 'saddlepoint/models'
 import { clippedCrossEntropyOfProbabilities, crossEntropy, dlrLoss, marginLoss } from 'saddlepoint/nn'
 import { digits, example, logits, trained } from './shared.mjs'
 
@@ -19,23 +21,18 @@ const losses = {
 const defaults = { train: 4000, test: 100, epochs: 6, epsilon: 0.2, steps: 40 }
 await example(
   'vanishing',
-  'Targeted attacks under four losses, on a confident classifier of digits.',
+  'Targeted attacks under four losses, on a confident classifier.',
   defaults,
   async options => {
     const { epsilon, steps, seed } = options
-    const data = await digits(options)
-    const { model } = await trained('base', data.train, options)
-
-    // Every image with every wrong class as its target.
-    const { image, label } = data.test.columns
-    const pairs = Array.from(label.data).flatMap((y, i) =>
-      Array.from({ length: 9 }, (_, k) => ({ i, y, target: (y + k + 1) % 10 })),
-    )
-    const size = 28 * 28
+    const { model, image, label, pairs } = options.cifar ? await dogs(options) : await everyDigit(options)
+    console.log(`clean accuracy ${(100 * (await accuracyOn(logits, model, dataset({ image, label })))).toFixed(1)} %`)
+    const shape = image.shape.slice(1)
+    const size = shape.reduce((a, b) => a * b)
     const images = new Float32Array(pairs.length * size)
     for (const [k, { i }] of pairs.entries()) images.set(image.data.subarray(i * size, (i + 1) * size), k * size)
     const column = of => ({ dtype: 'int32', shape: [pairs.length], data: Int32Array.from(pairs, of) })
-    const columns = { image: { dtype: 'float32', shape: [pairs.length, 28, 28, 1], data: images } }
+    const columns = { image: { dtype: 'float32', shape: [pairs.length, ...shape], data: images } }
     const targeted = dataset({ ...columns, label: column(p => p.target), truth: column(p => p.y) })
 
     const table = []
@@ -91,4 +88,32 @@ await example(
 
 function tensorsOf(rows) {
   return Object.fromEntries(Object.entries(rows).map(([name, host]) => [name, tensor(host)]))
+}
+
+/** Every digit with every wrong class as its target. */
+async function everyDigit(options) {
+  const data = await digits(options)
+  const { model } = await trained('base', data.train, options)
+  const { image, label } = data.test.columns
+  const pairs = Array.from(label.data).flatMap((y, i) =>
+    Array.from({ length: 9 }, (_, k) => ({ i, y, target: (y + k + 1) % 10 })),
+  )
+  return { model, image, label, pairs }
+}
+
+/** Dogs, which are to become airplanes. */
+async function dogs({ cifar, weights, test }) {
+  if (!weights) throw new Error('--cifar needs --weights, a safetensors file of the ResNet-20')
+  const { tensors } = await readSafetensors(weights)
+  const net = await loadWeights(new ResNet20({ key: random.key(0) }), tensors, resNet20Names, {
+    ignore: /num_batches_tracked$/,
+  })
+  const [mean, deviation] = [tensor([0.485, 0.456, 0.406]), tensor([0.229, 0.224, 0.225])]
+  const model = { net, apply: (image, ctx) => net.apply(image.sub(mean).div(deviation), ctx) }
+  const [dog, airplane] = [cifar10Classes.indexOf('dog'), cifar10Classes.indexOf('airplane')]
+  const all = imageDataset(await readCifar10(cifar))
+  const rows = Array.from(all.columns.label.data)
+    .flatMap((y, i) => (y === dog ? [i] : []))
+    .slice(0, test)
+  return { model, ...all.rows(rows), pairs: rows.map((_, i) => ({ i, y: dog, target: airplane })) }
 }

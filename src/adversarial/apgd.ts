@@ -148,7 +148,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
       checkedLoss: low,
       stepSize: full([n], 2 * epsilon, type),
       gains: full([n], 0, 'int32'),
-      halved: full([n], true),
+      halved: full([n], true, 'bool'),
       target: where(isBefore, other, first),
       k: full([], 0, 'int32'),
       report: emptyReport(),

@@ -5,11 +5,23 @@
 
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { arange } from '../tensor/create.js'
-import { abs, add, div, equal, isfinite, isnan, mul, neg, stopGradient, where } from '../tensor/elementwise.js'
+import {
+  abs,
+  add,
+  div,
+  equal,
+  isfinite,
+  isnan,
+  logicalAnd,
+  mul,
+  neg,
+  stopGradient,
+  where,
+} from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
-import { argmax } from '../tensor/reduction.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { all, argmax } from '../tensor/reduction.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { type EmbeddingPgdOptions, embeddingPgd, type PerturbedLoss } from './embedding.js'
 import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import {
@@ -19,6 +31,7 @@ import {
   type GradientReport,
   gradientReport,
   inputGradient,
+  isZeroGradient,
 } from './gradient.js'
 import { beside, checkRule, clipFeatures, exampleSum, type Norm, type StepRule, step, uniformInBall } from './steps.js'
 
@@ -58,6 +71,8 @@ export interface Attacked {
   /** The batch with its features perturbed. */
   readonly adversarial: Batch
   readonly report: GradientReport
+  /** Whose gradients were all exactly 0, bool [n]: the attack could not move these examples. */
+  readonly dead: Tensor
 }
 
 /** An attack under way: `batch` holds the originals, restart by restart, and `current` where its features have got to. */
@@ -67,6 +82,8 @@ export interface AttackState {
   /** The running sum of gradients, where steps keep one. */
   readonly momentum?: Features
   readonly report: GradientReport
+  /** Whose gradients were exactly 0 so far, bool, restart by restart. */
+  readonly dead: Tensor
 }
 
 /** The three parts of an attack: what is unrolled into one expression here is one compiled step elsewhere. */
@@ -106,30 +123,36 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
     start(batch, key) {
       const tiled = mapFeatures(batch, x => repeat(x, restarts))
       const original = originals(tiled)
-      const report = emptyReport()
-      if (!randomStart) return { batch: tiled, current: original, report }
+      // In the order of what `step` returns: one plan serves both.
+      const begun = (current: Features): AttackState => ({
+        batch: tiled,
+        current,
+        report: emptyReport(),
+        dead: full([examples(op, tiled)], true, 'bool'),
+      })
+      if (!randomStart) return begun(original)
       if (!key) throw new Error(`${op}: randomStart needs a random key: { key: random.key(0) }`)
       const delta = uniformInBall(key, original, epsilon, norm)
       const moved = mapFeatures(original, (x, name) => add(x, applyMask(delta[name], name, options.featureMask)))
-      return { batch: tiled, current: alike(clipFeatures(moved, rule), original), report }
+      return begun(alike(clipFeatures(moved, rule), original))
     },
-    step(model, { batch, current, momentum, report }) {
+    step(model, { batch, current, momentum, report, dead }) {
       const { gradient } = inputGradient(op, loss, model, batch, current, ctx)
       const climbed = decay ? accumulated(momentum, gradient, decay) : undefined
       const moved = step(originals(batch), current, climbed ?? gradient, rule)
       const stopped = broken?.(model, { ...batch, ...current }, ctx)
       const next = stopped ? mapFeatures(moved, (x, name) => where(beside(stopped, x), current[name], x)) : moved
-      const kept = climbed && { momentum: climbed }
       return {
         batch,
         current: next,
-        ...kept,
+        ...(climbed && { momentum: climbed }),
         report: addReports(report, gradientReport(gradient, examples(op, batch))),
+        dead: logicalAnd(dead, isZeroGradient(gradient)),
       }
     },
-    finish(model, { batch, current, report }) {
+    finish(model, { batch, current, report, dead }) {
       const adversarial = { ...batch, ...current }
-      if (restarts === 1) return { adversarial, report }
+      if (restarts === 1) return { adversarial, report, dead }
       const losses = loss(model, adversarial, ctx)
       if (losses.ndim !== 1)
         throw new Error(
@@ -142,7 +165,8 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       const n = losses.size / restarts
       const worst = argmax(stopGradient(reshape(score, [restarts, n])), { axis: 0 })
       const row = add(mul(worst, n), arange(n))
-      return { adversarial: mapFeatures(adversarial, x => take(x, row)), report }
+      const stayed = all(reshape(dead, [restarts, n]), { axis: 0 })
+      return { adversarial: mapFeatures(adversarial, x => take(x, row)), report, dead: stayed }
     },
   }
 }

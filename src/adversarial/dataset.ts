@@ -12,7 +12,12 @@ import { attackParts, type PgdOptions } from './attacks.js'
 import { gradientDeaths } from './deaths.js'
 import { warnOnce } from './features.js'
 
-export interface AttackDatasetOptions {
+export interface AttackDatasetOptions<M = unknown> {
+  /**
+   * The loss that examples are attacked with once more whose gradients were all exactly 0, such as one by marginLoss or dlrLoss.
+   * Default none: they stay as they are.
+   */
+  fallback?: Loss<M>
   /** Examples attacked at once. Default 256. */
   batchSize?: number
   /** Called after each batch with the number of examples done, and awaited. */
@@ -42,7 +47,7 @@ export async function attackDataset<M>(
   model: M,
   data: Dataset,
   options: PgdOptions<M>,
-  { batchSize = 256, onBatch, signal }: AttackDatasetOptions = {},
+  { fallback, batchSize = 256, onBatch, signal }: AttackDatasetOptions<M> = {},
 ): Promise<{ data: Dataset; report: GradientCounts }> {
   const attack = attackParts('attackDataset', loss, options)
   // A step gives up the state before it, so that memory does not wait for the garbage collector.
@@ -51,6 +56,7 @@ export async function attackDataset<M>(
   const report = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
   await realize(model)
+  const dead: number[] = []
   let done = 0
   for (const rows of batches(data, { batchSize })) {
     const batch = tensorsOf(rows)
@@ -65,6 +71,7 @@ export async function attackDataset<M>(
       column.data.set(await moved.data(), (done * column.data.length) / data.size)
     }
     for (const name of reportNames) report[name] += await attacked.report[name].item()
+    for (const [i, isDead] of (await attacked.dead.data()).entries()) if (isDead) dead.push(done + i)
     for (const t of leaves([batch, attacked])) t.dispose()
     done += rows[Object.keys(rows)[0]].shape[0]
     await onBatch?.(done)
@@ -72,6 +79,15 @@ export async function attackDataset<M>(
   }
   if (report.zero > deadShare * report.gradients || report.nonFinite > deadShare * report.gradients)
     await warnOfDeaths(loss, model, data, options, report, batchSize)
+  if (fallback && dead.length > 0 && !signal?.aborted) {
+    const once = { batchSize, signal }
+    const { data: again } = await attackDataset(fallback, model, dataset(data.rows(dead)), options, once)
+    for (const [name, { data: from }] of Object.entries(again.columns)) {
+      const to = columns[name].data
+      const width = to.length / data.size
+      for (let i = 0; i < again.size; i++) to.set(from.subarray(i * width, (i + 1) * width) as never, dead[i] * width)
+    }
+  }
   return { data: dataset(columns).slice(0, done), report }
 }
 

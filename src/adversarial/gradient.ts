@@ -4,7 +4,7 @@ import { valueAndGrad } from '../autodiff/transforms.js'
 import { computeType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
-import { add, astype, div, equal, isfinite, less, logicalNot, mul, square } from '../tensor/elementwise.js'
+import { add, astype, div, equal, isfinite, less, logicalAnd, logicalNot, mul, square } from '../tensor/elementwise.js'
 import { mean, sum } from '../tensor/reduction.js'
 import { full, Tensor } from '../tensor/tensor.js'
 import { alike, type Features, mapFeatures } from './features.js'
@@ -34,6 +34,13 @@ const floor = 1e-12
  */
 const scale = 2 ** 10
 
+/** Which examples have a gradient that is exactly 0 in every element: bool [n]. */
+export const isZeroGradient = (gradient: Features): Tensor =>
+  equal(
+    exampleSum(gradient, g => astype(logicalNot(equal(g, 0)), 'int32')),
+    0,
+  )
+
 /** The report of the gradients of one step. */
 export function gradientReport(gradient: Features, n: number): GradientReport {
   const count = (condition: Tensor): Tensor => sum(astype(condition, 'int32'))
@@ -42,13 +49,13 @@ export function gradientReport(gradient: Features, n: number): GradientReport {
       0,
       exampleSum(gradient, g => astype(of(g), 'int32')),
     )
-  const nonZero = present(g => logicalNot(equal(g, 0)))
+  const isZero = isZeroGradient(gradient)
   const tiny = less(exampleSum(gradient, square), floor)
   return {
     gradients: full([], n, 'int32'),
-    zero: count(logicalNot(nonZero)),
+    zero: count(isZero),
     nonFinite: count(present(g => logicalNot(isfinite(g)))),
-    floorHit: count(mul(astype(nonZero, 'int32'), astype(tiny, 'int32'))),
+    floorHit: count(logicalAnd(logicalNot(isZero), tiny)),
   }
 }
 

@@ -245,7 +245,7 @@ export async function carliniWagner<M>(
   }
 
   const none = mapFeatures(outward, v => mul(v, 0))
-  let kept: Kept = { features: original, broken: full([n], false) }
+  let kept: Kept = { features: original, broken: full([n], false, 'bool') }
   let distance = full([n], Number.POSITIVE_INFINITY)
   let [low, high, c] = [full([n], 0), full([n], Number.POSITIVE_INFINITY), full([n], initial)]
   for (let i = 0; i < searches; i++) {
@@ -253,7 +253,7 @@ export async function carliniWagner<M>(
       kept,
       distance,
       c,
-      broken: full([n], false),
+      broken: full([n], false, 'bool'),
       w: outward,
       mean: none,
       square: none,

@@ -1,6 +1,6 @@
 /** The vanished gradient: a confident classifier under a clipped loss, and the report that says where it died. */
 
-import { grad, mul, setDevice, softmax, type Tensor, tensor } from 'saddlepoint'
+import { grad, mul, random, setDevice, softmax, type Tensor, tensor } from 'saddlepoint'
 import { attackDataset, fgsm, gradientDeaths } from 'saddlepoint/adversarial'
 import { dataset } from 'saddlepoint/data'
 import {
@@ -105,6 +105,20 @@ describe('attackDataset', () => {
     expect(message).toContain('75.0% are exactly 0')
     expect(message).toContain('clip at 1e-7 of float64[4] (75.0% of the first 4)')
     expect(message).toContain('Use a loss on logits, such as crossEntropy, or attack by marginLoss or dlrLoss')
+  })
+  test('attacks the dead once more with another loss, and leaves the others', async () => {
+    vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const options = { epsilon: 0.1, steps: 2, targeted: true, restarts: 2, randomStart: true, key: random.key(1) }
+    const each: Loss<null> = (_, { x, label }) =>
+      clippedCrossEntropyOfProbabilities(softmax(x), label, { reduction: 'none' })
+    const margins: Loss<null> = (_, { x, label }) => marginLoss(x, label, { reduction: 'none' })
+    const alone = await attackDataset(each, null, data, options, { batchSize: 3 })
+    const helped = await attackDataset(each, null, data, options, { batchSize: 3, fallback: margins })
+    const others = await attackDataset(margins, null, data.slice(0, 3), options, { batchSize: 3 })
+    const rowsOf = (d: typeof data) => Array.from({ length: d.size }, (_, i) => Array.from(d.rows([i]).x.data))
+    expect(rowsOf(helped.data)[3]).toEqual(rowsOf(alone.data)[3])
+    expect(rowsOf(helped.data).slice(0, 3)).toEqual(rowsOf(others.data))
+    expect(rowsOf(helped.data)[0]).not.toEqual(rowsOf(alone.data)[0])
   })
   test('is silent where gradients live', async () => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
