@@ -220,7 +220,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     }
   }
 
-  const end = await search(model, steps, start, step)
+  const end = await search(victim, model, steps, start, step)
   const { kept, best, report } = measure(model, end)
   const features = mapFeatures(best, (x, name) => where(beside(kept.broken, x), kept.features[name], x))
   return { adversarial: { ...batch, ...features }, broken: kept.broken, report }

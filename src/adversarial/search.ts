@@ -5,11 +5,11 @@
 
 import type { Batch, Context } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
-import { astype, logicalAnd, logicalNot, logicalOr, notEqual, where } from '../tensor/elementwise.js'
+import { abs, astype, less, logicalAnd, logicalNot, logicalOr, notEqual, sub, where } from '../tensor/elementwise.js'
 import { realize } from '../tensor/realize.js'
-import { argmax, sum } from '../tensor/reduction.js'
+import { argmax, min, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { examples, type FeatureOptions, type Features, mapFeatures, perturbable, warnOnce } from './features.js'
 import { attackContext, type GradientReport } from './gradient.js'
 import { type Logits, logitsOf } from './penalties.js'
 import { beside } from './steps.js'
@@ -48,6 +48,8 @@ export interface Kept {
 
 /** A classifier under attack: its batch, and what a point does to it. */
 export interface Target<M> {
+  /** The attack, for errors. */
+  readonly op: string
   readonly n: number
   readonly features: Features
   readonly labels: Tensor
@@ -69,6 +71,7 @@ export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options
   const logitsAt = (model: M, moved: Features): Tensor => logitsOf(op, logits, model, { ...batch, ...moved }, ctx)
   const misclassified = (z: Tensor): Tensor => notEqual(argmax(z, { axis: -1 }), labels)
   return {
+    op,
     n: examples(op, batch),
     features,
     labels,
@@ -86,6 +89,7 @@ export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options
 
 /** Runs the steps of an attack; unless it goes on to improve what it has found, it ends once every example is broken. */
 export async function search<M, S extends { readonly kept: Kept }>(
+  victim: Target<M>,
   model: M,
   steps: number,
   start: (model: M) => S,
@@ -93,6 +97,7 @@ export async function search<M, S extends { readonly kept: Kept }>(
   endsEarly = true,
 ): Promise<S> {
   await realize(model)
+  await warnOfProbabilities(victim, model)
   const next = compile(step)
   let state = start(model)
   await realize(state)
@@ -101,6 +106,18 @@ export async function search<M, S extends { readonly kept: Kept }>(
     state = await next(model, state)
   }
   return state
+}
+
+/** Says once that logits look like probabilities: losses on logits saturate there, and attacks with them. */
+async function warnOfProbabilities<M>({ op, features, logits }: Target<M>, model: M): Promise<void> {
+  const z = logits(model, features)
+  const isOne = less(abs(sub(sum(z, { axis: -1 }), 1)), 1e-3)
+  const isNone = less(min(z, { axis: -1 }), 0)
+  const doubtful = await min(astype(logicalAnd(isOne, logicalNot(isNone)), 'int32')).item()
+  if (doubtful === 1)
+    warnOnce(
+      `${op}: every row of logits is positive and adds up to 1, as probabilities do: return what softmax is applied to, or attacks are weaker than they look`,
+    )
 }
 
 /** Steps between looks at whether anything is left to break. */

@@ -138,7 +138,7 @@ export async function deepFool<M>(
     const next = there(moved)
     return { kept: victim.keep(kept, next, victim.logits(model, next)), delta: moved }
   }
-  const { kept } = await search(model, steps, start, step)
+  const { kept } = await search(victim, model, steps, start, step)
   return result(batch, victim, kept)
 }
 
@@ -259,7 +259,7 @@ export async function carliniWagner<M>(
       square: none,
       k: full([], 0, 'int32'),
     }
-    const end = await search(model, steps, () => from, step, false)
+    const end = await search(victim, model, steps, () => from, step, false)
     kept = end.kept
     distance = end.distance
     high = where(end.broken, c, high)

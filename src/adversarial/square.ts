@@ -126,7 +126,7 @@ export async function square<M>(logits: Logits<M>, model: M, batch: Batch, optio
     }
   }
 
-  const { kept, current } = await search(model, steps, start, step)
+  const { kept, current } = await search(victim, model, steps, start, step)
   const features = mapFeatures(current, (x, name) => where(beside(kept.broken, x), kept.features[name], x))
   return { adversarial: { ...batch, ...features }, broken: kept.broken }
 }

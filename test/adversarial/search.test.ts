@@ -21,7 +21,7 @@ import {
 } from 'saddlepoint/adversarial'
 import { dataset } from 'saddlepoint/data'
 import type { Batch, Loss } from 'saddlepoint/nn'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { checkpoints } from '../../src/adversarial/apgd.js'
 import { shareAt } from '../../src/adversarial/square.js'
 import { type Classifier, example, exampleLosses, f64, meanLoss, rows } from './common.js'
@@ -197,6 +197,18 @@ describe('a linear classifier', () => {
     expect(accuracies[1].accuracy).toBeLessThan(accuracies[0].accuracy)
     expect(errors).toHaveLength(1)
     expect(errors[0]).toContain('the black box beat the white box: square broke')
+  })
+
+  test('logits that look like probabilities raise a warning, once', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const { w, batch } = await make()
+    const soft: Logits<Tensor> = (m, b, ctx) => linear(m, b, ctx).softmax()
+    for (const logits of [linear, soft, soft]) await apgd(logits, w, batch, { epsilon: 0.1, steps: 1 })
+    expect(warn).toHaveBeenCalledTimes(1)
+    expect(warn.mock.calls[0][0]).toContain(
+      'apgd: every row of logits is positive and adds up to 1, as probabilities do',
+    )
+    warn.mockRestore()
   })
 
   test('options are checked', async () => {
