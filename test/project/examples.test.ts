@@ -85,6 +85,25 @@ describe('each on a small size', () => {
     for (const row of table) expect(Number.isFinite(row['top eigenvalue'])).toBe(true)
   })
 
+  test('madry: what each attack leaves', async () => {
+    const small = [
+      '--train',
+      '200',
+      '--test',
+      '12',
+      '--epochs',
+      '1',
+      '--steps',
+      '3',
+      '--queries',
+      '5',
+      '--targets',
+      '1',
+    ]
+    const { table } = await run('madry', ...small)
+    expect(table.map(row => row.attack)).toEqual(['none', 'apgd-ce', 'apgd-t', 'deepfool', 'square'])
+  })
+
   test('text-fgm: nine ways to train', async () => {
     const { table } = await run(
       'text-fgm',
