@@ -33,6 +33,7 @@ import {
   inputGradient,
   isZeroGradient,
 } from './gradient.js'
+import { checkCounts, checkSizes } from './method.js'
 import { beside, checkRule, clipFeatures, exampleSum, type Norm, type StepRule, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {
@@ -106,10 +107,8 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
     broken,
     decay,
   } = options
-  for (const [name, value] of Object.entries({ steps, restarts }))
-    if (!Number.isInteger(value) || value < 1) throw new Error(`${op}: ${name} must be an integer >= 1, not ${value}`)
-  if (decay !== undefined && !(decay >= 0 && decay < Number.POSITIVE_INFINITY))
-    throw new Error(`${op}: decay must be a finite number >= 0, not ${decay}`)
+  checkCounts(op, { steps, restarts })
+  checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
   const rule: StepRule = { ...options, norm, epsilon, stepSize: targeted ? -stepSize : stepSize }
   checkRule(op, { ...rule, epsilon: epsilon ?? Number.NaN })

@@ -10,6 +10,7 @@ import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext, inputGradient } from './gradient.js'
+import { checkCounts } from './method.js'
 import { checkRule, clipFeatures, type Norm, step, uniformInBall } from './steps.js'
 
 export interface PerturbationOptions extends FeatureOptions {
@@ -60,8 +61,7 @@ function perturb<M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context, options
   const { stepSize = 0.001, norm = 'l2', iterations = 1, epsilon, randomInit = false, trainingMode = false } = options
   const rule = { ...options, stepSize, norm }
   checkRule(op, rule)
-  if (!Number.isInteger(iterations) || iterations < 1)
-    throw new Error(`${op}: iterations must be an integer >= 1, not ${iterations}`)
+  checkCounts(op, { iterations })
   const attack = attackContext(ctx, trainingMode && ctx.training)
   const original = perturbable(op, batch, options)
   let current = original
