@@ -36,13 +36,14 @@ import { argmin, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { addReports, emptyReport, type GradientReport, gradientReport } from './gradient.js'
 import { checkCounts, checkSizes } from './method.js'
 import type { Logits } from './penalties.js'
-import { type Found, type Kept, type SearchOptions, search, type Target, targetOf } from './search.js'
+import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, exampleSum } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
-export interface Smallest extends Found {
+export interface Smallest extends Searched {
   /** ‖x' - x‖₂ [n]; infinity for an example that was not broken. */
   readonly distance: Tensor
 }
@@ -62,7 +63,13 @@ const distanceTo = (moved: Features, original: Features): Tensor =>
     ),
   )
 
-const result = <M>(batch: Batch, { features: original }: Target<M>, { features, broken }: Kept): Smallest => ({
+const result = <M>(
+  batch: Batch,
+  { features: original }: Target<M>,
+  { features, broken }: Kept,
+  report: GradientReport,
+): Smallest => ({
+  report,
   adversarial: { ...batch, ...features },
   broken,
   distance: where(broken, astype(distanceTo(features, original), 'float32'), Number.POSITIVE_INFINITY),
@@ -99,22 +106,28 @@ export async function deepFool<M>(
       original,
     )
 
-  type State = { readonly kept: Kept; readonly delta: Features }
-  const start = (model: M): State => ({ kept: victim.none(model), delta: mapFeatures(original, x => mul(x, 0)) })
-  const step = (model: M, { kept, delta }: State): State => {
+  type State = { readonly kept: Kept; readonly delta: Features; readonly report: GradientReport }
+  const start = (model: M): State => ({
+    kept: victim.none(model),
+    delta: mapFeatures(original, x => mul(x, 0)),
+    report: emptyReport(),
+  })
+  const step = (model: M, { kept, delta, report }: State): State => {
     const [z, pull] = vjp((x: Features) => victim.logits(model, x), there(delta))
     const classes = z.shape[1]
     const isLabel = (j: number): Tensor => equal(labels, j)
     const atLabel = Array.from({ length: classes }, (_, j) => where(isLabel(j), at(z, [], j), 0)).reduce(add)
-    const slopes = Array.from({ length: classes }, (_, j) => {
-      const g = pull(broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))[0]
-      return mapFeatures(g, (x, name) => applyMask(where(isfinite(x), x, 0), name, options.featureMask))
-    })
-    const own = mapFeatures(original, (_, name) =>
-      slopes.map((s, j) => where(beside(isLabel(j), s[name]), s[name], 0)).reduce(add),
+    const slopes = Array.from(
+      { length: classes },
+      (_, j) => pull(broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))[0],
     )
-    const ways = slopes.map((s, j) => {
-      const w = mapFeatures(s, (x, name) => sub(x, own[name]))
+    /** Of the features of each class, an example's own. */
+    const chosen = (of: readonly Features[], isOwn: (j: number) => Tensor): Features =>
+      mapFeatures(original, (_, name) => of.map((s, j) => where(beside(isOwn(j), s[name]), s[name], 0)).reduce(add))
+    const own = chosen(slopes, isLabel)
+    const towards = slopes.map(s => mapFeatures(s, (x, name) => sub(x, own[name])))
+    const ways = towards.map((v, j) => {
+      const w = mapFeatures(v, (x, name) => applyMask(where(isfinite(x), x, 0), name, options.featureMask))
       const gap = abs(sub(at(z, [], j), atLabel))
       const squared = exampleSum(w, square)
       const isNone = logicalOr(isLabel(j), equal(squared, 0))
@@ -126,20 +139,21 @@ export async function deepFool<M>(
       }
     })
     const nearest = argmin(stack(ways.map(way => way.distance)), { axis: 0 })
-    const moved = mapFeatures(delta, (d, name) => {
-      const stride = ways
-        .map(({ w, scale }, j) => {
-          const isChosen = logicalAnd(equal(nearest, j), logicalNot(kept.broken))
-          return where(beside(isChosen, d), mul(w[name], beside(scale, d)), 0)
-        })
-        .reduce(add)
-      return add(d, astype(stride, d.dtype))
-    })
+    const isNearest = (j: number): Tensor => equal(nearest, j)
+    const strides = chosen(
+      ways.map(({ w, scale }) => mapFeatures(w, x => mul(x, beside(scale, x)))),
+      j => logicalAnd(isNearest(j), logicalNot(kept.broken)),
+    )
+    const moved = mapFeatures(delta, (d, name) => add(d, astype(strides[name], d.dtype)))
     const next = there(moved)
-    return { kept: victim.keep(kept, next, victim.logits(model, next)), delta: moved }
+    return {
+      kept: victim.keep(kept, next, victim.logits(model, next)),
+      delta: moved,
+      report: addReports(report, gradientReport(chosen(towards, isNearest), victim.n)),
+    }
   }
-  const { kept } = await search(victim, model, steps, start, step)
-  return result(batch, victim, kept)
+  const { kept, report } = await search(victim, model, steps, start, step)
+  return result(batch, victim, kept, report)
 }
 
 export interface CarliniWagnerOptions extends SearchOptions {
@@ -193,6 +207,7 @@ export async function carliniWagner<M>(
 
   interface State {
     readonly kept: Kept
+    readonly report: GradientReport
     readonly distance: Tensor
     /** Whether an example was broken for this c. */
     readonly broken: Tensor
@@ -237,6 +252,7 @@ export async function carliniWagner<M>(
       },
       distance: where(isCloser, distance, state.distance),
       broken: logicalOr(state.broken, isBroken),
+      report: addReports(state.report, gradientReport(g, n)),
       w: next,
       mean,
       square: squared,
@@ -247,10 +263,12 @@ export async function carliniWagner<M>(
   const none = mapFeatures(outward, v => mul(v, 0))
   let kept: Kept = { features: original, broken: full([n], false, 'bool') }
   let distance = full([n], Number.POSITIVE_INFINITY)
+  let report = emptyReport()
   let [low, high, c] = [full([n], 0), full([n], Number.POSITIVE_INFINITY), full([n], initial)]
   for (let i = 0; i < searches; i++) {
     const from = {
       kept,
+      report,
       distance,
       c,
       broken: full([n], false, 'bool'),
@@ -261,11 +279,12 @@ export async function carliniWagner<M>(
     }
     const end = await search(victim, model, steps, () => from, step, false)
     kept = end.kept
+    report = end.report
     distance = end.distance
     high = where(end.broken, c, high)
     low = where(end.broken, low, c)
     c = where(less(high, Number.POSITIVE_INFINITY), mul(add(low, high), 0.5), mul(c, 10))
     await realize({ low, high, c })
   }
-  return result(batch, victim, kept)
+  return result(batch, victim, kept, report)
 }

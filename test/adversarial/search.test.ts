@@ -98,10 +98,13 @@ describe('a linear classifier', () => {
   test('deepFool: the distance to the nearest boundary, and a little', async () => {
     const { w, batch, x, labels, columns } = await make()
     const want = distances(x, labels, columns, 'l2')
-    const { distance, broken, adversarial } = await deepFool(linear, w, batch)
+    const { distance, broken, adversarial, report } = await deepFool(linear, w, batch)
     expect((await flags(broken)).every(b => b)).toBe(true)
     Array.from(await distance.data()).forEach((d, i) => expect(d).toBeCloseTo(1.02 * want[i], 5))
     const kept = await rows(adversarial.x)
+    // All are broken in the first step; whether it may end is looked at every 20.
+    const counts = [report.gradients, report.zero, report.nonFinite]
+    expect(await Promise.all(counts.map(c => c.item()))).toEqual([20 * n, 0, 0])
     kept.forEach((p, i) => want[i] === 0 && expect(p).toEqual(x[i]))
   })
 
