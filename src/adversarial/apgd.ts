@@ -29,8 +29,8 @@ import { at } from '../tensor/slicing.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
-import { checkCounts, checkSizes, plus } from './method.js'
-import type { Logits } from './penalties.js'
+import type { Logits } from './logits.js'
+import { checkCounts, checkRequired, plus } from './method.js'
 import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, type Norm, project, steepest, uniformInBall } from './steps.js'
 
@@ -104,8 +104,9 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
   const op = 'apgd'
   const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target: rank = 1, key } = options
   const rule = { ...options, norm, stepSize: 2 * epsilon }
-  checkRule(op, { ...rule, epsilon: epsilon ?? Number.NaN })
-  checkSizes(op, { epsilon })
+  checkRequired(op, { epsilon })
+  checkRule(op, rule)
+  if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)
   checkCounts(op, { steps, target: rank })
   if (!['ce', 'dlr', 'targeted-dlr'].includes(loss))
     throw new Error(`${op}: unknown loss '${loss}'; one of ce, dlr, targeted-dlr`)
@@ -127,6 +128,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     const kept = victim.none(model)
     const z = victim.logits(model, original)
     const type = computeType(z.dtype)
+    if (rank >= z.shape[1]) throw new Error(`${op}: target ${rank} of ${z.shape[1] - 1} wrong classes`)
     const ranked = argsort(z, { axis: -1, descending: true })
     // The classes but the label, the likeliest first.
     const [first, other] = [at(ranked, [], rank - 1), at(ranked, [], rank)]

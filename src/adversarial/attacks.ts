@@ -33,7 +33,7 @@ import {
   inputGradient,
   isZeroGradient,
 } from './gradient.js'
-import { checkCounts, checkSizes } from './method.js'
+import { checkCounts, checkRequired, checkSizes } from './method.js'
 import { beside, checkRule, clipFeatures, exampleSum, type Norm, type StepRule, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {
@@ -111,7 +111,8 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
   checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
   const rule: StepRule = { ...options, norm, epsilon, stepSize: targeted ? -stepSize : stepSize }
-  checkRule(op, { ...rule, epsilon: epsilon ?? Number.NaN })
+  checkRequired(op, { epsilon })
+  checkRule(op, rule)
   if (restarts > 1 && !randomStart)
     throw new Error(`${op}: ${restarts} restarts from one point are all the same; set randomStart`)
   const ctx = attackContext(options.context ?? evaluation, options.context?.training ?? false)

@@ -6,20 +6,21 @@
 import { type Batch, evaluation } from '../nn/context.js'
 import { Conv2d } from '../nn/conv.js'
 import { Linear } from '../nn/linear.js'
+import { AvgPool2d, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d } from '../nn/pool.js'
 import type { Sequential, Stage } from '../nn/sequential.js'
 import { compile } from '../tensor/compile.js'
 import { iota, tensor } from '../tensor/create.js'
-import { abs, add, astype, clip, equal, less, mul, sub, where } from '../tensor/elementwise.js'
+import { abs, add, astype, clip, equal, isnan, less, logicalAnd, mul, sub, where } from '../tensor/elementwise.js'
 import { expandDims } from '../tensor/movement.js'
 import { normalQuantile } from '../tensor/quantile.js'
 import { foldIn, normal } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
-import { argmax, max, sum } from '../tensor/reduction.js'
+import { any, argmax, max, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { mapTree } from '../tensor/tree.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
-import { checkCounts, checkSizes } from './method.js'
-import { type Logits, logitsOf } from './penalties.js'
+import { type Logits, logitsOf } from './logits.js'
+import { checkCounts, checkRequired } from './method.js'
 
 /** Bounds of every element. */
 export interface Bounds {
@@ -47,10 +48,13 @@ export interface IntervalOptions {
  * @param x [n, ...]
  */
 export function intervalBounds(model: Sequential, x: Tensor, { epsilon, clipMin, clipMax }: IntervalOptions): Bounds {
-  checkSizes('intervalBounds', { epsilon })
+  checkRequired('intervalBounds', { epsilon })
   const ends = [sub(x, epsilon), add(x, epsilon)].map(end => clip(end, clipMin ?? null, clipMax ?? null))
   return model.layers.reduce<Bounds>((bounds, layer) => throughLayer(layer, bounds), { lower: ends[0], upper: ends[1] })
 }
+
+/** Layers that are non-decreasing in every element. */
+const rising = [Flatten, MaxPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d] as const
 
 function throughLayer(layer: Stage, { lower, upper }: Bounds): Bounds {
   if (typeof layer === 'function') return { lower: layer(lower), upper: layer(upper) }
@@ -60,6 +64,10 @@ function throughLayer(layer: Stage, { lower, upper }: Bounds): Bounds {
     const radius = spread.apply(mul(sub(upper, lower), 0.5))
     return { lower: sub(centre, radius), upper: add(centre, radius) }
   }
+  if (!rising.some(known => layer instanceof known))
+    throw new Error(
+      `intervalBounds: ${layer.constructor.name} is not known to be non-decreasing; known layers are Linear, Conv2d, ${rising.map(k => k.name).join(', ')}, and functions such as relu`,
+    )
   return { lower: layer.apply(lower, evaluation), upper: layer.apply(upper, evaluation) }
 }
 
@@ -77,7 +85,8 @@ export function certified(bounds: Bounds, labels: Tensor): Tensor {
   const worst = worstLogits(bounds, labels)
   const isLabel = equal(iota(worst.shape, 1), expandDims(astype(labels, 'int32'), -1))
   const own = sum(where(isLabel, worst, 0), { axis: -1 })
-  return less(max(where(isLabel, Number.NEGATIVE_INFINITY, worst), { axis: -1 }), own)
+  const isCertain = less(max(where(isLabel, Number.NEGATIVE_INFINITY, worst), { axis: -1 }), own)
+  return logicalAnd(isCertain, any(isLabel, { axis: -1 }))
 }
 
 export interface SmoothingOptions extends FeatureOptions {
@@ -114,7 +123,7 @@ export async function smoothed<M>(
   { sigma, key, selection = 100, samples = 1000, alpha = 0.001, ...options }: SmoothingOptions,
 ): Promise<SmoothedExample[]> {
   const op = 'smoothed'
-  checkSizes(op, { sigma })
+  checkRequired(op, { sigma })
   checkCounts(op, { selection, samples })
   if (!(alpha > 0 && alpha < 1)) throw new Error(`${op}: alpha must be a number between 0 and 1, not ${alpha}`)
   if (!key) throw new Error(`${op}: noise needs a random key: { key: random.key(0) }`)
@@ -124,7 +133,9 @@ export async function smoothed<M>(
   const vote = compile((m: M, k: Tensor) => {
     let part = 0
     const noisy = mapFeatures(features, x => add(x, mul(normal(foldIn(k, part++), x.shape, x.dtype), sigma)))
-    return argmax(logitsOf(op, logits, m, { ...batch, ...noisy }, evaluation), { axis: -1 })
+    const z = logitsOf(op, logits, m, { ...batch, ...noisy }, evaluation)
+    // A row with a NaN votes for no class.
+    return where(any(isnan(z), { axis: -1 }), -1, argmax(z, { axis: -1 }))
   })
   const votes = async (count: number, stream: number): Promise<Map<number, number>[]> => {
     const tallies = Array.from({ length: n }, () => new Map<number, number>())
@@ -139,7 +150,7 @@ export async function smoothed<M>(
   const bounds = tallies.map((tally, e) => lowerBound(tally.get(chosen[e]) ?? 0, samples, alpha))
   const quantiles = await normalQuantile(tensor(bounds, { dtype: 'float64' })).data()
   return bounds.map((p, e) =>
-    p > 0.5 ? { class: chosen[e], radius: sigma * quantiles[e] } : { class: undefined, radius: 0 },
+    p > 0.5 && chosen[e] >= 0 ? { class: chosen[e], radius: sigma * quantiles[e] } : { class: undefined, radius: 0 },
   )
 }
 

@@ -33,12 +33,12 @@ export type GradientCounts = Readonly<Record<(typeof reportNames)[number], numbe
 /**
  * The data set with its features perturbed by PGD; FGSM is `{ steps: 1 }`. Every batch has random starts of its own.
  *
+ * Where more than 1% of the gradients are 0 or not finite it warns once, and names the operation at which they died.
+ *
  * Cost: steps forward and backward passes of restarts · size examples; the plan is made once (twice, where batchSize does
  * not divide the size), and memory is that of one step.
  *
  * @param loss the mean loss, or the losses of the examples [n], which restarts need
- * Where more than 1% of the gradients are 0 or not finite it warns once, and names the operation at which they died.
- *
  * @throws as `pgd` does
  * @example const attacked = await attackDataset(loss, model, test, { epsilon: 0.2, steps: 40, clipMin: 0, clipMax: 1 })
  */

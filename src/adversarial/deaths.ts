@@ -56,7 +56,7 @@ export async function gradientDeaths<M>(
     })
     const isAlive = ({ g }: { g: Tensor }): Tensor =>
       max(reshape(astype(logicalNot(equal(g, 0)), 'int32'), [n, g.size / n]), { axis: 1 })
-    alive = { nodes: reached.map(r => r.node), counts: stack(reached.map(isAlive)) }
+    if (reached.length > 0) alive = { nodes: reached.map(r => r.node), counts: stack(reached.map(isAlive)) }
     return total
   })(mapFeatures(features, x => x))
   if (!alive) throw new Error(`${op}: the loss does not depend on the features`)

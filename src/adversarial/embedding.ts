@@ -20,7 +20,7 @@ import {
   undirected,
   uniformStart,
 } from './method.js'
-import { type LeafOptions, placeOf } from './places.js'
+import { checkChosen, type LeafOptions, type Point, placeOf } from './places.js'
 import type { Norm } from './steps.js'
 
 export interface EmbeddingOptions extends LeafOptions {
@@ -81,6 +81,7 @@ function perturbing(
   options: EmbeddingOptions & { readonly epsilon?: number; readonly stepSize: number; readonly steps: number },
 ) {
   const { norm = 'l2', mode = 'accumulate', epsilon, stepSize, steps } = options
+  checkChosen(op, options.on)
   checkNorm(op, norm)
   checkSizes(op, steps === 1 && epsilon === undefined ? { epsilon: stepSize } : { epsilon, stepSize })
   checkCounts(op, { steps })
@@ -102,7 +103,10 @@ function perturbing(
     const skipped: Loss<M> = (model, batch, ctx) => {
       const further = furtherPass(ctx)
       const place = placeOf(op, loss, { model, batch }, further, options)
-      return undirected(place, meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin).gradient)
+      return undirected(
+        place,
+        meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin, place.examples).gradient,
+      )
     }
     return Object.assign(total, { skipped, base: loss })
   }
@@ -137,6 +141,7 @@ const startStream = 0x66726565
 export function freeLB(options: FreeLbOptions): <M>(loss: Loss<M>) => Loss<M> {
   const op = 'freeLB'
   const { steps = 3, stepSize = 0.1, epsilon, start = 0, norm = 'l2', scope = 'example' } = options
+  checkChosen(op, options.on)
   checkCounts(op, { steps })
   checkNorm(op, norm)
   checkSizes(op, { stepSize, start, epsilon })
@@ -147,7 +152,9 @@ export function freeLB(options: FreeLbOptions): <M>(loss: Loss<M>) => Loss<M> {
       let delta = start === 0 ? place.origin : uniformStart(place, keyOf(op, ctx, startStream), start, norm)
       let total = lossAt(loss, place.at(delta), ctx)
       for (let i = 1; i < steps; i++) {
-        delta = ascend(op, at => lossAt(loss, at, further), place, delta, { norm, stepSize, epsilon, steps: 1 })
+        // Divided like the sum, so that its backward pass is the one that training makes.
+        const objective = (at: Point<M>): Tensor => div(lossAt(loss, at, further), steps)
+        delta = ascend(op, objective, place, delta, { norm, stepSize, epsilon, steps: 1 })
         total = add(total, lossAt(loss, place.at(delta), further))
       }
       return div(total, steps)

@@ -6,16 +6,15 @@
 import { type Dataset, dataset } from '../data/dataset.js'
 import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
-import { notEqual, sub } from '../tensor/elementwise.js'
+import { logicalNot, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
-import { argmax } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { apgd } from './apgd.js'
 import { alike, mapFeatures } from './features.js'
-import { checkCounts, plus } from './method.js'
-import type { Logits } from './penalties.js'
-import { type Found, type SearchOptions, targetOf } from './search.js'
+import type { Logits } from './logits.js'
+import { checkCounts, checkRequired, plus } from './method.js'
+import { type Found, isRight, type SearchOptions, targetOf } from './search.js'
 import { deepFool } from './smallest.js'
 import { square } from './square.js'
 import { clipFeatures, project } from './steps.js'
@@ -42,7 +41,7 @@ export interface AutoAttackOptions extends SearchOptions {
   batchSize?: number
   /** Called after each attack, and awaited. */
   onAttack?: (name: EnsembleAttack, accuracy: number) => void | Promise<void>
-  /** Ends the evaluation after the batch in hand. */
+  /** Ends the evaluation after the batch in hand, which then rejects: part of it would say nothing. */
   signal?: AbortSignal
 }
 
@@ -69,7 +68,7 @@ const blackBoxShare = 0.01
  * `queries` forward passes.
  *
  * @param logits the logits [n, classes] of a batch
- * @throws if an option is out of range or names a column that the data set lacks
+ * @throws if an option is out of range or names a column that the data set lacks, or the signal aborts
  * @example const { accuracies } = await autoAttack(logits, model, test, { epsilon: 0.3, key: random.key(0), clipMin: 0, clipMax: 1 })
  */
 export async function autoAttack<M>(
@@ -80,7 +79,9 @@ export async function autoAttack<M>(
 ): Promise<Evaluated> {
   const op = 'autoAttack'
   const { epsilon, norm = 'linf', key, steps = 100, queries = 5000, batchSize = 256, onAttack, signal } = options
-  checkCounts(op, { steps, queries, batchSize })
+  checkCounts(op, { steps, queries, batchSize, targets: options.targets ?? 1 })
+  checkRequired(op, { epsilon })
+  if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)
   if (!key) throw new Error(`${op}: its random starts need a random key: { key: random.key(0) }`)
   if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
@@ -89,7 +90,8 @@ export async function autoAttack<M>(
   /** Runs an attack on what is still right, and takes what it breaks. */
   const sweep = async (attack: (batch: Batch, part: number) => Promise<Found>): Promise<void> => {
     const left = robust.flatMap((isRobust, i) => (isRobust ? [i] : []))
-    for (let first = 0; first < left.length && !signal?.aborted; first += batchSize) {
+    for (let first = 0; first < left.length; first += batchSize) {
+      signal?.throwIfAborted()
       const size = Math.min(batchSize, left.length - first)
       // A last batch is filled up to a power of two, so that few sizes need a plan.
       const full = Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
@@ -117,7 +119,7 @@ export async function autoAttack<M>(
     const victim = targetOf(op, logits, batch, options)
     const z = victim.logits(model, victim.features)
     classes = z.shape[1]
-    return { adversarial: {}, broken: notEqual(argmax(z, { axis: -1 }), victim.labels) }
+    return { adversarial: {}, broken: logicalNot(isRight(z, victim.labels)) }
   })
   const clean = right()
 
@@ -126,11 +128,13 @@ export async function autoAttack<M>(
     const common = { ...options, norm, steps }
     switch (name) {
       case 'apgd-ce':
-        return sweep((batch, part) => apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, part) }))
+        return sweep((batch, part) =>
+          apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, number(part)) }),
+        )
       case 'apgd-t':
         for (let target = 1; target <= targets; target++)
           await sweep((batch, part) => {
-            const own = foldIn(foldIn(key, target), part)
+            const own = foldIn(foldIn(key, number(target)), number(part))
             return apgd(logits, model, batch, { ...common, loss: 'targeted-dlr', target, key: own })
           })
         return
@@ -138,7 +142,7 @@ export async function autoAttack<M>(
         return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }))
       case 'square':
         return sweep((batch, part) =>
-          square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, part) }),
+          square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, number(part)) }),
         )
     }
   }
@@ -151,13 +155,15 @@ export async function autoAttack<M>(
     )
   const accuracies: { attack: EnsembleAttack; accuracy: number }[] = []
   for (const name of attacks) {
-    if (signal?.aborted) break
     await run(name)
     accuracies.push({ attack: name, accuracy: right() })
     await onAttack?.(name, right())
   }
   return { data: dataset(columns), robust, clean, accuracies, errors: doubts(clean, accuracies) }
 }
+
+/** A number that is no constant of a plan: all batches have one. */
+const number = (value: number): Tensor => tensor(value, { dtype: 'int32' })
 
 /** DeepFool's points, brought into the ball. */
 async function within<M>(

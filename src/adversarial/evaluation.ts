@@ -5,19 +5,21 @@
 
 import { grad, hvp } from '../autodiff/transforms.js'
 import { batches, type Dataset } from '../data/dataset.js'
+import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
-import { astype, equal, mul, sub } from '../tensor/elementwise.js'
+import { astype, mul, sub } from '../tensor/elementwise.js'
 import { stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
-import { argmax, sum } from '../tensor/reduction.js'
+import { sum } from '../tensor/reduction.js'
 import { leaves } from '../tensor/tree.js'
 import type { PgdOptions } from './attacks.js'
 import { attackDataset, type GradientCounts } from './dataset.js'
-import { type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
-import { type Logits, logitsOf } from './penalties.js'
+import { type Logits, logitsOf } from './logits.js'
+import { isRight } from './search.js'
 import { exampleDot } from './steps.js'
 
 export interface AccuracyOptions {
@@ -38,7 +40,7 @@ export async function accuracyOn<M>(
   await realize(model)
   const hits = compile((m: M, batch: Batch) => {
     const z = logitsOf('accuracyOn', logits, m, batch, evaluation)
-    return sum(astype(equal(argmax(z, { axis: -1 }), astype(batch[label], 'int32')), 'int32'))
+    return sum(astype(isRight(z, astype(batch[label], 'int32')), 'int32'))
   })
   let right = 0
   for (const rows of batches(data, { batchSize })) {
@@ -138,8 +140,15 @@ export async function linearity<M>(
   const op = 'linearity'
   const ctx = attackContext(context, context.training)
   const features = perturbable(op, batch, options)
+  const missing = Object.keys(features).find(name => !(name in perturbed))
+  if (missing !== undefined) throw new Error(`${op}: the perturbed batch has no column '${missing}'`)
   const delta = mapFeatures(features, (x, name) => sub(perturbed[name], x))
-  const at = (x: Features) => losses(model, { ...batch, ...x }, ctx)
+  const n = examples(op, batch)
+  const at = (x: Features) => {
+    const found = losses(model, { ...batch, ...x }, ctx)
+    if (found.ndim === 1 && found.shape[0] === n) return found
+    throw new Error(`${op}: losses must be those of ${n} examples, not of shape ${formatShape(found.shape)}`)
+  }
   const total = (x: Features) => sum(at(x))
   const found = stack([
     sub(at(mapFeatures(features, (_, name) => perturbed[name])), at(features)),
@@ -147,7 +156,6 @@ export async function linearity<M>(
     mul(exampleDot(delta, hvp(total, features, delta)), 0.5),
   ])
   const values = Array.from(await found.data())
-  const n = values.length / 3
   const [actual, linear, quadratic] = [0, 1, 2].map(i => values.slice(i * n, (i + 1) * n))
   const isMasked = (rise: number, i: number): boolean =>
     rise > least && rise > factor * Math.abs(linear[i] + quadratic[i])

@@ -94,8 +94,7 @@ export function inputGradient<M>(
     }
     const total = perExample ? sum(losses) : losses
     if (![losses, ...Object.values(features)].some(isHalf)) return [total, losses]
-    // A mean divides by n what it passes back, of which float16 holds up to 2^15.
-    factor = perExample ? scale : Math.min(2 ** 15, scale * 2 ** Math.ceil(Math.log2(n)))
+    factor = perExample ? scale : scaleOfMean(n)
     return [mul(astype(total, computeType(total.dtype)), factor), losses]
   }
   const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(wide)
@@ -104,16 +103,21 @@ export function inputGradient<M>(
   return { gradient: mapFeatures(gradient, g => mul(g, back)), losses }
 }
 
+/** What a mean over n examples is multiplied by: it divides by n what it passes back, of which float16 holds up to 2^15. */
+const scaleOfMean = (n: number): number => Math.min(2 ** 15, scale * 2 ** Math.ceil(Math.log2(n)))
+
 /**
  * The gradient of a mean loss with respect to anything it is a function of, in float32 where float16 is involved, at a scale
  * of its own on the way.
  *
  * @param lossAt its value at `at`: the mean loss, or the losses of the examples
+ * @param n examples that it is a mean of
  */
 export function meanGradient(
   op: string,
   lossAt: (at: Features) => Tensor,
   at: Features,
+  n: number,
 ): { gradient: Features; loss: Tensor } {
   let factor = 1
   const scaled = (x: Features): [Tensor, Tensor] => {
@@ -124,7 +128,7 @@ export function meanGradient(
     }
     const value = mean(given)
     if (value.dtype !== 'float16') return [value, value]
-    factor = 2 ** 15
+    factor = scaleOfMean(n)
     return [mul(astype(value, 'float32'), factor), value]
   }
   const [[, loss], gradient] = valueAndGrad(scaled, { hasAux: true })(at)

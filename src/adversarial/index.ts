@@ -38,6 +38,7 @@ export {
 } from './evaluation.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
 export type { GradientReport } from './gradient.js'
+export type { Logits } from './logits.js'
 export type { Method } from './method.js'
 export {
   type AlignmentOptions,
@@ -51,7 +52,6 @@ export {
   type JacobianPenaltyOptions,
   jacobianPenalty,
   type LocalLinearityOptions,
-  type Logits,
   localLinearity,
   type WganPenaltyOptions,
   wganGradientPenalty,

@@ -4,8 +4,21 @@
  */
 
 import type { Batch, Context, Loss } from '../nn/context.js'
-import { add, astype, equal, isfinite, logicalNot, mul, stopGradient, where } from '../tensor/elementwise.js'
-import { foldIn, normal } from '../tensor/random.js'
+import { onesLike } from '../tensor/create.js'
+import {
+  add,
+  astype,
+  div,
+  equal,
+  isfinite,
+  logicalNot,
+  maximum,
+  mul,
+  pow,
+  stopGradient,
+  where,
+} from '../tensor/elementwise.js'
+import { foldIn, normal, uniform } from '../tensor/random.js'
 import { sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
@@ -30,6 +43,13 @@ export function checkSizes(op: string, values: Readonly<Record<string, number | 
   for (const [name, value] of Object.entries(values))
     if (value !== undefined && !(value >= 0 && value < Number.POSITIVE_INFINITY))
       throw new Error(`${op}: ${name} must be a finite number >= 0, not ${value}`)
+}
+
+/** @throws unless every value is a finite number of at least 0; none may be missing. */
+export function checkRequired(op: string, values: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(values))
+    if (value === undefined) throw new Error(`${op}: needs ${name}, a finite number >= 0`)
+  checkSizes(op, values)
 }
 
 export function checkNorm(op: string, norm: Norm): void {
@@ -105,7 +125,7 @@ export function ascend<M>(
 ): Features {
   let delta = start
   for (let i = 0; i < steps; i++) {
-    const { gradient } = meanGradient(op, d => objective(place.at(d), d), delta)
+    const { gradient } = meanGradient(op, d => objective(place.at(d), d), delta, place.examples)
     const stride = mapFeatures(direction(place, gradient, norm), d => mul(d, stepSize))
     const moved = delta === place.origin ? stride : plus(delta, stride)
     const kept = epsilon === undefined ? moved : byPart(place, moved, part => project(part, epsilon, norm))
@@ -117,21 +137,33 @@ export function ascend<M>(
 
 /** @throws if the context has no key. */
 export function keyOf(op: string, { key }: Context, stream: number): Tensor {
-  if (!key) throw new Error(`${op}: a random start needs a random key in the context: { training, key: random.key(0) }`)
+  if (!key) throw new Error(`${op}: draws random numbers, and the context has no key: { training, key: random.key(0) }`)
   return foldIn(key, stream)
 }
 
-/** A perturbation drawn uniformly from the ball, in the valid range. */
+/** A perturbation drawn uniformly from the ball of what is not masked, in the valid range. */
 export function uniformStart(place: Place<unknown>, key: Tensor, epsilon: number, norm: Norm): Features {
   let part = 0
-  const drawn = byPart(place, place.origin, origin => uniformInBall(foldIn(key, part++), origin, epsilon, norm))
+  const drawn = byPart(place, place.origin, origin => {
+    const own = foldIn(key, part++)
+    if (norm !== 'l2') return uniformInBall(own, origin, epsilon, norm)
+    // What is masked has no part in a length: a direction of the rest, and its number of dimensions.
+    const direction = steepest(place.masked(normals(own, origin)), 'l2')
+    const free = exampleSum(place.masked(mapFeatures(origin, onesLike)), x => x)
+    const radius = pow(uniform(foldIn(own, 1), [free.size], { dtype: free.dtype }), div(1, maximum(free, 1)))
+    return mapFeatures(direction, d => mul(d, mul(beside(radius, d), epsilon)))
+  })
   return place.valid(place.masked(drawn))
+}
+
+const normals = (key: Tensor, like: Features): Features => {
+  let part = 0
+  return mapFeatures(like, x => normal(foldIn(key, part++), x.shape, x.dtype))
 }
 
 /** A perturbation of independent normal numbers, in the valid range. */
 export function normalStart(place: Place<unknown>, key: Tensor, deviation: number): Features {
-  let part = 0
-  const drawn = mapFeatures(place.origin, x => mul(normal(foldIn(key, part++), x.shape, x.dtype), deviation))
+  const drawn = mapFeatures(normals(key, place.origin), x => mul(x, deviation))
   return place.valid(place.masked(drawn))
 }
 

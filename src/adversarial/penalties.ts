@@ -12,25 +12,23 @@ import { broadcastTo } from '../tensor/movement.js'
 import { normal, uniform } from '../tensor/random.js'
 import { mean, sum, vectorNorm } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { Tensor } from '../tensor/tensor.js'
+import type { Tensor } from '../tensor/tensor.js'
 import { examples, type FeatureOptions, type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
-import { ascend, checkCounts, checkSizes, furtherPass, keyOf, lossAt, type Method, uniformStart } from './method.js'
-import { type LeafOptions, type PlaceOptions, type Point, placeOf } from './places.js'
+import { checkFunctions, type Logits, logitsOf } from './logits.js'
+import {
+  ascend,
+  checkCounts,
+  checkRequired,
+  checkSizes,
+  furtherPass,
+  keyOf,
+  lossAt,
+  type Method,
+  uniformStart,
+} from './method.js'
+import { checkChosen, type LeafOptions, type PlaceOptions, type Point, placeOf } from './places.js'
 import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps.js'
-
-/** The logits [n, classes] of a batch. */
-export type Logits<M> = (model: M, batch: Batch, ctx: Context) => Tensor
-
-/** @throws unless logits are [n, classes] for the n examples of the batch. */
-export function logitsOf<M>(op: string, logits: Logits<M>, model: M, batch: Batch, ctx: Context): Tensor {
-  const z: unknown = logits(model, batch, ctx)
-  const n = examples(op, batch)
-  if (z instanceof Tensor && z.ndim === 2 && z.shape[0] === n) return z
-  throw new Error(
-    `${op}: logits must be [${n}, classes] for this batch, not ${z instanceof Tensor ? formatShape(z.shape) : typeof z}`,
-  )
-}
 
 /** ‖·‖₂ of each example [n], whose derivatives at 0 are 0. */
 const lengths = (x: Features): Tensor => safeRoot(exampleSum(x, square))
@@ -53,6 +51,7 @@ export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddin
  */
 export function gradientPenalty({ epsilon = 1, reading = 'row', ...options }: GradientPenaltyOptions): Method {
   const op = 'gradientPenalty'
+  checkChosen(op, options.on)
   checkSizes(op, { epsilon })
   if (reading !== 'row' && reading !== 'occurrence')
     throw new Error(`${op}: unknown reading '${reading}'; 'row' or 'occurrence'`)
@@ -61,7 +60,7 @@ export function gradientPenalty({ epsilon = 1, reading = 'row', ...options }: Gr
     (model, batch, ctx) => {
       const further = furtherPass(ctx)
       const place = placeOf(op, loss, { model, batch }, further, { ...options, scope })
-      const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin)
+      const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), further), place.origin, place.examples)
       return add(loss(model, batch, ctx), mul(dot(gradient, gradient), epsilon / 2))
     }
 }
@@ -102,7 +101,7 @@ function exampleGradients<M>(
   moved?: Features,
 ): Features {
   const place = placeOf(op, loss, { model, batch }, ctx, options)
-  const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), ctx), moved ?? place.origin)
+  const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), ctx), moved ?? place.origin, place.examples)
   const n = examples(op, batch)
   return mapFeatures(place.masked(gradient), g => mul(g, n))
 }
@@ -129,6 +128,7 @@ const streams = { jacobian: 0x6a61636f, linearity: 0x6c696e65, alignment: 0x616c
 export function jacobianPenalty<M>(options: JacobianPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'jacobianPenalty'
   const { logits, weight = 0.01, projections = 1 } = options
+  checkFunctions(op, { logits })
   checkSizes(op, { weight })
   if (projections !== 'exact') checkCounts(op, { projections })
   return loss => (model, batch, ctx) => {
@@ -204,18 +204,24 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
  * L + mean_i (λ·γ_i(δ) + μ·|δᵀg_i|), γ(δ) = |ℓ(x+δ) - ℓ(x) - δᵀg|, δ the point of the ball that steps up γ reach from a random
  * start. δ is cut. Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
  *
- * Cost: 2·steps + 3 forward and backward passes, the last through a gradient.
+ * Cost: steps + 3 forward and backward passes, and the backward pass of a gradient.
  */
 export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'localLinearity'
   const { losses, epsilon, steps = 10, stepSize = epsilon / 4, violation = 4, slope = 3 } = options
-  checkSizes(op, { epsilon, stepSize, violation, slope })
+  checkFunctions(op, { losses })
+  checkRequired(op, { epsilon })
+  checkSizes(op, { stepSize, violation, slope })
   checkCounts(op, { steps })
   return loss => (model, batch, ctx) => {
     const further = furtherPass(ctx)
     const place = placeOf(op, losses, { model, batch }, further, options)
     const gradient = exampleGradients(op, losses, model, batch, further, options)
     const here = losses(model, batch, further)
+    if (here.ndim !== 1 || here.shape[0] !== place.examples)
+      throw new Error(
+        `${op}: losses must be those of ${place.examples} examples, not of shape ${formatShape(here.shape)}`,
+      )
     const change = (delta: Features): Tensor => exampleDot(delta, gradient)
     const gap = (delta: Features, there: Tensor): Tensor => abs(sub(sub(there, here), change(delta)))
     const start = uniformStart(place, keyOf(op, ctx, streams.linearity), epsilon, 'linf')
@@ -248,7 +254,8 @@ export interface AlignmentOptions extends PlaceOptions {
  */
 export function gradientAlignment({ epsilon, weight = 0.2, ...options }: AlignmentOptions): Method {
   const op = 'gradientAlignment'
-  checkSizes(op, { epsilon, weight })
+  checkRequired(op, { epsilon })
+  checkSizes(op, { weight })
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
       const further = furtherPass(ctx)
@@ -278,6 +285,7 @@ export interface WganPenaltyOptions<M> {
 export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'wganGradientPenalty'
   const { critic, real = 'real', fake = 'fake', weight = 10 } = options
+  checkFunctions(op, { critic })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {
     for (const name of [real, fake])

@@ -5,16 +5,17 @@
  */
 
 import { computeType } from '../graph/dtype.js'
-import { sizeOf } from '../graph/shape.js'
+import type { Node } from '../graph/node.js'
+import { formatShape, sameShape, sizeOf } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { Embedding } from '../nn/embedding.js'
 import { isParameter } from '../nn/parameters.js'
 import { zeros } from '../tensor/create.js'
-import { add, astype, equal, sub, where } from '../tensor/elementwise.js'
+import { add, astype, equal, logicalOr, sub, where } from '../tensor/elementwise.js'
 import { expandDims, reshape } from '../tensor/movement.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { mapTree, type NamedLeaf, namedLeaves } from '../tensor/tree.js'
-import { alike, applyMask, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { checkRule, clipFeatures } from './steps.js'
 
 /** Leaves of a model: the name of one, or of what holds them; a pattern; a function of name and leaf. */
@@ -57,6 +58,8 @@ export interface Point<M> {
 export interface Place<M> {
   /** No perturbation: [units, ...] for each name; a norm is of one unit. */
   readonly origin: Features
+  /** Examples of the batch. */
+  readonly examples: number
   /** Whether a norm is taken over all names together, as over an example's features, or for each by itself. */
   readonly joint: boolean
   /** With a perturbation added. */
@@ -65,6 +68,11 @@ export interface Place<M> {
   masked(delta: Features): Features
   /** The nearest perturbation that keeps to the range of what is perturbed. */
   valid(delta: Features): Features
+}
+
+/** @throws where parameters must be chosen and are not. */
+export function checkChosen(op: string, on: Chosen | undefined): void {
+  if (on === undefined) throw new Error(`${op}: needs on, the parameters to perturb: a name, a pattern or a function`)
 }
 
 /**
@@ -82,7 +90,7 @@ export function chosenLeaves(op: string, model: unknown, on: Chosen): NamedLeaf[
         : name.search(on) >= 0
   const found = parameters.filter(matches)
   if (found.length > 0) return found
-  const sought = on === undefined ? 'no `on`' : typeof on === 'function' ? 'the function' : `'${on}'`
+  const sought = typeof on === 'function' ? 'the function' : `'${on}'`
   throw new Error(
     `${op}: ${sought} matches no parameter of the model; its parameters are ${parameters.map(p => p.name).join(', ') || 'none'}`,
   )
@@ -107,8 +115,8 @@ export function placeOf<M>(
   const chosen = chosenLeaves(op, model, on)
   const atModel = (place: ModelPlace<M>): Place<M> => ({
     ...place,
+    examples: examples(op, batch),
     at: delta => ({ model: place.modelAt(delta), batch }),
-    masked: delta => delta,
     valid: delta => delta,
   })
   if (scope === 'matrix') return atModel(parameters(model, chosen))
@@ -117,7 +125,7 @@ export function placeOf<M>(
   return atModel(lookups(op, look, model, chosen, scope, mask))
 }
 
-interface ModelPlace<M> extends Pick<Place<M>, 'origin' | 'joint'> {
+interface ModelPlace<M> extends Pick<Place<M>, 'origin' | 'joint' | 'masked'> {
   modelAt(delta: Features): M
 }
 
@@ -129,6 +137,7 @@ function features<M>(op: string, model: M, batch: Batch, options: PlaceOptions):
   const { clipMin, clipMax } = options
   return {
     origin: mapFeatures(original, x => zeros(x.shape, computeType(x.dtype))),
+    examples: examples(op, batch),
     joint: true,
     at: delta => ({ model, batch: { ...batch, ...alike(moved(delta), original) } }),
     masked: delta => mapFeatures(delta, (d, name) => applyMask(d, name, options.featureMask)),
@@ -146,6 +155,7 @@ function parameters<M>(model: M, chosen: readonly NamedLeaf[]): ModelPlace<M> {
   return {
     origin: Object.fromEntries(origin),
     joint: false,
+    masked: delta => delta,
     modelAt: delta =>
       mapTree(model, (leaf, name) =>
         name in delta ? add(leaf, astype(reshape(delta[name], leaf.shape), leaf.dtype)) : leaf,
@@ -169,17 +179,30 @@ function lookups<M>(
       )
     return path
   })
-  const withLayers = (vectorsOf: (place: string, vectors: Tensor) => Tensor): M =>
+  const withLayers = (through: (place: string, vectors: Tensor, isPadding: Tensor | undefined) => Tensor): M =>
     paths.reduce((tree, path) => {
-      let calls = 0
-      const through = (vectors: Tensor): Tensor => vectorsOf(`${path.join('.')}[${calls++}]`, vectors)
-      return replaceAt(tree, path, embedding => new Watched(embedding as Embedding, through))
+      // What is looked up twice by the same ids is one place.
+      const known = new Map<Node, string>()
+      const placeOf = (ids: Tensor): string => {
+        const name = known.get(ids.node) ?? `${path.join('.')}[${known.size}]`
+        known.set(ids.node, name)
+        return name
+      }
+      return replaceAt(tree, path, embedding =>
+        watched(embedding as Embedding, (ids, vectors, { paddingIndex }) => {
+          const padding = [
+            ...(paddingIndex === undefined ? [] : [equal(ids, paddingIndex)]),
+            ...(mask ? [equal(checkedMask(op, mask, ids), 0)] : []),
+          ]
+          return through(placeOf(ids), vectors, padding.length ? padding.reduce(logicalOr) : undefined)
+        }),
+      )
     }, model)
   // A pass that only looks at what is looked up: it is an expression that nobody computes.
-  const found: Record<string, Tensor> = {}
+  const found: Record<string, { readonly vectors: Tensor; readonly isPadding?: Tensor }> = {}
   look(
-    withLayers((place, vectors) => {
-      found[place] = vectors
+    withLayers((place, vectors, isPadding) => {
+      found[place] = { vectors, isPadding }
       return vectors
     }),
   )
@@ -188,37 +211,46 @@ function lookups<M>(
   const unitShape = ({ shape }: Tensor): number[] =>
     scope === 'example' ? [...shape] : [sizeOf(shape.slice(0, -1)), shape[shape.length - 1]]
   return {
-    origin: mapFeatures(found, v => zeros(unitShape(v), computeType(v.dtype))),
+    origin: Object.fromEntries(
+      Object.entries(found).map(([place, { vectors }]) => [
+        place,
+        zeros(unitShape(vectors), computeType(vectors.dtype)),
+      ]),
+    ),
     joint: scope === 'example',
+    masked: delta =>
+      mapFeatures(delta, (d, place) => {
+        const { vectors, isPadding } = found[place]
+        if (!isPadding) return d
+        return reshape(where(expandDims(isPadding, -1), 0, reshape(d, vectors.shape)), d.shape)
+      }),
     modelAt: delta =>
-      withLayers((place, vectors) => {
+      withLayers((place, vectors, isPadding) => {
         const moved = add(vectors, astype(reshape(delta[place], vectors.shape), vectors.dtype))
-        return mask ? where(expandDims(equal(mask, 0), -1), vectors, moved) : moved
+        return isPadding ? where(expandDims(isPadding, -1), vectors, moved) : moved
       }),
   }
 }
 
-/** An embedding whose vectors pass through a function, except those of padding. */
-class Watched {
-  readonly embedding: Embedding
-  readonly through: (vectors: Tensor) => Tensor
+/** @throws unless a mask has the shape of the ids. */
+function checkedMask(op: string, mask: Tensor, ids: Tensor): Tensor {
+  if (sameShape(mask.shape, ids.shape)) return mask
+  throw new Error(
+    `${op}: paddingMask is ${formatShape(mask.shape)}, but the ids that are looked up are ${formatShape(ids.shape)}`,
+  )
+}
 
-  constructor(embedding: Embedding, through: (vectors: Tensor) => Tensor) {
-    this.embedding = embedding
-    this.through = through
-  }
+type Lookup = (ids: Tensor, vectors: Tensor, embedding: Embedding) => Tensor
 
-  apply(ids: Tensor): Tensor {
-    const vectors = this.embedding.apply(ids)
-    const moved = this.through(vectors)
-    const { paddingIndex } = this.embedding
-    return paddingIndex === undefined ? moved : where(expandDims(equal(ids, paddingIndex), -1), vectors, moved)
+/** The same embedding, fields and all, whose vectors pass through a function. */
+function watched(embedding: Embedding, through: Lookup): Embedding {
+  const { apply } = embedding
+  const copy: Embedding = Object.assign(Object.create(Object.getPrototypeOf(embedding)), embedding)
+  // By `this`: whoever replaces the table of the copy is looked up too.
+  copy.apply = function (this: Embedding, ids: Tensor): Tensor {
+    return through(ids, apply.call(this, ids), this)
   }
-
-  /** The table, for models that also read it otherwise. */
-  get weight(): Tensor {
-    return this.embedding.weight
-  }
+  return copy
 }
 
 const branchAt = (tree: unknown, path: readonly string[]): unknown =>

@@ -5,13 +5,24 @@
 
 import type { Batch, Context } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
-import { abs, astype, less, logicalAnd, logicalNot, logicalOr, notEqual, sub, where } from '../tensor/elementwise.js'
+import {
+  abs,
+  astype,
+  equal,
+  isnan,
+  less,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  sub,
+  where,
+} from '../tensor/elementwise.js'
 import { realize } from '../tensor/realize.js'
-import { argmax, min, sum } from '../tensor/reduction.js'
+import { any, argmax, min, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { examples, type FeatureOptions, type Features, mapFeatures, perturbable, warnOnce } from './features.js'
 import { attackContext, type GradientReport } from './gradient.js'
-import { type Logits, logitsOf } from './penalties.js'
+import { type Logits, logitsOf } from './logits.js'
 import { beside } from './steps.js'
 
 export interface SearchOptions extends FeatureOptions {
@@ -60,16 +71,20 @@ export interface Target<M> {
   keep(kept: Kept, features: Features, logits: Tensor): Kept
 }
 
+/** Whether the largest of each row of logits is the label's; never where one is NaN. */
+export const isRight = (z: Tensor, labels: Tensor): Tensor =>
+  logicalAnd(equal(argmax(z, { axis: -1 }), labels), logicalNot(any(isnan(z), { axis: -1 })))
+
 /** @throws if the batch lacks a column that the options name. */
 export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options: SearchOptions): Target<M> {
   const { label = 'label', context } = options
   if (!(label in batch))
     throw new Error(`${op}: the batch has no column '${label}', only ${Object.keys(batch).join(', ')}`)
   const ctx = attackContext(context ?? { training: false }, context?.training ?? false)
-  const features = perturbable(op, batch, options)
+  const features = perturbable(op, batch, { ...options, labelKeys: options.labelKeys ?? [label] })
   const labels = astype(batch[label], 'int32')
   const logitsAt = (model: M, moved: Features): Tensor => logitsOf(op, logits, model, { ...batch, ...moved }, ctx)
-  const misclassified = (z: Tensor): Tensor => notEqual(argmax(z, { axis: -1 }), labels)
+  const misclassified = (z: Tensor): Tensor => logicalNot(isRight(z, labels))
   return {
     op,
     n: examples(op, batch),

@@ -79,9 +79,9 @@ export interface AwpOptions {
 }
 
 /**
- * L(θ + v), v_l = γ·‖θ_l‖·g_l/‖g_l‖ for each parameter l by itself, cut. Wrapped around a loss under attack, such as
- * `awp()(trades({...})(loss))`, it is the paper's AT-AWP. Wu, Xia and Wang 2020, "Adversarial weight perturbation helps robust
- * generalization", equation 8.
+ * L(θ + v), v_l = γ·‖θ_l‖·g_l/‖g_l‖ for each parameter l by itself, cut. Wu, Xia and Wang 2020, "Adversarial weight perturbation helps
+ * robust generalization", equation 8. Wrapped around a loss under attack, as in `awp()(trades({...})(loss))`, the attack is made
+ * again at θ + v, where the paper keeps its examples.
  *
  * Cost: twice that of the loss.
  */
@@ -179,5 +179,5 @@ export async function hessianTrace<M>(
   }
   const trace = found.reduce((a, b) => a + b, 0) / iterations
   const variance = found.reduce((a, b) => a + (b - trace) ** 2, 0) / Math.max(1, iterations - 1)
-  return { trace, standardError: Math.sqrt(variance / iterations) }
+  return { trace, standardError: iterations > 1 ? Math.sqrt(variance / iterations) : Number.POSITIVE_INFINITY }
 }

@@ -13,8 +13,8 @@ import { broadcastTo, reshape } from '../tensor/movement.js'
 import { bernoulli, foldIn, uniform } from '../tensor/random.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { applyMask, type Features, mapFeatures } from './features.js'
-import { checkCounts, checkSizes } from './method.js'
-import type { Logits } from './penalties.js'
+import type { Logits } from './logits.js'
+import { checkCounts, checkRequired, checkSizes } from './method.js'
 import { type Found, type Kept, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures } from './steps.js'
 
@@ -57,7 +57,8 @@ export const shareAt = (k: number, steps: number, first: number): number =>
 export async function square<M>(logits: Logits<M>, model: M, batch: Batch, options: SquareOptions): Promise<Found> {
   const op = 'square'
   const { epsilon, key, steps = 5000, share = 0.8 } = options
-  checkSizes(op, { epsilon, share })
+  checkRequired(op, { epsilon })
+  checkSizes(op, { share })
   checkCounts(op, { steps })
   if (!key) throw new Error(`${op}: a random search needs a random key: { key: random.key(0) }`)
   const rule = { ...options, norm: 'linf' as const, stepSize: 0 }

@@ -8,18 +8,20 @@ import { hvp } from '../autodiff/transforms.js'
 import type { Context, Loss } from '../nn/context.js'
 import { crossEntropy, klDivergence } from '../nn/losses.js'
 import { oneHot } from '../tensor/create.js'
-import { add, log1p, mul, neg, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { add, mul, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { softmax } from '../tensor/neural.js'
 import { foldIn } from '../tensor/random.js'
-import { max, mean, sum } from '../tensor/reduction.js'
+import { argmax, logsumexp, mean, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
+import { checkFunctions, type Logits, logitsOf } from './logits.js'
 import {
   type AscentOptions,
   ascend,
   byPart,
   checkCounts,
   checkNorm,
+  checkRequired,
   checkSizes,
   furtherPass,
   keyOf,
@@ -28,7 +30,6 @@ import {
   normalStart,
   uniformStart,
 } from './method.js'
-import { type Logits, logitsOf } from './penalties.js'
 import { type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { type Norm, steepest } from './steps.js'
 
@@ -61,7 +62,8 @@ interface Ball extends AscentOptions {
 function checkedBall(op: string, options: BallOptions, steps: number, stepSize: number): Ball {
   const ball = { norm: options.norm ?? 'linf', epsilon: options.epsilon, steps, stepSize }
   checkNorm(op, ball.norm)
-  checkSizes(op, { epsilon: ball.epsilon, stepSize: ball.stepSize })
+  checkRequired(op, { epsilon: ball.epsilon })
+  checkSizes(op, { stepSize: ball.stepSize })
   checkCounts(op, { steps })
   return ball
 }
@@ -171,6 +173,7 @@ export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M>
   const op = 'trades'
   const { logits, beta = 6, steps = 10, stepSize = options.epsilon / 4, start = 0.001 } = options
   const ball = checkedBall(op, options, steps, stepSize)
+  checkFunctions(op, { logits })
   checkSizes(op, { beta, start })
   return loss => (model, batch, ctx) => {
     const attack = attackPass(ctx)
@@ -213,6 +216,7 @@ export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'mart'
   const { logits, weight = 5, label = 'label', steps = 10, stepSize = options.epsilon / 4 } = options
   const ball = checkedBall(op, options, steps, stepSize)
+  checkFunctions(op, { logits })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {
     if (!(label in batch))
@@ -225,9 +229,12 @@ export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
     const moved = logitsAt(op, logits, place.at(delta), ctx)
     const y = batch[label]
     const isLabel = oneHot(y, moved.shape[1], 'bool')
-    const [pClean, pMoved] = [softmax(clean), softmax(moved)]
-    const rival = max(where(isLabel, 0, pMoved), { axis: -1 })
-    const boosted = sub(crossEntropy(moved, y, { reduction: 'none' }), log1p(neg(rival)))
+    const pClean = softmax(clean)
+    // -log(1 - p_k) of the likeliest wrong class k, without 1 - p_k, which rounds to 0.
+    const rival = argmax(where(isLabel, Number.NEGATIVE_INFINITY, moved), { axis: -1 })
+    const others = where(oneHot(rival, moved.shape[1], 'bool'), Number.NEGATIVE_INFINITY, moved)
+    const unsure = sub(logsumexp(moved, { axis: -1 }), logsumexp(others, { axis: -1 }))
+    const boosted = add(crossEntropy(moved, y, { reduction: 'none' }), unsure)
     const doubt = sub(1, sum(where(isLabel, pClean, 0), { axis: -1 }))
     const divergence = klDivergence(moved, clean, { reduction: 'none' })
     return add(mean(boosted), mul(mean(mul(divergence, doubt)), weight))
@@ -254,7 +261,9 @@ export interface VatOptions<M> extends PlaceOptions {
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
   const { logits, epsilon, weight = 1, iterations = 1 } = options
-  checkSizes(op, { epsilon, weight })
+  checkFunctions(op, { logits })
+  checkRequired(op, { epsilon })
+  checkSizes(op, { weight })
   checkCounts(op, { iterations })
   return loss => (model, batch, ctx) => {
     const further = furtherPass(ctx)
@@ -293,6 +302,7 @@ export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'smart'
   const { logits, weight = 1, steps = 1, stepSize = options.epsilon, start = 1e-5 } = options
   const ball = checkedBall(op, options, steps, stepSize)
+  checkFunctions(op, { logits })
   checkSizes(op, { weight, start })
   return loss => (model, batch, ctx) => {
     const further = furtherPass(ctx)
@@ -322,6 +332,7 @@ export interface RDropOptions<M> {
  */
 export function rDrop<M>({ logits, alpha = 1 }: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'rDrop'
+  checkFunctions(op, { logits })
   checkSizes(op, { alpha })
   return loss => (model, batch, ctx) => {
     const key = keyOf(op, ctx, streams.rDrop)

@@ -9,7 +9,7 @@ import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
 import { add, astype, isfinite, less, logicalAnd, logicalNot, mul, where } from '../tensor/elementwise.js'
 import { reshape, stack } from '../tensor/movement.js'
-import { foldIn } from '../tensor/random.js'
+import { foldIn, key as randomKey } from '../tensor/random.js'
 import { at } from '../tensor/slicing.js'
 import { full, Tensor } from '../tensor/tensor.js'
 import { zipTrees } from '../tensor/tree.js'
@@ -120,10 +120,12 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     const stayed = { model: state.model, optimizer: state.optimizer }
     return { ...choose(finite, moved, stayed), ...rest, scale: nextScale(scale, finite, objective) }
   }
+  // Losses that draw, such as those under attack, draw the same in every evaluation.
+  const judged: Context = { ...evaluation, key: randomKey(0) }
   const evaluate = (sums: Tensor, batch: Batch, model: M): Tensor =>
     accumulate(
       sums,
-      measures.map(f => f(model, batch, evaluation)),
+      measures.map(f => f(model, batch, judged)),
       batch,
     )
 

@@ -267,7 +267,9 @@ describe('freeLB', () => {
       method(model, batch, { training: true, key: random.key(seed) }).item()
     expect(await run(1)).toBe(await run(1))
     expect(await run(1)).not.toBe(await run(2))
-    expect(() => method(model, batch, { training: true })).toThrow('freeLB: a random start needs a random key')
+    expect(() => method(model, batch, { training: true })).toThrow(
+      'freeLB: draws random numbers, and the context has no key',
+    )
   })
 })
 

@@ -138,7 +138,9 @@ describe('jacobianPenalty', () => {
     const got = (await penalty(model, batch, training).item()) - plainMean(net, x, labels)
     expect(got / want).toBeGreaterThan(0.95)
     expect(got / want).toBeLessThan(1.05)
-    expect(() => jacobianPenalty({ logits })(meanLoss)(model, batch, { training: true })).toThrow('needs a random key')
+    expect(() => jacobianPenalty({ logits })(meanLoss)(model, batch, { training: true })).toThrow(
+      'the context has no key',
+    )
     expect(() => jacobianPenalty({ logits: meanLoss })(meanLoss)(model, batch, training)).toThrow(
       'jacobianPenalty: logits must be [5, classes]',
     )

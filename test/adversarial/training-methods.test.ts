@@ -105,7 +105,7 @@ describe('adversarialTraining', () => {
     expectClimb(seen, x, (v, i) => plainLoss(net, v, labels[i]), 0.2, 0.3)
     expect(value).toBeCloseTo(plainMean(net, seen[2], labels), 12)
     expect(() => adversarialTraining({ epsilon: 0.3 })(meanLoss)(model, batch, { training: true })).toThrow(
-      'needs a random key',
+      'the context has no key',
     )
   })
 
