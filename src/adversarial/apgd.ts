@@ -26,7 +26,7 @@ import { expandDims } from '../tensor/movement.js'
 import { argsort } from '../tensor/order.js'
 import { sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { full, type Tensor } from '../tensor/tensor.js'
+import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
 import type { Logits } from './logits.js'
@@ -102,7 +102,7 @@ export function checkpoints(steps: number): number[] {
  */
 export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options: ApgdOptions): Promise<Searched> {
   const op = 'apgd'
-  const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target: rank = 1, key } = options
+  const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target: rank = 1, key } = demandOptions(op, options)
   const rule = { ...options, norm, stepSize: 2 * epsilon }
   checkRequired(op, { epsilon })
   checkRule(op, rule)

@@ -21,7 +21,7 @@ import {
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { all, argmax } from '../tensor/reduction.js'
-import { full, type Tensor } from '../tensor/tensor.js'
+import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { type EmbeddingPgdOptions, embeddingPgd, type PerturbedLoss } from './embedding.js'
 import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import {
@@ -106,7 +106,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
     randomStart = false,
     broken,
     decay,
-  } = options
+  } = demandOptions(op, options)
   checkCounts(op, { steps, restarts })
   checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps

@@ -6,7 +6,7 @@
 
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { add, div } from '../tensor/elementwise.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { demandOptions, type Tensor } from '../tensor/tensor.js'
 import { meanGradient } from './gradient.js'
 import {
   ascend,
@@ -67,12 +67,14 @@ export interface PerturbedLoss<M> extends Loss<M> {
  * @throws at the call of the loss, if `on` matches no parameter or an option is out of range
  * @example trainer.use(fgm({ on: 'embedding', epsilon: 0.5 }))
  */
-export function fgm({ epsilon = 1, ...options }: FgmOptions) {
+export function fgm(given: FgmOptions) {
+  const { epsilon = 1, ...options } = demandOptions('fgm', given)
   return perturbing('fgm', { ...options, stepSize: epsilon, steps: 1 })
 }
 
 /** `pgd` with one argument; its docstring is there. */
-export function embeddingPgd({ epsilon = 1, stepSize = 0.3, steps = 3, ...options }: EmbeddingPgdOptions) {
+export function embeddingPgd(given: EmbeddingPgdOptions) {
+  const { epsilon = 1, stepSize = 0.3, steps = 3, ...options } = demandOptions('pgd', given)
   return perturbing('pgd', { ...options, epsilon, stepSize, steps })
 }
 
@@ -140,7 +142,7 @@ const startStream = 0x66726565
  */
 export function freeLB(options: FreeLbOptions): <M>(loss: Loss<M>) => Loss<M> {
   const op = 'freeLB'
-  const { steps = 3, stepSize = 0.1, epsilon, start = 0, norm = 'l2', scope = 'example' } = options
+  const { steps = 3, stepSize = 0.1, epsilon, start = 0, norm = 'l2', scope = 'example' } = demandOptions(op, options)
   checkChosen(op, options.on)
   checkCounts(op, { steps })
   checkNorm(op, norm)

@@ -8,7 +8,7 @@ import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
 import { logicalNot, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { demandOptions, type Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { apgd } from './apgd.js'
 import { alike, mapFeatures } from './features.js'
@@ -78,7 +78,16 @@ export async function autoAttack<M>(
   options: AutoAttackOptions,
 ): Promise<Evaluated> {
   const op = 'autoAttack'
-  const { epsilon, norm = 'linf', key, steps = 100, queries = 5000, batchSize = 256, onAttack, signal } = options
+  const {
+    epsilon,
+    norm = 'linf',
+    key,
+    steps = 100,
+    queries = 5000,
+    batchSize = 256,
+    onAttack,
+    signal,
+  } = demandOptions(op, options)
   checkCounts(op, { steps, queries, batchSize, targets: options.targets ?? 1 })
   checkRequired(op, { epsilon })
   if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)

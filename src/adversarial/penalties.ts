@@ -12,7 +12,7 @@ import { broadcastTo } from '../tensor/movement.js'
 import { normal, uniform } from '../tensor/random.js'
 import { mean, sum, vectorNorm } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { demandOptions, type Tensor } from '../tensor/tensor.js'
 import { examples, type FeatureOptions, type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
 import { checkFunctions, type Logits, logitsOf } from './logits.js'
@@ -49,8 +49,9 @@ export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddin
  * @throws at the call of the loss, if `on` matches no parameter or an option is out of range
  * @example trainer.use(gradientPenalty({ on: 'embedding', epsilon: 1 }))
  */
-export function gradientPenalty({ epsilon = 1, reading = 'row', ...options }: GradientPenaltyOptions): Method {
+export function gradientPenalty(given: GradientPenaltyOptions): Method {
   const op = 'gradientPenalty'
+  const { epsilon = 1, reading = 'row', ...options } = demandOptions(op, given)
   checkChosen(op, options.on)
   checkSizes(op, { epsilon })
   if (reading !== 'row' && reading !== 'occurrence')
@@ -127,7 +128,7 @@ const streams = { jacobian: 0x6a61636f, linearity: 0x6c696e65, alignment: 0x616c
  */
 export function jacobianPenalty<M>(options: JacobianPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'jacobianPenalty'
-  const { logits, weight = 0.01, projections = 1 } = options
+  const { logits, weight = 0.01, projections = 1 } = demandOptions(op, options)
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
   if (projections !== 'exact') checkCounts(op, { projections })
@@ -208,7 +209,7 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
  */
 export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'localLinearity'
-  const { losses, epsilon, steps = 10, stepSize = epsilon / 4, violation = 4, slope = 3 } = options
+  const { losses, epsilon, steps = 10, stepSize = epsilon / 4, violation = 4, slope = 3 } = demandOptions(op, options)
   checkFunctions(op, { losses })
   checkRequired(op, { epsilon })
   checkSizes(op, { stepSize, violation, slope })
@@ -252,8 +253,9 @@ export interface AlignmentOptions extends PlaceOptions {
  *
  * Cost: two forward and backward passes and one through both.
  */
-export function gradientAlignment({ epsilon, weight = 0.2, ...options }: AlignmentOptions): Method {
+export function gradientAlignment(given: AlignmentOptions): Method {
   const op = 'gradientAlignment'
+  const { epsilon, weight = 0.2, ...options } = demandOptions(op, given)
   checkRequired(op, { epsilon })
   checkSizes(op, { weight })
   return <M>(loss: Loss<M>): Loss<M> =>
@@ -284,7 +286,7 @@ export interface WganPenaltyOptions<M> {
  */
 export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'wganGradientPenalty'
-  const { critic, real = 'real', fake = 'fake', weight = 10 } = options
+  const { critic, real = 'real', fake = 'fake', weight = 10 } = demandOptions(op, options)
   checkFunctions(op, { critic })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {

@@ -34,7 +34,7 @@ import { broadcastTo, stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
 import { argmin, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { full, type Tensor } from '../tensor/tensor.js'
+import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport } from './gradient.js'
 import type { Logits } from './logits.js'
@@ -187,7 +187,15 @@ export async function carliniWagner<M>(
   options: CarliniWagnerOptions,
 ): Promise<Smallest> {
   const op = 'carliniWagner'
-  const { searches = 9, steps = 1000, learningRate = 0.01, confidence = 0, initial = 1e-3, clipMin, clipMax } = options
+  const {
+    searches = 9,
+    steps = 1000,
+    learningRate = 0.01,
+    confidence = 0,
+    initial = 1e-3,
+    clipMin,
+    clipMax,
+  } = demandOptions(op, options)
   checkCounts(op, { searches, steps })
   checkSizes(op, { learningRate, confidence, initial })
   if (!Number.isFinite(clipMin) || !(clipMin < clipMax) || !Number.isFinite(clipMax))

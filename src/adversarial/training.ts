@@ -12,7 +12,7 @@ import { add, mul, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { softmax } from '../tensor/neural.js'
 import { foldIn } from '../tensor/random.js'
 import { argmax, logsumexp, mean, sum } from '../tensor/reduction.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { demandOptions, type Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkFunctions, type Logits, logitsOf } from './logits.js'
 import {
@@ -89,7 +89,7 @@ export interface AdversarialTrainingOptions extends BallOptions {
 export const adversarialTraining = (options: AdversarialTrainingOptions): Method =>
   replacing('adversarialTraining', options)
 
-export interface FastTrainingOptions extends BallOptions {
+export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
   /** Default 1.25 · epsilon. */
   stepSize?: number
 }
@@ -101,11 +101,15 @@ export interface FastTrainingOptions extends BallOptions {
  *
  * Cost: two forward and backward passes.
  */
-export const fastTraining = ({ stepSize, ...options }: FastTrainingOptions): Method =>
-  replacing('fastTraining', { ...options, stepSize: stepSize ?? 1.25 * options.epsilon, steps: 1 })
+export function fastTraining(options: FastTrainingOptions): Method {
+  const op = 'fastTraining'
+  const { epsilon, stepSize = 1.25 * epsilon } = demandOptions(op, options)
+  if ('steps' in options) throw new Error(`${op}: takes one step; adversarialTraining takes several`)
+  return replacing(op, { ...options, stepSize, steps: 1 })
+}
 
 function replacing(op: string, options: AdversarialTrainingOptions): Method {
-  const { steps = 7, stepSize = (2.5 * options.epsilon) / steps, randomStart = true } = options
+  const { epsilon, steps = 7, stepSize = (2.5 * epsilon) / steps, randomStart = true } = demandOptions(op, options)
   const ball = checkedBall(op, options, steps, stepSize)
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -129,7 +133,7 @@ function replacing(op: string, options: AdversarialTrainingOptions): Method {
  */
 export function catastrophicOverfitting<M>(loss: Loss<M>, options: AdversarialTrainingOptions): Loss<M> {
   const op = 'catastrophicOverfitting'
-  const { epsilon, steps = 10, stepSize = (2.5 * epsilon) / steps } = options
+  const { epsilon, steps = 10, stepSize = (2.5 * epsilon) / steps } = demandOptions(op, options)
   const ball = checkedBall(op, options, steps, stepSize)
   return (model, batch, ctx) => {
     const attack = attackPass(ctx)
@@ -171,7 +175,7 @@ export interface TradesOptions<M> extends SmoothnessOptions<M> {
  */
 export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'trades'
-  const { logits, beta = 6, steps = 10, stepSize = options.epsilon / 4, start = 0.001 } = options
+  const { logits, beta = 6, epsilon, steps = 10, stepSize = epsilon / 4, start = 0.001 } = demandOptions(op, options)
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { beta, start })
@@ -214,7 +218,14 @@ export interface MartOptions<M> extends SmoothnessOptions<M> {
  */
 export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'mart'
-  const { logits, weight = 5, label = 'label', steps = 10, stepSize = options.epsilon / 4 } = options
+  const {
+    logits,
+    weight = 5,
+    label = 'label',
+    epsilon,
+    steps = 10,
+    stepSize = epsilon / 4,
+  } = demandOptions(op, options)
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
@@ -260,7 +271,7 @@ export interface VatOptions<M> extends PlaceOptions {
  */
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
-  const { logits, epsilon, weight = 1, iterations = 1 } = options
+  const { logits, epsilon, weight = 1, iterations = 1 } = demandOptions(op, options)
   checkFunctions(op, { logits })
   checkRequired(op, { epsilon })
   checkSizes(op, { weight })
@@ -300,7 +311,7 @@ export interface SmartOptions<M> extends SmoothnessOptions<M> {
  */
 export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'smart'
-  const { logits, weight = 1, steps = 1, stepSize = options.epsilon, start = 1e-5 } = options
+  const { logits, weight = 1, epsilon, steps = 1, stepSize = epsilon, start = 1e-5 } = demandOptions(op, options)
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { weight, start })
@@ -330,8 +341,9 @@ export interface RDropOptions<M> {
  *
  * @throws at the call of the loss, if the context has no key
  */
-export function rDrop<M>({ logits, alpha = 1 }: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
+export function rDrop<M>(options: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'rDrop'
+  const { logits, alpha = 1 } = demandOptions(op, options)
   checkFunctions(op, { logits })
   checkSizes(op, { alpha })
   return loss => (model, batch, ctx) => {

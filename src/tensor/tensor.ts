@@ -130,7 +130,7 @@ export function demandTensors(op: string, ...operands: readonly unknown[]): void
 /** Demands options where some libraries take a number, and gives them back: `sum(x, 0)` would else sum everything. */
 export function demandOptions<O extends object>(op: string, options: O): O {
   if (typeof options !== 'object' || options === null || Array.isArray(options) || options instanceof Tensor)
-    throw new Error(`${op}: options are an object such as { axis: 0 }, not ${describe(options)}`)
+    throw new Error(`${op}: expects its options as an object, not ${describe(options)}`)
   return options
 }
 

@@ -6,6 +6,8 @@ import {
   adversarialTraining,
   apgd,
   autoAttack,
+  carliniWagner,
+  fastTraining,
   fgm,
   freeLB,
   gradientAlignment,
@@ -115,6 +117,26 @@ describe('what must be given is asked for', () => {
     await expect(square(linear, w, batch, { key } as never)).rejects.toThrow('square: needs epsilon')
     await expect(autoAttack(linear, w, data, { key } as never)).rejects.toThrow('autoAttack: needs epsilon')
     await expect(smoothed(linear, w, batch, { key } as never)).rejects.toThrow('smoothed: needs sigma')
+  })
+  test('options at all', async () => {
+    for (const [op, make] of Object.entries({
+      fgm,
+      freeLB,
+      gradientPenalty,
+      trades,
+      mart,
+      vat,
+      smart,
+      rDrop,
+      adversarialTraining,
+    }))
+      expect(() => (make as () => unknown)()).toThrow(`${op}: expects its options as an object, not undefined`)
+    const [w, batch] = [f64([[1, 0]]), { x: f64([[1]]), label: labels(0) }]
+    for (const [op, attack] of Object.entries({ apgd, square, carliniWagner }))
+      await expect(attack(linear, w, batch, undefined as never)).rejects.toThrow(`${op}: expects its options`)
+    expect(() => fastTraining({ epsilon: 0.3, steps: 5 } as never)).toThrow(
+      'fastTraining: takes one step; adversarialTraining takes several',
+    )
   })
   test('parameters', () => {
     for (const make of [fgm, freeLB, gradientPenalty])
