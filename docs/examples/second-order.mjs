@@ -1,5 +1,5 @@
 // Penalties on derivatives beside PGD training: what robustness they buy, at what price, and how sharp the minimum is.
-import { random, tensor } from 'saddlepoint'
+import { random } from 'saddlepoint'
 import {
   accuracyOn,
   adversarialTraining,
@@ -11,6 +11,7 @@ import {
   jacobianPenalty,
   topEigenvalue,
 } from 'saddlepoint/adversarial'
+import { tensorsOf } from 'saddlepoint/data'
 import { digits, example, logits, loss, trained } from './shared.mjs'
 
 const range = { clipMin: 0, clipMax: 1 }
@@ -27,7 +28,7 @@ await example('second-order', 'Second-order penalties against PGD training on di
     'PGD-5': adversarialTraining({ epsilon, steps: 5, ...range }),
   }
   const rows = data.test.rows(Array.from({ length: Math.min(100, data.test.size) }, (_, i) => i))
-  const batch = Object.fromEntries(Object.entries(rows).map(([name, host]) => [name, tensor(host)]))
+  const batch = tensorsOf(rows)
   const table = []
   for (const [name, method] of Object.entries(methods)) {
     const { model, milliseconds } = await trained(name, data.train, options, method)

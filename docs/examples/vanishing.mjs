@@ -4,7 +4,7 @@
 
 import { random, tensor } from 'saddlepoint'
 import { accuracyOn, attackDataset, gradientDeaths } from 'saddlepoint/adversarial'
-import { cifar10Classes, dataset, imageDataset, readCifar10, readSafetensors } from 'saddlepoint/data'
+import { cifar10Classes, dataset, imageDataset, readCifar10, readSafetensors, tensorsOf } from 'saddlepoint/data'
 import { loadWeights, ResNet20, resNet20Names } from 'saddlepoint/models'
 import { clippedCrossEntropyOfProbabilities, crossEntropy, dlrLoss, marginLoss } from 'saddlepoint/nn'
 import { digits, example, logits, trained } from './shared.mjs'
@@ -85,10 +85,6 @@ await example(
     return { table, figure }
   },
 )
-
-function tensorsOf(rows) {
-  return Object.fromEntries(Object.entries(rows).map(([name, host]) => [name, tensor(host)]))
-}
 
 /** Every digit with every wrong class as its target. */
 async function everyDigit(options) {

@@ -1,8 +1,8 @@
 /** Attacks on whole data sets: one step is compiled once and replayed for every step of every batch. */
 
 import { batches, type Dataset, dataset } from '../data/dataset.js'
-import type { HostArray } from '../graph/dtype.js'
-import type { Batch, Loss } from '../nn/context.js'
+import { tensorsOf } from '../data/tensors.js'
+import type { Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
 import { foldIn } from '../tensor/random.js'
@@ -90,9 +90,6 @@ export async function attackDataset<M>(
   }
   return { data: dataset(columns).slice(0, done), report }
 }
-
-const tensorsOf = (rows: Readonly<Record<string, HostArray>>): Batch =>
-  Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
 
 /** Gradients that are 0 or not finite make an attack weaker than it looks from this share on. */
 const deadShare = 0.01

@@ -4,6 +4,7 @@
  */
 
 import { type Dataset, dataset } from '../data/dataset.js'
+import { tensorsOf } from '../data/tensors.js'
 import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
 import { logicalNot, sub } from '../tensor/elementwise.js'
@@ -105,9 +106,7 @@ export async function autoAttack<M>(
       // A last batch is filled up to a power of two, so that few sizes need a plan.
       const full = Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
       const filled = Array.from({ length: full }, (_, i) => left[first + (i % size)])
-      const batch = Object.fromEntries(
-        Object.entries(data.rows(filled)).map(([name, column]) => [name, tensor(column)]),
-      )
+      const batch = tensorsOf(data.rows(filled))
       const { adversarial, broken } = await attack(batch, first)
       const isBroken = await broken.data()
       for (const [name, moved] of Object.entries(adversarial)) {

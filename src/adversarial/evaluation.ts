@@ -5,10 +5,10 @@
 
 import { grad, hvp } from '../autodiff/transforms.js'
 import { batches, type Dataset } from '../data/dataset.js'
+import { tensorsOf } from '../data/tensors.js'
 import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
-import { tensor } from '../tensor/create.js'
 import { astype, mul, sub } from '../tensor/elementwise.js'
 import { stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
@@ -16,7 +16,7 @@ import { sum } from '../tensor/reduction.js'
 import { leaves } from '../tensor/tree.js'
 import type { PgdOptions } from './attacks.js'
 import { attackDataset, type GradientCounts } from './dataset.js'
-import { examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
+import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { type Logits, logitsOf } from './logits.js'
 import { isRight } from './search.js'
@@ -40,12 +40,11 @@ export async function accuracyOn<M>(
   await realize(model)
   const hits = compile((m: M, batch: Batch) => {
     const z = logitsOf('accuracyOn', logits, m, batch, evaluation)
-    return sum(astype(isRight(z, astype(batch[label], 'int32')), 'int32'))
+    return sum(astype(isRight(z, astype(column('accuracyOn', batch, label), 'int32')), 'int32'))
   })
   let right = 0
   for (const rows of batches(data, { batchSize })) {
-    const batch = Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))
-    if (!(label in batch)) throw new Error(`accuracyOn: no column '${label}', only ${Object.keys(batch).join(', ')}`)
+    const batch = tensorsOf(rows)
     right += await (await hits(model, batch)).item()
     for (const t of leaves(batch)) t.dispose()
   }

@@ -88,6 +88,12 @@ export function perturbable(op: string, batch: Batch, options: FeatureOptions): 
   return features
 }
 
+/** @throws if the batch lacks a column. */
+export function column(op: string, batch: Batch, name: string): Tensor {
+  if (name in batch) return batch[name]
+  throw new Error(`${op}: the batch has no column '${name}', only ${Object.keys(batch).join(', ')}`)
+}
+
 /** The number of examples of a batch. */
 export function examples(op: string, batch: Batch): number {
   const sizes = new Set(Object.values(batch).map(t => t.shape[0]))

@@ -22,7 +22,7 @@ import { foldIn, normal, uniform } from '../tensor/random.js'
 import { sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
-import { meanGradient } from './gradient.js'
+import { attackContext, meanGradient } from './gradient.js'
 import type { Place, Point } from './places.js'
 import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall } from './steps.js'
 
@@ -30,7 +30,7 @@ import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall 
 export type Method = <M>(loss: Loss<M>) => Loss<M>
 
 /** The context of a further pass: the same mode and key, without the means to change the model's state. */
-export const furtherPass = ({ update: _, ...ctx }: Context): Context => ctx
+export const furtherPass = (ctx: Context): Context => attackContext(ctx, ctx.training)
 
 /** @throws unless every value is an integer of at least 1. */
 export function checkCounts(op: string, values: Readonly<Record<string, number>>): void {

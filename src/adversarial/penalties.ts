@@ -1,11 +1,11 @@
 /**
- * Penalties on derivatives. All are functions from loss to loss that add to it, and none cuts anything: what trains is the
- * exact derivative of the penalty.
+ * Penalties on derivatives: functions from loss to loss that add to it. What trains is the exact derivative of the penalty;
+ * points that were searched for and directions are cut where a docstring says so.
  */
 
 import { grad, vjp } from '../autodiff/transforms.js'
 import { formatShape, sameShape } from '../graph/shape.js'
-import type { Batch, Context, Loss } from '../nn/context.js'
+import type { Context, Loss } from '../nn/context.js'
 import { eye } from '../tensor/create.js'
 import { abs, add, div, mul, sign, square, stopGradient, sub } from '../tensor/elementwise.js'
 import { broadcastTo } from '../tensor/movement.js'
@@ -13,7 +13,7 @@ import { normal, uniform } from '../tensor/random.js'
 import { mean, sum, vectorNorm } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import { demandOptions, type Tensor } from '../tensor/tensor.js'
-import { examples, type FeatureOptions, type Features, mapFeatures } from './features.js'
+import { column, type FeatureOptions, type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
 import { checkFunctions, type Logits, logitsOf } from './logits.js'
 import {
@@ -27,7 +27,7 @@ import {
   type Method,
   uniformStart,
 } from './method.js'
-import { checkChosen, type LeafOptions, type PlaceOptions, type Point, placeOf } from './places.js'
+import { checkChosen, type LeafOptions, type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps.js'
 
 /** ‖·‖₂ of each example [n], whose derivatives at 0 are 0. */
@@ -85,26 +85,17 @@ export function inputGradientPenalty({ weight = 1, power = 2, ...options }: Inpu
   if (power !== 1 && power !== 2) throw new Error(`${op}: power must be 1 or 2, not ${power}`)
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
-      const gradient = exampleGradients(op, loss, model, batch, furtherPass(ctx), options)
+      const further = furtherPass(ctx)
+      const gradient = exampleGradients(op, loss, placeOf(op, loss, { model, batch }, further, options), further)
       const size = power === 2 ? exampleSum(gradient, square) : lengths(gradient)
       return add(loss(model, batch, ctx), mul(mean(size), weight))
     }
 }
 
-/** ∂ℓ_i/∂x_i of every example, at the features as they are. */
-function exampleGradients<M>(
-  op: string,
-  loss: Loss<M>,
-  model: M,
-  batch: Batch,
-  ctx: Context,
-  options: PlaceOptions,
-  moved?: Features,
-): Features {
-  const place = placeOf(op, loss, { model, batch }, ctx, options)
-  const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), ctx), moved ?? place.origin, place.examples)
-  const n = examples(op, batch)
-  return mapFeatures(place.masked(gradient), g => mul(g, n))
+/** ∂ℓ_i/∂x_i of every example, at a place as it is or moved. */
+function exampleGradients<M>(op: string, loss: Loss<M>, place: Place<M>, ctx: Context, moved = place.origin): Features {
+  const { gradient } = meanGradient(op, d => lossAt(loss, place.at(d), ctx), moved, place.examples)
+  return mapFeatures(place.masked(gradient), g => mul(g, place.examples))
 }
 
 export interface JacobianPenaltyOptions<M> extends FeatureOptions {
@@ -177,11 +168,11 @@ export function curvaturePenalty({
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
       const further = furtherPass(ctx)
-      const origin = placeOf(op, loss, { model, batch }, further, options).origin
-      const slope = (moved: Features): Features => exampleGradients(op, loss, model, batch, further, options, moved)
-      const along = steepest(mapFeatures(slope(origin), sign), 'l2')
+      const place = placeOf(op, loss, { model, batch }, further, options)
+      const slope = (moved?: Features): Features => exampleGradients(op, loss, place, further, moved)
+      const along = steepest(mapFeatures(slope(), sign), 'l2')
       const z = throughDirection ? along : mapFeatures(along, stopGradient)
-      const curved = grad((moved: Features) => dot(slope(moved), z))(origin)
+      const curved = grad((moved: Features) => dot(slope(moved), z))(place.origin)
       return add(loss(model, batch, ctx), mul(mean(exampleSum(curved, square)), weight))
     }
 }
@@ -217,7 +208,7 @@ export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Los
   return loss => (model, batch, ctx) => {
     const further = furtherPass(ctx)
     const place = placeOf(op, losses, { model, batch }, further, options)
-    const gradient = exampleGradients(op, losses, model, batch, further, options)
+    const gradient = exampleGradients(op, losses, place, further)
     const here = losses(model, batch, further)
     if (here.ndim !== 1 || here.shape[0] !== place.examples)
       throw new Error(
@@ -264,7 +255,7 @@ export function gradientAlignment(given: AlignmentOptions): Method {
       const place = placeOf(op, loss, { model, batch }, further, options)
       const moved = uniformStart(place, keyOf(op, ctx, streams.alignment), epsilon, 'linf')
       const [here, there] = [place.origin, mapFeatures(moved, stopGradient)].map(point =>
-        steepest(exampleGradients(op, loss, model, batch, further, options, point), 'l2'),
+        steepest(exampleGradients(op, loss, place, further, point), 'l2'),
       )
       return add(loss(model, batch, ctx), mul(sub(1, mean(exampleDot(here, there))), weight))
     }
@@ -290,10 +281,7 @@ export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: L
   checkFunctions(op, { critic })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {
-    for (const name of [real, fake])
-      if (!(name in batch))
-        throw new Error(`${op}: the batch has no column '${name}', only ${Object.keys(batch).join(', ')}`)
-    const [a, b] = [batch[real], batch[fake]]
+    const [a, b] = [real, fake].map(name => column(op, batch, name))
     if (!sameShape(a.shape, b.shape))
       throw new Error(`${op}: ${real} ${formatShape(a.shape)} and ${fake} ${formatShape(b.shape)} differ in shape`)
     const t = beside(uniform(keyOf(op, ctx, streams.wgan), [a.shape[0]]), a)

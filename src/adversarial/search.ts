@@ -3,7 +3,7 @@
  * replayed; what an example has come to is kept from the first step that breaks it.
  */
 
-import type { Batch, Context } from '../nn/context.js'
+import { type Batch, type Context, evaluation } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
 import {
   abs,
@@ -20,7 +20,7 @@ import {
 import { realize } from '../tensor/realize.js'
 import { any, argmax, min, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { examples, type FeatureOptions, type Features, mapFeatures, perturbable, warnOnce } from './features.js'
+import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable, warnOnce } from './features.js'
 import { attackContext, type GradientReport } from './gradient.js'
 import { type Logits, logitsOf } from './logits.js'
 import { beside } from './steps.js'
@@ -78,11 +78,9 @@ export const isRight = (z: Tensor, labels: Tensor): Tensor =>
 /** @throws if the batch lacks a column that the options name. */
 export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options: SearchOptions): Target<M> {
   const { label = 'label', context } = options
-  if (!(label in batch))
-    throw new Error(`${op}: the batch has no column '${label}', only ${Object.keys(batch).join(', ')}`)
-  const ctx = attackContext(context ?? { training: false }, context?.training ?? false)
+  const labels = astype(column(op, batch, label), 'int32')
+  const ctx = attackContext(context ?? evaluation, context?.training ?? false)
   const features = perturbable(op, batch, { ...options, labelKeys: options.labelKeys ?? [label] })
-  const labels = astype(batch[label], 'int32')
   const logitsAt = (model: M, moved: Features): Tensor => logitsOf(op, logits, model, { ...batch, ...moved }, ctx)
   const misclassified = (z: Tensor): Tensor => logicalNot(isRight(z, labels))
   return {

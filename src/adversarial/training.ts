@@ -13,7 +13,8 @@ import { softmax } from '../tensor/neural.js'
 import { foldIn } from '../tensor/random.js'
 import { argmax, logsumexp, mean, sum } from '../tensor/reduction.js'
 import { demandOptions, type Tensor } from '../tensor/tensor.js'
-import { type Features, mapFeatures } from './features.js'
+import { column, type Features, mapFeatures } from './features.js'
+import { attackContext } from './gradient.js'
 import { checkFunctions, type Logits, logitsOf } from './logits.js'
 import {
   type AscentOptions,
@@ -44,7 +45,7 @@ const streams = {
 }
 
 /** Attacks see the model in evaluation mode, with the key of the pass. */
-const attackPass = (ctx: Context): Context => ({ ...furtherPass(ctx), training: false })
+const attackPass = (ctx: Context): Context => attackContext(ctx, false)
 
 export interface BallOptions extends PlaceOptions {
   /** The radius of the ball. */
@@ -230,15 +231,13 @@ export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {
-    if (!(label in batch))
-      throw new Error(`${op}: the batch has no column '${label}', only ${Object.keys(batch).join(', ')}`)
+    const y = column(op, batch, label)
     const attack = attackPass(ctx)
     const place = placeOf(op, loss, { model, batch }, attack, options)
     const start = mapFeatures(uniformStart(place, keyOf(op, ctx, streams.mart), ball.epsilon, ball.norm), stopGradient)
     const delta = ascend(op, at => lossAt(loss, at, attack), place, start, ball)
     const clean = logitsOf(op, logits, model, batch, furtherPass(ctx))
     const moved = logitsAt(op, logits, place.at(delta), ctx)
-    const y = batch[label]
     const isLabel = oneHot(y, moved.shape[1], 'bool')
     const pClean = softmax(clean)
     // -log(1 - p_k) of the likeliest wrong class k, without 1 - p_k, which rounds to 0.

@@ -27,6 +27,7 @@ export {
 } from './safetensors.js'
 export { parseStl10, stl10, stl10Classes } from './stl.js'
 export { parseTable, readTable, type TableOptions } from './table.js'
+export { tensorsOf } from './tensors.js'
 export type { TextOptions, TextSet } from './text.js'
 export { decodeTfjsWeights, readTfjsWeights, type TfjsWeight } from './tfjs.js'
 export {

@@ -4,11 +4,10 @@
  */
 
 import { batches, type Dataset } from '../data/dataset.js'
-import type { HostArray } from '../graph/dtype.js'
-import type { Batch, Loss } from '../nn/context.js'
+import { tensorsOf } from '../data/tensors.js'
+import type { Loss } from '../nn/context.js'
 import { checkUntied } from '../nn/parameters.js'
 import { turn } from '../runtime/turns.js'
-import { tensor } from '../tensor/create.js'
 import * as random from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { build } from '../tensor/tensor.js'
@@ -359,6 +358,3 @@ function checkData(name: string, data: Dataset): void {
   if (typeof data?.rows !== 'function') throw new Error(`${name}: expects a data set made by dataset({ ... })`)
   if (data.size === 0) throw new Error(`${name}: the data set has no rows`)
 }
-
-const tensorsOf = (rows: Readonly<Record<string, HostArray>>): Batch =>
-  Object.fromEntries(Object.entries(rows).map(([name, column]) => [name, tensor(column)]))

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { batches, dataset } from '../../src/data/dataset.js'
+import { tensorsOf } from '../../src/data/tensors.js'
 import { type DType, dtypes, type HostArray } from '../../src/graph/dtype.js'
 
 const host = (dtype: DType, shape: number[], values: number[]): HostArray => ({
@@ -23,6 +24,15 @@ const rows = (n: number) =>
   })
 const order = (n: number, batchSize: number, shuffle?: number) =>
   [...batches(rows(n), { batchSize, shuffle })].flatMap(batch => [...batch.y.data])
+
+test('tensorsOf gives every column as a tensor', async () => {
+  const { x, y } = tensorsOf(rows(3).rows([2, 0]))
+  expect([x.dtype, x.shape, y.dtype, y.shape]).toEqual(['float32', [2, 2], 'int32', [2]])
+  expect([Array.from(await x.data()), Array.from(await y.data())]).toEqual([
+    [20, 21, 0, 1],
+    [2, 0],
+  ])
+})
 
 describe('dataset', () => {
   test('rows gathers every column, in order and with repeats, as a copy', () => {
