@@ -2,11 +2,11 @@
 // penalty in both readings, over several seeds: accuracy, price of a step, and accuracy when the looked-up vectors are attacked.
 // WordNet's glosses by default; --folder DIR reads train.tsv and dev.tsv of TNEWS instead, character by character.
 import { join } from 'node:path'
-import { random, realize, tensor } from 'saddlepoint'
-import { accuracyOn, attackDataset, fgm, freeLB, gradientPenalty, pgd } from 'saddlepoint/adversarial'
+import { random } from 'saddlepoint'
+import { fgm, freeLB, gradientPenalty, pgd, robustAccuracy } from 'saddlepoint/adversarial'
 import { characters, dataset, padded, readClue, wordNet, words } from 'saddlepoint/data'
 import { TextCNN } from 'saddlepoint/models'
-import { crossEntropy } from 'saddlepoint/nn'
+import { accuracy, crossEntropy } from 'saddlepoint/nn'
 import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
 import { example } from './shared.mjs'
@@ -55,6 +55,13 @@ await example('text-fgm', 'Adversarial training on the embedding of a text CNN.'
   const classes = corpus.train.classes.length
   console.log(`${trainSet.size} and ${testSet.size} texts, ${classes} classes, ${tokenizer.size} tokens`)
 
+  const attack = { logits, on, scope: 'example', norm: 'l2', epsilon, steps: 5 }
+  const metrics = {
+    accuracy: (model, batch, ctx) => accuracy(logits(model, batch, ctx), batch.label),
+    robust: robustAccuracy(loss, attack),
+  }
+  const judge = model => new Trainer({ model, loss, optimizer: adam(), metrics })
+
   const table = []
   let plain
   for (const [name, method] of Object.entries(methods)) {
@@ -66,8 +73,7 @@ await example('text-fgm', 'Adversarial training on the embedding of a text CNN.'
       )
       const { epochs: records } = await trainer.fit(trainSet, { epochs, batchSize: batch })
       runs.push({
-        accuracy: await accuracyOn(logits, model, testSet),
-        robust: await underAttack(model, testSet, epsilon),
+        ...(await judge(model).evaluate(testSet, { batchSize: 250 })),
         milliseconds: (1000 * records.reduce((s, r) => s + r.seconds, 0)) / trainer.step,
       })
     }
@@ -114,21 +120,4 @@ function shuffled({ texts, labels }, count, seed) {
   }
   const chosen = order.slice(0, count)
   return { texts: chosen.map(i => texts[i]), labels: chosen.map(i => labels[i]) }
-}
-
-/** The accuracy when the vectors of each text are attacked by PGD in an l2 ball. */
-async function underAttack(model, data, epsilon) {
-  const rows = data.rows(Array.from({ length: data.size }, (_, i) => i))
-  const vectors = model.embed(tensor(rows.ids))
-  await realize(vectors)
-  const looked = dataset({
-    vectors: { dtype: 'float32', shape: vectors.shape, data: await vectors.data() },
-    mask: rows.mask,
-    label: rows.label,
-  })
-  const logitsOf = (m, { vectors, mask }, ctx) => m.applyEmbedded(vectors, mask, ctx)
-  const lossOf = (m, b, ctx) => crossEntropy(logitsOf(m, b, ctx), b.label)
-  const attack = { epsilon, norm: 'l2', steps: 5, features: ['vectors'] }
-  const { data: attacked } = await attackDataset(lossOf, model, looked, attack)
-  return accuracyOn(logitsOf, model, attacked)
 }

@@ -40,6 +40,8 @@ export interface AutoAttackOptions extends SearchOptions {
   queries?: number
   /** Examples attacked at once. Default 256. */
   batchSize?: number
+  /** Called after each batch with the share of the attack that is done. */
+  onProgress?: (name: EnsembleAttack, share: number) => void
   /** Called after each attack, and awaited. */
   onAttack?: (name: EnsembleAttack, accuracy: number) => void | Promise<void>
   /** Ends the evaluation after the batch in hand, which then rejects: part of it would say nothing. */
@@ -86,6 +88,7 @@ export async function autoAttack<M>(
     steps = 100,
     queries = 5000,
     batchSize = 256,
+    onProgress,
     onAttack,
     signal,
   } = demandOptions(op, options)
@@ -98,7 +101,10 @@ export async function autoAttack<M>(
   const robust: boolean[] = new Array(data.size).fill(true)
 
   /** Runs an attack on what is still right, and takes what it breaks. */
-  const sweep = async (attack: (batch: Batch, part: number) => Promise<Found>): Promise<void> => {
+  const sweep = async (
+    attack: (batch: Batch, part: number) => Promise<Found>,
+    onShare?: (share: number) => void,
+  ): Promise<void> => {
     const left = robust.flatMap((isRobust, i) => (isRobust ? [i] : []))
     for (let first = 0; first < left.length; first += batchSize) {
       signal?.throwIfAborted()
@@ -118,6 +124,7 @@ export async function autoAttack<M>(
       }
       for (let i = 0; i < size; i++) if (isBroken[i]) robust[left[first + i]] = false
       for (const t of leaves([batch, adversarial, broken])) t.dispose()
+      onShare?.((first + size) / left.length)
     }
   }
   const right = (): number => robust.filter(r => r).length / data.size
@@ -134,23 +141,29 @@ export async function autoAttack<M>(
   const targets = Math.min(options.targets ?? 9, classes - 1)
   const run = async (name: EnsembleAttack): Promise<void> => {
     const common = { ...options, norm, steps }
+    const onShare = (share: number): void => onProgress?.(name, share)
     switch (name) {
       case 'apgd-ce':
-        return sweep((batch, part) =>
-          apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, number(part)) }),
+        return sweep(
+          (batch, part) => apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, number(part)) }),
+          onShare,
         )
       case 'apgd-t':
         for (let target = 1; target <= targets; target++)
-          await sweep((batch, part) => {
-            const own = foldIn(foldIn(key, number(target)), number(part))
-            return apgd(logits, model, batch, { ...common, loss: 'targeted-dlr', target, key: own })
-          })
+          await sweep(
+            (batch, part) => {
+              const own = foldIn(foldIn(key, number(target)), number(part))
+              return apgd(logits, model, batch, { ...common, loss: 'targeted-dlr', target, key: own })
+            },
+            share => onShare((target - 1 + share) / targets),
+          )
         return
       case 'deepfool':
-        return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }))
+        return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }), onShare)
       case 'square':
-        return sweep((batch, part) =>
-          square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, number(part)) }),
+        return sweep(
+          (batch, part) => square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, number(part)) }),
+          onShare,
         )
     }
   }

@@ -3,4 +3,4 @@
 
 import { launch } from './launch.js'
 
-await launch(async () => (await import('./commands.js')).saddlepoint)
+await launch(async () => (await import('./commands/index.js')).saddlepoint)

@@ -2,14 +2,16 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { random } from 'saddlepoint'
+import { CommanderError } from 'commander'
+import { random, type Tensor } from 'saddlepoint'
 import { countParameters } from 'saddlepoint/nn'
 import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { network } from '../../src/cli/network.js'
-import { CommandLineEnd, parseSettings } from '../../src/cli/settings.js'
-import { loss } from '../../src/cli/training.js'
+import { regularizationOf } from '../../src/cli/mnist/job.js'
+import { parseSettings, stepsInWords } from '../../src/cli/mnist/settings.js'
+import { loss } from '../../src/cli/mnist/training.js'
+import { network } from '../../src/cli/tasks/network.js'
 import { readSafetensors } from '../../src/data/safetensors.js'
 
 /** The command as people run it; needs `npm run build`, as npm test does it. */
@@ -17,7 +19,7 @@ function command(
   args: readonly string[],
   interruptAt?: string,
 ): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli/mnist.js'), ...args])
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli/mnist/index.js'), ...args])
   let [out, err] = ['', '']
   child.stdout.on('data', text => {
     out += text
@@ -166,6 +168,22 @@ describe('the command line', () => {
     })
   })
 
+  test('says all of the regularisation, in options and in words', async () => {
+    const settings = parse('--step-size', '0.1', '--iterations', '2', '--radius', '0.3', '--random-init', '--clip')
+    const mask = regularizationOf(parse('--border', '13')).featureMask as Tensor
+    expect(regularizationOf(settings)).toEqual({
+      ...{ multiplier: 0.2, norm: 'linf', stepSize: 0.1, iterations: 2 },
+      ...{ epsilon: 0.3, randomInit: true, clipMin: 0, clipMax: 1 },
+    })
+    expect(stepsInWords(settings)).toBe('2 steps of 0.1, within 0.3 from a random start, clipped to 0..1')
+    expect(regularizationOf(parse())).toEqual({ multiplier: 0.2, norm: 'linf', stepSize: 0.2, iterations: 1 })
+    expect(stepsInWords(parse())).toBe(undefined)
+    // The four pixels in the middle.
+    expect(mask.shape).toEqual([28, 28, 1])
+    const open = Array.from(await mask.data()).flatMap((m, i) => (m === 1 ? [i] : []))
+    expect(open).toEqual([13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14])
+  })
+
   test('wrong options give one line and exit code 2, help 0', async () => {
     const wrong: readonly (readonly string[])[] = [
       ['--train', '0'],
@@ -176,19 +194,20 @@ describe('the command line', () => {
       ['--device', 'abacus'],
       ['--threads', '65'],
       ['--frobnicate'],
+      ['--border', '14'],
+      ['--random-init'],
       ['extra'],
     ]
     const write = process.stderr.write
     const lines: string[] = []
     process.stderr.write = text => lines.push(String(text)) > 0
     try {
-      for (const args of wrong) expect(() => parse(...args)).toThrow(expect.objectContaining({ exitCode: 2 }))
+      for (const args of wrong) expect(() => parse(...args)).toThrow(CommanderError)
     } finally {
       process.stderr.write = write
     }
     expect(lines.length).toBe(wrong.length)
     for (const line of lines) expect(line).toMatch(/^error: .+\n$/)
-    expect(new CommandLineEnd(0).exitCode).toBe(0)
     const [help, bad] = await Promise.all([command(['--help']), command(['--train', 'many'])])
     expect(help).toMatchObject({ code: 0, err: '', out: expect.stringContaining('--multiplier <x>') })
     expect(bad).toEqual({

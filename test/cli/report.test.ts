@@ -3,19 +3,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PNG } from 'pngjs'
 import { describe, expect, test, vi } from 'vitest'
-import { curvesSvg, figureSvg } from '../../src/cli/report/figure.js'
-import { reportHtml } from '../../src/cli/report/html.js'
+import { curvesSvg, figureSvg } from '../../src/cli/mnist/report/figure.js'
+import { reportHtml } from '../../src/cli/mnist/report/html.js'
 import {
   caveats,
-  formatTable,
   type Run,
   resultColumns,
   resultRows,
   type Sample,
   settings,
   writeReport,
-} from '../../src/cli/report/index.js'
-import { svgToPng } from '../../src/cli/report/png.js'
+} from '../../src/cli/mnist/report/index.js'
+import { svgToPng } from '../../src/cli/mnist/report/png.js'
+import { formatTable } from '../../src/cli/table.js'
 
 /** Whether the disk is full: a file takes a few bytes. */
 let full = false

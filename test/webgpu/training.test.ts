@@ -6,8 +6,8 @@ import { type Dataset, dataset, mnist } from 'saddlepoint/data'
 import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
 import { afterAll, expect, test } from 'vitest'
-import { network } from '../../src/cli/network.js'
-import { loss } from '../../src/cli/training.js'
+import { loss } from '../../src/cli/mnist/training.js'
+import { network } from '../../src/cli/tasks/network.js'
 import { firstImages } from '../../src/data/images.js'
 
 const steps = 10

@@ -1,14 +1,14 @@
 /** The tutorial's network for digits. */
 
-import { Conv2d } from '../nn/conv.js'
-import { Linear } from '../nn/linear.js'
-import { countParameters } from '../nn/parameters.js'
-import { Flatten, MaxPool2d } from '../nn/pool.js'
-import { Sequential } from '../nn/sequential.js'
-import { relu } from '../tensor/elementwise.js'
-import { split } from '../tensor/random.js'
-import { at } from '../tensor/slicing.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { Conv2d } from '../../nn/conv.js'
+import { Linear } from '../../nn/linear.js'
+import { countParameters } from '../../nn/parameters.js'
+import { Flatten, MaxPool2d } from '../../nn/pool.js'
+import { Sequential } from '../../nn/sequential.js'
+import { relu } from '../../tensor/elementwise.js'
+import { split } from '../../tensor/random.js'
+import { at } from '../../tensor/slicing.js'
+import type { Tensor } from '../../tensor/tensor.js'
 
 export const parameters = 93_322
 

@@ -1,5 +1,5 @@
 /** The command of the main job. */
 
-import { launch } from './launch.js'
+import { launch } from '../launch.js'
 
 await launch(async () => (await import('./main.js')).main)

@@ -5,25 +5,27 @@
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { attackDataset } from '../adversarial/dataset.js'
-import { adversarialRegularization } from '../adversarial/regularization.js'
-import { batches, type Dataset } from '../data/dataset.js'
-import { firstImages, imageDataset } from '../data/images.js'
-import type { Mnist } from '../data/mnist.js'
-import type { Loss } from '../nn/context.js'
-import type { Sequential } from '../nn/sequential.js'
-import type { Device } from '../runtime/device.js'
-import { turn } from '../runtime/turns.js'
-import { compile } from '../tensor/compile.js'
-import { tensor } from '../tensor/create.js'
-import * as random from '../tensor/random.js'
-import { argmax } from '../tensor/reduction.js'
-import type { Tensor } from '../tensor/tensor.js'
-import { saveTree } from '../train/checkpoint.js'
-import { progress, type Screen } from '../train/progress.js'
-import { parameters } from './network.js'
+import { attackDataset } from '../../adversarial/dataset.js'
+import { adversarialRegularization, type RegularizationOptions } from '../../adversarial/regularization.js'
+import { batches, type Dataset } from '../../data/dataset.js'
+import { firstImages, imageDataset } from '../../data/images.js'
+import type { Mnist } from '../../data/mnist.js'
+import type { Loss } from '../../nn/context.js'
+import type { Sequential } from '../../nn/sequential.js'
+import type { Device } from '../../runtime/device.js'
+import { turn } from '../../runtime/turns.js'
+import { compile } from '../../tensor/compile.js'
+import { ones, tensor } from '../../tensor/create.js'
+import { pad } from '../../tensor/movement.js'
+import * as random from '../../tensor/random.js'
+import { argmax } from '../../tensor/reduction.js'
+import type { Tensor } from '../../tensor/tensor.js'
+import { saveTree } from '../../train/checkpoint.js'
+import { progress, type Screen } from '../../train/progress.js'
+import { Interrupted } from '../session.js'
+import { parameters } from '../tasks/network.js'
 import type { CurvePoint, ModelResult, Run, Sample } from './report/types.js'
-import type { Settings } from './settings.js'
+import { type Settings, stepsInWords } from './settings.js'
 import { loss, type Trained, trainModel } from './training.js'
 
 export interface Surroundings {
@@ -42,9 +44,6 @@ export interface Outcome {
   readonly samples: readonly Sample[]
 }
 
-/** The job was told to stop; the message says what is lost and what is kept. */
-export class Interrupted extends Error {}
-
 const pgdSteps = 40
 /** Images in the report's figure: the tutorial's first batch. */
 const shownImages = 32
@@ -61,7 +60,7 @@ const predict = compile((model: Sequential, image: Tensor) => argmax(model.apply
  */
 export async function runJob(settings: Settings, data: Mnist, surroundings: Surroundings): Promise<Outcome> {
   const { device, note, signal } = surroundings
-  const { train, test, epsilon, multiplier, norm, seed, out } = settings
+  const { train, test, epsilon, norm, seed, out } = settings
   const begun = performance.now()
   const testSet = imageDataset(firstImages(data.test, test))
   const trainSet = imageDataset(firstImages(data.train, train))
@@ -88,7 +87,7 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
     return result
   }
   const base = await trained('base', loss)
-  const regularize = adversarialRegularization({ multiplier, stepSize: epsilon, norm })
+  const regularize = adversarialRegularization(regularizationOf(settings))
   const adversarial = await trained('adversarial', regularize(loss))
 
   const labels = testSet.columns.label.data
@@ -141,8 +140,33 @@ export async function runJob(settings: Settings, data: Mnist, surroundings: Surr
   }
   const figure = transfer.slice(0, Math.min(shownImages, test))
   const secondsTotal = (performance.now() - begun) / 1000
-  const run: Run = { ...settings, device: device.name, threads: device.threads, secondsTotal, models }
+  const run: Run = {
+    ...settings,
+    steps: stepsInWords(settings),
+    device: device.name,
+    threads: device.threads,
+    secondsTotal,
+    models,
+  }
   return { run, curves, samples: await samplesOf(figure, base.model, adversarial.model) }
+}
+
+/** What the settings say of the regularisation. */
+export function regularizationOf(settings: Settings): RegularizationOptions {
+  const { multiplier, epsilon, norm, stepSize = epsilon, iterations, radius, randomInit, clip, border } = settings
+  return {
+    ...{ multiplier, norm, stepSize, iterations },
+    ...(radius !== undefined && { epsilon: radius }),
+    ...(randomInit && { randomInit }),
+    ...(clip && { clipMin: 0, clipMax: 1 }),
+    ...(border > 0 && { featureMask: inside(border) }),
+  }
+}
+
+/** 1 for the pixels of an image [28, 28, 1] that are further than so many from its border, 0 for the others. */
+function inside(border: number): Tensor {
+  const around = [border, border] as const
+  return pad(ones([28 - 2 * border, 28 - 2 * border, 1]), [around, around, [0, 0]])
 }
 
 /** The most probable class of each image. */

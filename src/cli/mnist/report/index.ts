@@ -2,14 +2,13 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeWhole } from '../../data/atomic.js'
+import { writeWhole } from '../../../data/atomic.js'
 import { curvesSvg, figureSvg } from './figure.js'
 import { reportHtml } from './html.js'
 import { svgToPng } from './png.js'
 import type { CurvePoint, Run, Sample } from './types.js'
 
 export { caveats, explanation, resultColumns, resultRows, settings } from './results.js'
-export { formatTable } from './table.js'
 export type { CurvePoint, ModelResult, Run, Sample } from './types.js'
 
 /**

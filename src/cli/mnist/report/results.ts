@@ -18,6 +18,7 @@ export const settings = (run: Run): readonly (readonly [string, string])[] => [
   ['Batch size', count(run.batchSize)],
   ['Perturbation', `${run.norm}, ε = ${run.epsilon}`],
   ['Adversarial multiplier', String(run.multiplier)],
+  ...(run.steps === undefined ? [] : [['Regularisation', run.steps] as const]),
   ['Seed', String(run.seed)],
   ['Time in all', seconds(run.secondsTotal)],
 ]

@@ -25,6 +25,8 @@ export interface Run {
   readonly secondsTotal: number
   readonly epsilon: number
   readonly multiplier: number
+  /** The steps of the regularisation, in words, where they are not the tutorial's. */
+  readonly steps?: string
   readonly norm: string
   readonly batchSize: number
   readonly models: readonly ModelResult[]

@@ -1,0 +1,207 @@
+/** Attacks by name on the data of a task, counted as commands report them. */
+
+import { attackDataset, type GradientCounts } from '../adversarial/dataset.js'
+import * as adversarial from '../adversarial/index.js'
+import { type Found, isRight, type Searched } from '../adversarial/search.js'
+import { batches, type Dataset, dataset } from '../data/dataset.js'
+import { tensorsOf } from '../data/tensors.js'
+import { isFloat } from '../graph/dtype.js'
+import { type Batch, evaluation, type Loss } from '../nn/context.js'
+import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
+import * as random from '../tensor/random.js'
+import { realize } from '../tensor/realize.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { leaves } from '../tensor/tree.js'
+import { assumed, type Named, type Options } from './named.js'
+import type { Task, Threat } from './task.js'
+
+const batchSize = 250
+
+export interface Attacked {
+  readonly accuracy: number
+  /** How the gradients fared, for attacks that follow them over features. */
+  readonly gradients?: GradientCounts
+  /** The median of the lengths of what broke an example, in the norm of the attack. */
+  readonly distance?: number
+  /** The attacked examples; none where looked-up vectors are attacked. */
+  readonly data?: Dataset
+}
+
+interface Surroundings {
+  readonly seed: number
+  readonly onBatch: (done: number) => void
+  readonly signal: AbortSignal
+}
+
+const range = ['clipMin', 'clipMax'] as const
+const threat = ['epsilon', 'norm', ...range, 'on', 'scope'] as const
+
+/** What makes the relatives of PGD of it. */
+const relatives: Readonly<Record<string, (options: Options) => object>> = {
+  fgsm: ({ epsilon }) => ({ steps: 1, stepSize: epsilon }),
+  pgd: () => ({ steps: 40, randomStart: true }),
+  bim: ({ epsilon, steps = 10 }) => ({ steps, stepSize: Number(epsilon) / Number(steps) }),
+  mifgsm: ({ epsilon, steps = 10 }) => ({ steps, stepSize: Number(epsilon) / Number(steps), decay: 1 }),
+}
+const amongVectors = ['fgsm', 'pgd', 'bim']
+
+type Search = (logits: Task['logits'], model: unknown, batch: Batch, options: never) => Promise<Found | Searched>
+
+/** Attacks that read logits, and what of the task's attacker they take. */
+const searches: Readonly<Record<string, { readonly run: Search; readonly threat: readonly (keyof Threat)[] }>> = {
+  apgd: { run: adversarial.apgd, threat: ['epsilon', 'norm', ...range] },
+  deepFool: { run: adversarial.deepFool, threat: range },
+  carliniWagner: { run: adversarial.carliniWagner, threat: range },
+  square: { run: adversarial.square, threat: ['epsilon', ...range] },
+}
+
+export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]
+
+/** @throws unless there is an attack of that name. */
+export function checkAttack({ name }: Named): void {
+  if (!attackNames.includes(name)) throw new Error(`there is no attack '${name}'; one of ${attackNames.join(', ')}`)
+}
+
+/**
+ * Attacks a model.
+ * @throws if the attack does not like its options, or is not for what is attacked here
+ */
+export async function attack(
+  { name, options }: Named,
+  task: Task,
+  model: unknown,
+  data: Dataset,
+  around: Surroundings,
+): Promise<Attacked> {
+  const isSearch = Object.hasOwn(searches, name)
+  const given: Options = { ...assumed(task, isSearch ? searches[name].threat : threat, options), ...options }
+  if ('on' in given || task.threat.on)
+    return { accuracy: await accuracyAmongVectors(name, task, model, data, given, around) }
+  const { data: moved, gradients } = isSearch
+    ? await searchAll(name, task, model, data, given, around)
+    : await followAll(name, task, model, data, given, around)
+  const [before, after] = [await rightOn(task, model, data), await rightOn(task, model, moved)]
+  const norm = name === 'deepFool' || name === 'carliniWagner' ? 'l2' : (given.norm ?? 'linf')
+  const lengths = after.flatMap((isRight, i) => (before[i] && !isRight ? [lengthOf(data, moved, i, String(norm))] : []))
+  lengths.sort((a, b) => a - b)
+  return {
+    accuracy: share(after),
+    gradients,
+    ...(lengths.length > 0 && { distance: lengths[Math.floor(lengths.length / 2)] }),
+    data: moved,
+  }
+}
+
+export const share = (right: readonly boolean[]): number => right.filter(Boolean).length / right.length
+
+/** Which examples are classified right. */
+export async function rightOn(task: Task, model: unknown, data: Dataset): Promise<boolean[]> {
+  await realize(model)
+  const judge = compile((m: unknown, batch: Batch) => isRight(task.logits(m, batch, evaluation), batch.label))
+  const right: boolean[] = []
+  for (const rows of batches(data, { batchSize })) {
+    const batch = tensorsOf(rows)
+    for (const one of await (await judge(model, batch)).data()) right.push(Boolean(one))
+    for (const t of leaves(batch)) t.dispose()
+  }
+  return right
+}
+
+/** PGD and its relatives, by one compiled step. */
+async function followAll(
+  name: string,
+  task: Task,
+  model: unknown,
+  data: Dataset,
+  given: Options,
+  around: Surroundings,
+) {
+  const { seed, onBatch, signal } = around
+  const options = { ...relatives[name](given), key: random.key(seed), ...given }
+  const hooks = { batchSize, onBatch, signal }
+  const { data: moved, report } = await attackDataset(task.loss, model, data, options as never, hooks)
+  signal.throwIfAborted()
+  return { data: moved, gradients: report }
+}
+
+/** An attack that reads logits, batch by batch. */
+async function searchAll(
+  name: string,
+  task: Task,
+  model: unknown,
+  data: Dataset,
+  given: Options,
+  around: Surroundings,
+) {
+  const { seed, onBatch, signal } = around
+  const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
+  const counts = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
+  const names = Object.keys(counts) as (keyof GradientCounts)[]
+  let [done, follows] = [0, false]
+  for (const rows of batches(data, { batchSize })) {
+    signal.throwIfAborted()
+    const batch = tensorsOf(rows)
+    const key = random.foldIn(random.key(seed), tensor(done, { dtype: 'int32' }))
+    const found = await searches[name].run(task.logits, model, batch, { key, ...given } as never)
+    for (const [column, moved] of Object.entries(found.adversarial)) {
+      const { data: to } = columns[column]
+      to.set((await moved.data()) as never, (done * to.length) / data.size)
+    }
+    if ('report' in found) {
+      follows = true
+      for (const one of names) counts[one] += await found.report[one].item()
+    }
+    for (const t of leaves([batch, found])) t.dispose()
+    done += batch.label.shape[0]
+    onBatch(done)
+  }
+  return { data: dataset(columns), gradients: follows ? counts : undefined }
+}
+
+/** The accuracy when the vectors that an embedding looks up are attacked. */
+async function accuracyAmongVectors(
+  name: string,
+  task: Task,
+  model: unknown,
+  data: Dataset,
+  given: Options,
+  { seed, onBatch, signal }: Surroundings,
+): Promise<number> {
+  if (!amongVectors.includes(name))
+    throw new Error(
+      `${name}: perturbs features, and what is attacked here are the vectors that '${given.on ?? task.threat.on}' looks up: use ${amongVectors.join(', ')}`,
+    )
+  await realize(model)
+  const options = { logits: task.logits, ...relatives[name](given), ...given }
+  const metric: Loss<unknown> = adversarial.robustAccuracy(task.loss, options as never)
+  const measure = compile((m: unknown, batch: Batch, key: Tensor) => metric(m, batch, { training: false, key }))
+  let [done, right] = [0, 0]
+  for (const rows of batches(data, { batchSize })) {
+    signal.throwIfAborted()
+    const batch = tensorsOf(rows)
+    const key = random.foldIn(random.key(seed), tensor(done, { dtype: 'int32' }))
+    const size = batch.label.shape[0]
+    right += size * (await (await measure(model, batch, key)).item())
+    for (const t of leaves(batch)) t.dispose()
+    done += size
+    onBatch(done)
+  }
+  return right / data.size
+}
+
+/** How far a row of the float columns was moved. */
+function lengthOf(from: Dataset, to: Dataset, row: number, norm: string): number {
+  let [squares, sum, largest] = [0, 0, 0]
+  for (const [name, { data, dtype }] of Object.entries(from.columns)) {
+    if (!isFloat(dtype)) continue
+    const width = data.length / from.size
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      const change = Math.abs(Number(to.columns[name].data[i]) - Number(data[i]))
+      squares += change * change
+      sum += change
+      largest = Math.max(largest, change)
+    }
+  }
+  return norm === 'l2' ? Math.sqrt(squares) : norm === 'l1' ? sum : largest
+}

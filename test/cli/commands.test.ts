@@ -1,0 +1,261 @@
+/** The command `saddlepoint`, as people run it; needs `npm run build`, as npm test does it. */
+
+import { spawn } from 'node:child_process'
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { parseNamed } from '../../src/cli/named.js'
+import { readSafetensors } from '../../src/data/safetensors.js'
+
+const root = join(import.meta.dirname, '../..')
+const moons = join(root, 'docs/examples/task.mjs')
+let folder = ''
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'saddlepoint-commands-'))
+})
+
+interface Ran {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a command in the folder; Ctrl-C where standard error says something. */
+function saddlepoint(args: readonly string[], interruptAt?: string): Promise<Ran> {
+  const child = spawn(process.execPath, [join(root, 'dist/cli/saddlepoint.js'), ...args], {
+    cwd: folder,
+    env: { ...process.env, SADDLEPOINT_THREADS: '1' },
+  })
+  let [out, err] = ['', '']
+  child.stdout.on('data', text => {
+    out += text
+  })
+  child.stderr.on('data', text => {
+    const before = err
+    err += text
+    if (interruptAt !== undefined && err.includes(interruptAt) && !before.includes(interruptAt)) child.kill('SIGINT')
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', code => resolve({ code, out, err }))
+  })
+}
+
+/** What a command prints with --json. */
+async function json(...args: string[]) {
+  const { code, out, err } = await saddlepoint([...args, '--json'])
+  expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' })
+  return JSON.parse(out)
+}
+
+/** A file of weights, trained in a moment. */
+const weights = (name: string, ...more: string[]): Promise<Ran> =>
+  saddlepoint(['train', moons, '--epochs', '15', '--out', name, ...more])
+
+describe('train', () => {
+  test('prints a table, writes weights that learned, and does it again number for number', async () => {
+    const { code, out, err } = await weights('a.safetensors', '--use', 'adversarialTraining:steps=3', '--use', 'sam')
+    expect(code).toBe(0)
+    expect(out).toMatch(/, 162 parameters, adversarialTraining:steps=3, sam\n/)
+    expect(out.split('\n').filter(line => /^ +\d+ /.test(line))).toHaveLength(15)
+    expect(out).toContain('wrote a.safetensors')
+    expect(err).toContain('training: 100%')
+    expect(await readdir(folder)).not.toContain('a.checkpoint.safetensors')
+    const again = await json(
+      ...['train', moons, '--epochs', '15', '--out', 'b.safetensors'],
+      ...['--use', 'adversarialTraining:steps=3', '--use', 'sam'],
+    )
+    expect(again).toMatchObject({ parameters: 162, seed: 0, weights: 'b.safetensors' })
+    expect(again.epochs).toHaveLength(15)
+    expect(again.epochs[14].validation.accuracy).toBeGreaterThan(0.8)
+    const [a, b] = await Promise.all(['a', 'b'].map(name => readFile(join(folder, `${name}.safetensors`))))
+    expect(a.equals(b)).toBe(true)
+    await weights('c.safetensors', '--use', 'adversarialTraining:steps=3', '--use', 'sam', '--seed', '1')
+    expect(a.equals(await readFile(join(folder, 'c.safetensors')))).toBe(false)
+  })
+
+  test('Ctrl-C keeps a checkpoint, from which --resume goes on to the same weights', async () => {
+    const args = ['train', moons, '--epochs', '60', '--batch-size', '16']
+    expect((await saddlepoint([...args, '--out', 'whole.safetensors'])).code).toBe(0)
+    const cut = await saddlepoint([...args, '--out', 'cut.safetensors'], 'training: 25%')
+    expect(cut.code).toBe(130)
+    expect(cut.out).toBe('')
+    expect(cut.err).toMatch(/stopped after \d+ steps; the same command with --resume goes on from cut\.checkpoint/)
+    const anew = await saddlepoint([...args, '--out', 'cut.safetensors'])
+    expect(anew.code).toBe(1)
+    expect(anew.err).toContain('cut.checkpoint.safetensors is of a training that was interrupted')
+    expect((await saddlepoint([...args, '--out', 'cut.safetensors', '--resume'])).code).toBe(0)
+    const [whole, resumed] = await Promise.all(['whole', 'cut'].map(n => readFile(join(folder, `${n}.safetensors`))))
+    expect(resumed.equals(whole)).toBe(true)
+    expect(await readdir(folder)).not.toContain('cut.checkpoint.safetensors')
+  })
+
+  test('text: the embedding is the place, unless the options say otherwise', async () => {
+    const args = ['train', 'wordnet', '--train', '64', '--test', '32', '--epochs', '1', '--out', 'text.safetensors']
+    for (const method of ['fgm', 'trades:steps=1', 'gradientPenalty:on=/^embedding/']) {
+      const { code, err } = await saddlepoint([...args, '--use', method])
+      expect({ method, code, err: code ? err : '' }).toEqual({ method, code: 0, err: '' })
+    }
+    const { code, err } = await saddlepoint([...args, '--use', 'fgm:on=nothing'])
+    expect(code).toBe(1)
+    expect(err).toMatch(/fgm: .*nothing.*embedding\.weight/)
+    const attacked = await json('attack', 'wordnet', '--weights', 'text.safetensors', '--test', '32')
+    expect(attacked.attacks.map((a: { name: string }) => a.name)).toEqual(['fgsm', 'pgd'])
+    for (const { accuracy } of attacked.attacks) expect(accuracy).toBeLessThanOrEqual(attacked.clean)
+    const wrong = await saddlepoint(['attack', 'wordnet', '--weights', 'text.safetensors', '--use', 'apgd'])
+    expect(wrong.err).toContain("the vectors that 'embedding' looks up: use fgsm, pgd, bim")
+    const judged = await json('evaluate', 'wordnet', '--weights', 'text.safetensors', '--test', '32', '--steps', '2')
+    expect(judged.models[0].curve.map((p: { epsilon: number }) => p.epsilon)).toEqual([
+      0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
+    ])
+    expect(judged.models[0].ensemble).toBe(undefined)
+  }, 120_000)
+})
+
+describe('attack', () => {
+  test('counts what every attack leaves, and writes examples in the ball', async () => {
+    await weights('plain.safetensors')
+    const uses = ['fgsm', 'pgd:steps=10', 'apgd:steps=10', 'deepFool', 'pgd:steps=10,epsilon=1000'].flatMap(use => [
+      '--use',
+      use,
+    ])
+    const result = await json('attack', moons, '--weights', 'plain.safetensors', ...uses, '--out', 'adv.safetensors')
+    expect(result.examples).toBe(200)
+    const [fgsm, pgd, apgd, deepFool, far] = result.attacks
+    for (const { accuracy } of result.attacks) expect(accuracy).toBeLessThanOrEqual(result.clean)
+    expect(apgd.accuracy).toBeLessThanOrEqual(fgsm.accuracy)
+    expect(far.accuracy).toBeLessThan(0.5)
+    expect(deepFool.distance).toBeGreaterThan(pgd.distance)
+    expect(fgsm.gradients).toMatchObject({ gradients: 200, zero: 0, nonFinite: 0 })
+    const { tensors } = await readSafetensors(join(folder, 'adv.safetensors'))
+    expect(Object.keys(tensors).sort()).toEqual(
+      ['apgd', 'deepFool', 'fgsm', 'pgd', 'pgd-2'].flatMap(name => [`${name}.label`, `${name}.point`]).sort(),
+    )
+    const [moved, kept] = [tensors['fgsm.point'].data, tensors['deepFool.point'].data]
+    expect(moved).not.toEqual(kept)
+    // Both start from the same points: at most one radius, and what DeepFool needed, apart.
+    const lengths = Array.from({ length: 200 }, (_, i) =>
+      Math.hypot(...[0, 1].map(k => Number(moved[2 * i + k]) - Number(tensors['pgd.point'].data[2 * i + k]))),
+    )
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(0.3 + 1e-6)
+  })
+})
+
+describe('evaluate', () => {
+  test('curves, the ensemble, transfer, and JSON of the same', async () => {
+    await weights('p.safetensors')
+    await weights('q.safetensors', '--seed', '1')
+    const files = ['--weights', 'p.safetensors', '--weights', 'q.safetensors']
+    const small = ['--test', '60', '--steps', '5', '--ensemble', 'steps=5,queries=20']
+    const result = await json('evaluate', moons, ...files, ...small)
+    expect(result.threat).toMatchObject({ epsilon: 0.15, norm: 'l2' })
+    for (const { clean, curve, ensemble, masked } of result.models) {
+      expect(curve[0]).toEqual({ epsilon: 0, accuracy: clean })
+      const accuracies = curve.map((p: { accuracy: number }) => p.accuracy)
+      expect(accuracies).toEqual([...accuracies].sort((a, b) => b - a))
+      expect(ensemble.accuracies.at(-1).accuracy).toBeLessThanOrEqual(clean)
+      expect(masked).toBe(0)
+    }
+    expect(result.transfer).toHaveLength(2)
+    for (const [i, row] of result.transfer.entries()) expect(row[i]).toBeLessThanOrEqual(result.models[i].clean)
+    const { out, code } = await saddlepoint([
+      'evaluate',
+      moons,
+      ...files,
+      ...small,
+      '--no-ensemble',
+      '--epsilon',
+      '0.2',
+    ])
+    expect(code).toBe(0)
+    expect(out).toContain('l2, epsilon 0.2')
+    expect(out).toMatch(/made from +p\.safetensors +q\.safetensors/)
+    expect(out).not.toContain('ensemble')
+  }, 120_000)
+})
+
+describe('inspect', () => {
+  test('shows the loss of a task, its gradient, its schedule and its code', async () => {
+    const all = await json('inspect', moons, '--use', 'gradientPenalty:on=/weight/')
+    expect(Object.keys(all)).toEqual(['name', 'device', 'graph', 'gradient', 'schedule', 'code'])
+    expect(all.graph).toMatch(/%0 = .*\n/)
+    expect(all.gradient.split('\n').length).toBeGreaterThan(all.graph.split('\n').length)
+    expect(all.code).toContain('f32x4.')
+    const plain = await json('inspect', moons, '--stage', 'graph')
+    expect(plain.graph.split('\n').length).toBeLessThan(all.graph.split('\n').length)
+  })
+
+  test('shows an expression, and the gradient of its sum', async () => {
+    const source = `import { tensor } from ${JSON.stringify(join(root, 'dist/index.js'))}
+      export default () => tensor([1, 2, 3]).square()
+      export const pair = [tensor([1]), tensor([2]).exp()]
+      export const none = 1`
+    const path = join(folder, 'expression.mjs')
+    await writeFile(path, source)
+    expect((await saddlepoint(['inspect', path, '--stage', 'gradient'])).out).toContain('add:float32[3](%0, %0)')
+    expect((await saddlepoint(['inspect', path, '--export', 'pair', '--stage', 'graph'])).out).toContain('exp')
+    const none = await saddlepoint(['inspect', path, '--export', 'none'])
+    expect(none).toMatchObject({ code: 1, err: `error: inspect: 'none' of ${path} holds no tensors\n` })
+    const other = await saddlepoint(['inspect', path, '--export', 'other'])
+    expect(other.err).toContain("exports no 'other', only default, none, pair")
+    const use = await saddlepoint(['inspect', path, '--use', 'sam'])
+    expect(use.err).toContain('--use is for tasks')
+  })
+})
+
+test('devices lists what is here', async () => {
+  const found = await json('devices')
+  expect(found.map((d: { device: string }) => d.device)).toEqual(['reference', 'wasm', 'webgpu', 'webgpu, software'])
+  expect(found[0]).toEqual({ device: 'reference', threads: 1, description: 'float64 JavaScript' })
+})
+
+test('what is wrong is said in one line, with an exit code', async () => {
+  await weights('moons.safetensors')
+  await writeFile(join(folder, 'empty.mjs'), 'export default { model: () => [] }')
+  await writeFile(join(folder, 'broken.safetensors'), 'no')
+  const wrong: readonly (readonly [number, string, string[]])[] = [
+    [2, "unknown command 'frobnicate'", ['frobnicate']],
+    [2, "unknown option '--frob'", ['train', '--frob']],
+    [2, 'It must be an integer >= 1', ['attack', '--test', '0']],
+    [2, 'Allowed choices are linf, l2', ['evaluate', '--norm', 'l3']],
+    [1, 'nor a task of that name; tasks are mnist, wordnet', ['train', 'nothing']],
+    [1, 'empty.mjs: a task, its default export, needs logits', ['train', 'empty.mjs']],
+    [1, "there is no method 'fgsm'; one of fgm, pgd", ['train', moons, '--use', 'fgsm']],
+    [1, "expected option=value, found 'steps'", ['train', moons, '--use', 'trades:steps']],
+    [1, 'adversarialTraining: steps must be an integer >= 1', ['train', moons, '--use', 'adversarialTraining:steps=0']],
+    [1, '--out: cannot write /proc/none/x', ['train', moons, '--out', '/proc/none/x']],
+    [1, 'there are no weights at none.safetensors', ['attack', moons, '--weights', 'none.safetensors']],
+    [1, "there is no attack 'fgm'; one of fgsm", ['attack', moons, '--weights', 'moons.safetensors', '--use', 'fgm']],
+    [1, 'broken.safetensors', ['attack', moons, '--weights', 'broken.safetensors']],
+    [1, 'does not fit', ['evaluate', 'mnist', '--weights', 'moons.safetensors']],
+  ]
+  for (const [code, says, args] of wrong) {
+    const ran = await saddlepoint(args)
+    expect({ args, code: ran.code, out: ran.out }).toEqual({ args, code, out: '' })
+    expect(ran.err.trimEnd().split('\n').at(-1)).toMatch(/^error: /)
+    expect(ran.err).toContain(says)
+  }
+}, 120_000)
+
+test('every command has help, with its device and its JSON', async () => {
+  const top = await saddlepoint(['--help'])
+  expect(top.code).toBe(0)
+  for (const command of ['train', 'attack', 'evaluate', 'inspect', 'devices', 'tune']) {
+    expect(top.out).toContain(`  ${command} `)
+    const { code, out } = await saddlepoint([command, '--help'])
+    expect(code).toBe(0)
+    expect(out).toContain('--json')
+    if (!['devices', 'tune'].includes(command))
+      for (const option of ['--seed', '--device']) expect(out).toContain(option)
+  }
+})
+
+test('a method and its options are read from one word', () => {
+  expect(parseNamed('sam')).toEqual({ name: 'sam', options: {} })
+  expect(parseNamed('fgm:on=/embed/,epsilon=1e-1,mode=replace,throughAttack=true')).toEqual({
+    name: 'fgm',
+    options: { on: /embed/, epsilon: 0.1, mode: 'replace', throughAttack: true },
+  })
+  expect(() => parseNamed('fgm:on=')).toThrow("expected option=value, found 'on='")
+})
