@@ -3,7 +3,20 @@
  * point must follow from the one before by a step computed here, and the value from the last.
  */
 
-import { grad, matmul, mean, mul, random, realize, setDevice, sum, type Tensor, tanh, valueAndGrad } from 'saddlepoint'
+import {
+  grad,
+  matmul,
+  mean,
+  mul,
+  random,
+  realize,
+  setDevice,
+  sum,
+  type Tensor,
+  tanh,
+  tensor,
+  valueAndGrad,
+} from 'saddlepoint'
 import {
   adversarialTraining,
   awp,
@@ -13,13 +26,24 @@ import {
   type Logits,
   mart,
   rDrop,
+  robustAccuracy,
   sam,
   smart,
   topEigenvalue,
   trades,
   vat,
 } from 'saddlepoint/adversarial'
-import { BatchNorm, type Context, Dropout, type Loss, mse } from 'saddlepoint/nn'
+import {
+  type Batch,
+  BatchNorm,
+  type Context,
+  crossEntropy,
+  Dropout,
+  Embedding,
+  evaluation,
+  type Loss,
+  mse,
+} from 'saddlepoint/nn'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Classifier, example, f64, meanLoss, rows } from './common.js'
 import { type Matrix, type Net, plainAttack, plainLoss, plainMean } from './plain.js'
@@ -139,6 +163,58 @@ describe('adversarialTraining', () => {
       )
     const metric = catastrophicOverfitting(meanLoss, { epsilon: 0.8, steps: 6, stepSize: 0.2 })
     expect(await metric(model, batch, training).item()).toBeCloseTo(under(6, 0.2) - under(1, 0.8), 12)
+  })
+})
+
+describe('robustAccuracy', () => {
+  test('counts what is still right at the end of PGD', async () => {
+    const { model, net, batch, x, labels } = await example(40)
+    for (const epsilon of [0, 0.3, 1]) {
+      const rule = { norm: 'linf', epsilon, steps: 5, stepSize: (2.5 * epsilon) / 5 } as const
+      const moved = x.map((v, i) => plainAttack(net, v, labels[i], rule))
+      const right = moved.filter((v, i) => {
+        const p = plainProbabilities(net, v)
+        return p.indexOf(Math.max(...p)) === labels[i]
+      })
+      const found = robustAccuracy(meanLoss, { logits, epsilon, steps: 5 })
+      expect(await found(model, batch, evaluation).item()).toBeCloseTo(right.length / 40, 6)
+    }
+  })
+
+  test('among the vectors of an embedding, as when those are the features', async () => {
+    const table = new Embedding(20, 3, { key: random.key(1), dtype: 'float64' })
+    const w = await random.normal(random.key(2), [3, 4], 'float64')
+    const ids = tensor(
+      [
+        [1, 5],
+        [7, 2],
+        [3, 3],
+        [11, 0],
+        [19, 4],
+        [8, 6],
+      ],
+      { dtype: 'int32' },
+    )
+    const label = tensor([0, 1, 2, 3, 0, 1], { dtype: 'int32' })
+    const z = (x: Tensor): Tensor => matmul(tanh(mean(x, { axis: 1 })), w)
+    const ofIds = (m: { table: Embedding }, batch: Batch): Tensor => z(m.table.apply(batch.ids))
+    const ofVectors = (_: unknown, batch: Batch): Tensor => z(batch.x)
+    const attack = { epsilon: 0.8, norm: 'l2', steps: 4 } as const
+    const among = robustAccuracy((m: { table: Embedding }, b: Batch) => crossEntropy(ofIds(m, b), b.label), {
+      ...attack,
+      ...{ logits: ofIds, on: 'table', scope: 'example' },
+    })
+    const features = robustAccuracy((m: unknown, b: Batch) => crossEntropy(ofVectors(m, b), b.label), {
+      ...attack,
+      logits: ofVectors,
+    })
+    const x = table.apply(ids)
+    const clean = await features(null, { x, label }, evaluation).item()
+    expect(await among({ table }, { ids, label }, evaluation).item()).toBe(clean)
+    const still = robustAccuracy((m: { table: Embedding }, b: Batch) => crossEntropy(ofIds(m, b), b.label), {
+      ...{ logits: ofIds, on: 'table', scope: 'example', epsilon: 0 },
+    })
+    expect(await still({ table }, { ids, label }, evaluation).item()).not.toBe(clean)
   })
 })
 
