@@ -21,9 +21,9 @@ await example('second-order', 'Second-order penalties against PGD training on di
   const data = await digits(options)
   const methods = {
     plain: l => l,
-    'input gradient': inputGradientPenalty({ weight: 0.05 }),
-    Jacobian: jacobianPenalty({ logits, weight: 0.01 }),
-    curvature: curvaturePenalty({ weight: 0.01 }),
+    'input gradient': inputGradientPenalty({ weight: 0.5 }),
+    Jacobian: jacobianPenalty({ logits, weight: 0.1 }),
+    curvature: curvaturePenalty(),
     alignment: gradientAlignment({ epsilon, weight: 0.2, ...range }),
     'PGD-5': adversarialTraining({ epsilon, steps: 5, ...range }),
   }
