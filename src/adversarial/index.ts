@@ -37,6 +37,7 @@ export {
   transferMatrix,
 } from './evaluation.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
+export { type FreeTrainingOptions, freeTraining } from './free.js'
 export type { GradientReport } from './gradient.js'
 export type { Logits } from './logits.js'
 export type { Method } from './method.js'
