@@ -39,8 +39,8 @@ export interface FreeTrainingOptions extends Omit<PlaceOptions, 'on' | 'scope' |
  * An epoch of a Trainer is then m steps with each batch: where the paper has N epochs, train for N / m. Evaluation, and whoever
  * calls the loss without a Trainer, sees L(x).
  *
- * Cost: one forward and one backward pass a step, the latter down to the features. With `microBatches` or in float16, where the
- * step scales its loss, the perturbation takes a backward pass of its own.
+ * Cost: one forward and one backward pass a step, the latter down to the features; in float16, where the step scales its loss, the
+ * perturbation takes a backward pass of its own.
  *
  * @throws if an option is out of range; at the call of the loss, if it names a column that the batch lacks
  * @example trainer.use(freeTraining({ epsilon: 0.3, clipMin: 0, clipMax: 1 }))

@@ -58,6 +58,7 @@ export {
   wganGradientPenalty,
 } from './penalties.js'
 export type { Chosen, LeafOptions, PlaceOptions, Scope } from './places.js'
+export { type ProximalOptions, proximal } from './proximal.js'
 export {
   adversarialRegularization,
   type PerturbationOptions,

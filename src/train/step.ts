@@ -1,6 +1,7 @@
 /** The compiled training step and the compiled evaluation of a batch: everything that happens on the device. */
 
 import { valueAndGrad } from '../autodiff/transforms.js'
+import { isFloat } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { clipByGlobalNorm } from '../optim/clip.js'
@@ -96,16 +97,17 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
       const partKey = microBatches === 1 ? ctx.key : foldIn(key, add(mul(now, microBatches), k))
       const own = { ...ctx, key: partKey, recall }
       const share = countOf(part) / countOf(batch)
+      const weighed = (t: Tensor): Tensor => (share === 1 || !isFloat(t.dtype) ? t : mul(t, share))
       const run = (model: M) => {
         const { update, into } = updatesOf(model)
         // Only the loss's own pass moves the statistics, and what is remembered.
         const means = measures.map((f, i) => f(model, part, i === 0 ? { ...own, update, keep } : own))
-        const values = share === 1 ? means : means.map(v => mul(v, share))
-        return [scale ? mul(values[0], scale.factor) : values[0], { values, into }] as const
+        return [scale ? mul(means[0], scale.factor) : means[0], { values: means.map(weighed), into }] as const
       }
-      // Each with variables of its own: what parts share, such as a bias that is repeated, would wait for all of them.
+      // Each with variables of its own: what parts share, such as a bias that is repeated, would wait for all of them. And
+      // of the part's own mean: what an attack has the gradient of is not computed again.
       const [[, { values, into }], gradient] = valueAndGrad(run, { hasAux: true })(state.model)
-      return { values, into, gradient }
+      return { values, into, gradient: mapTree(gradient, weighed) }
     })
     const sumOf = (a: Tensor, b: Tensor): Tensor => add(a, b)
     const { values, gradient: scaled } = passes.reduce((a, b) => ({

@@ -5,13 +5,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { profile, random, setDevice } from 'saddlepoint'
 import { type FreeTrainingOptions, freeTraining, sam } from 'saddlepoint/adversarial'
-import { type Dataset, dataset } from 'saddlepoint/data'
+import { dataset } from 'saddlepoint/data'
 import { BatchNorm, type Context, crossEntropy, Linear, type Loss } from 'saddlepoint/nn'
 import { sgd } from 'saddlepoint/optim'
 import { type StepReport, Trainer } from 'saddlepoint/train'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Classifier, example, f64, meanLoss, rows } from './common.js'
-import { type Matrix, type Net, plainGradient, plainMean, plainNorm, plainProject, plainSteepest } from './plain.js'
+import { type Classifier, fresh, meanLoss, netOf, problem, rows } from './common.js'
+import {
+  type Matrix,
+  type Net,
+  plainDescent,
+  plainGradient,
+  plainMean,
+  plainNorm,
+  plainProject,
+  plainSlope,
+  plainSteepest,
+} from './plain.js'
 
 beforeAll(async () => {
   await setDevice('reference')
@@ -20,41 +30,6 @@ const folder = mkdtempSync(join(tmpdir(), 'saddlepoint-free-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 const learningRate = 0.3
-const fresh = (net: Net): Classifier => ({ w1: f64([...net.w1]), w2: f64([...net.w2]) })
-const netOf = async (m: Classifier): Promise<Net> => ({ w1: await rows(m.w1), w2: await rows(m.w2) })
-
-/** Eight examples, and where a classifier starts. */
-async function problem(): Promise<{ net: Net; x: Matrix; labels: number[]; data: Dataset }> {
-  const [a, b] = [await example(6), await example(7)]
-  const x = [...a.x, ...b.x].slice(0, 8)
-  const labels = [...a.labels, ...b.labels].slice(0, 8)
-  const data = dataset({
-    x: { dtype: 'float64', shape: [8, x[0].length], data: Float64Array.from(x.flat()) },
-    label: { dtype: 'int32', shape: [8], data: Int32Array.from(labels) },
-  })
-  return { net: a.net, x, labels, data }
-}
-
-/** One step of gradient descent on the mean loss. */
-function descended({ w1, w2 }: Net, xs: Matrix, labels: readonly number[]): Net {
-  const [next1, next2] = [w1.map(r => [...r]), w2.map(r => [...r])]
-  xs.forEach((x, i) => {
-    const h = w1[0].map((_, j) => Math.tanh(x.reduce((s, v, k) => s + v * w1[k][j], 0)))
-    const e = w2[0].map((_, c) => Math.exp(h.reduce((s, v, j) => s + v * w2[j][c], 0)))
-    const total = e.reduce((s, v) => s + v, 0)
-    const dz = e.map((v, c) => (v / total - (c === labels[i] ? 1 : 0)) / xs.length)
-    h.forEach((v, j) => {
-      dz.forEach((d, c) => {
-        next2[j][c] -= learningRate * v * d
-      })
-      const dh = (1 - v * v) * dz.reduce((s, d, c) => s + d * w2[j][c], 0)
-      x.forEach((u, k) => {
-        next1[k][j] -= learningRate * u * dh
-      })
-    })
-  })
-  return { w1: next1, w2: next2 }
-}
 
 interface Rule {
   readonly epsilon: number
@@ -83,7 +58,7 @@ function plainFree(
         const moved = xs.map((v, i) => v.map((c, d) => Math.min(range[1], Math.max(range[0], c + delta[i][d]))))
         losses.push(plainMean(now, moved, ys))
         const before = now
-        now = descended(before, moved, ys)
+        now = plainDescent(before, moved, learningRate, (p, i) => plainSlope(p, ys[i]))
         moved.forEach((v, i) => {
           const direction = plainSteepest(plainGradient(before, v, ys[i]), norm)
           delta[i] = plainProject(
@@ -167,6 +142,7 @@ describe('freeTraining', () => {
 
   test('one forward and one backward pass a step: a single product more, for the features', async () => {
     const { net, data } = await problem()
+    const parts = { microBatches: 2 }
     const products = async (trainer: Trainer<Classifier>): Promise<number> => {
       const { profile: found } = await profile(() => trainer.fit(data, { epochs: 1, batchSize: 8 }))
       return found.kernels.filter(k => k.name.includes('matmul')).length
@@ -175,6 +151,7 @@ describe('freeTraining', () => {
     expect(await products(plain)).toBe(5)
     expect(await products(freely(fresh(net), { epsilon: 0.4, replays: 1 }))).toBe(6)
     expect(await products(freely(fresh(net), { epsilon: 0.4, replays: 4 }))).toBe(24)
+    expect(await products(freely(fresh(net), { epsilon: 0.4, replays: 1 }, parts))).toBe(12)
   })
 
   test('a part of a batch has its own rows, whatever the size of the batch', async () => {
