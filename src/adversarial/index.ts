@@ -76,7 +76,7 @@ export {
   type Smallest,
 } from './smallest.js'
 export { type SquareOptions, square } from './square.js'
-export { type Norm, norms, project, steepest, uniformInBall } from './steps.js'
+export { type Norm, norms, type PerExample, project, steepest, uniformInBall } from './steps.js'
 export {
   type AdversarialTrainingOptions,
   adversarialTraining,

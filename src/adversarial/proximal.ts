@@ -1,7 +1,7 @@
 /** Bregman proximal point steps: a step stays close, in what the model answers, to where it came from. */
 
 import type { Loss, Memory } from '../nn/context.js'
-import { add, equal, mul, remainder, stopGradient, where } from '../tensor/elementwise.js'
+import { add, equal, mul, remainder, where } from '../tensor/elementwise.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkFunctions, type Logits, logitsOf, symmetricDivergence } from './logits.js'
@@ -25,9 +25,9 @@ interface Anchor {
 }
 
 /**
- * L(θ) + μ · mean_i [KL(p_i ‖ p̃_i) + KL(p̃_i ‖ p_i)], p̃ by the parameters θ̃, cut, in the same mode and with the same dropout. θ̃
- * begins as θ and becomes β·θ̃ + (1 - β)·θ after every S steps; a Trainer saves it in checkpoints. Jiang et al. 2020, "SMART: robust
- * and efficient fine-tuning for pre-trained natural language models", equations 4 and 5 (β = 0) and 6, algorithm 1. With
+ * L(θ) + μ · mean_i [KL(p_i ‖ p̃_i) + KL(p̃_i ‖ p_i)], p̃ by the parameters θ̃, constants, in the same mode and with the same dropout.
+ * θ̃ begins as θ and becomes β·θ̃ + (1 - β)·θ after every S steps; a Trainer saves it in checkpoints. Jiang et al. 2020, "SMART:
+ * robust and efficient fine-tuning for pre-trained natural language models", equations 4 and 5 (β = 0) and 6, algorithm 1. With
  * `smart` it is the whole of theirs: `trainer.use(smart({...})).use(proximal({...}))`.
  *
  * Evaluation, and whoever calls the loss without a Trainer, sees L(θ).
@@ -66,7 +66,7 @@ export function proximal<M>(options: ProximalOptions<M>): (loss: Loss<M>) => Los
     const anchor = ctx.recall?.(memory)
     if (!anchor) return loss(model, batch, ctx)
     const further = furtherPass(ctx)
-    const there = stopGradient(logitsOf(op, logits, withParameters(model, anchor.parameters), batch, further))
+    const there = logitsOf(op, logits, withParameters(model, anchor.parameters), batch, further)
     const here = logitsOf(op, logits, model, batch, further)
     return add(loss(model, batch, ctx), mul(symmetricDivergence(here, there), weight))
   }
