@@ -182,6 +182,31 @@ describe('a linear classifier', () => {
     expect(await accuracyOn(linear, w, attacked)).toBe(accuracies[accuracies.length - 1].accuracy)
   })
 
+  test('autoAttack: targets that fill no more than a batch are one run, to the same end', async () => {
+    const { w, x, labels, columns } = await make()
+    const data = dataset({
+      x: { dtype: 'float64', shape: [n, features], data: Float64Array.from(x.flat()) },
+      label: { dtype: 'int32', shape: [n], data: Int32Array.from(labels) },
+    })
+    const robust = distances(x, labels, columns, 'l1').map(d => d >= 0.3)
+    const runs: number[] = []
+    // 32 of 40 are right without an attack; those left after a target are more than 8.
+    for (const batchSize of [32 * 4, 32 * 4 - 1, 32]) {
+      let calls = 0
+      const counted: Logits<Tensor> = (m, batch, ctx) => {
+        calls++
+        return linear(m, batch, ctx)
+      }
+      const found = await autoAttack(counted, w, data, { epsilon: 0.3, key, attacks: ['apgd-t'], steps: 40, batchSize })
+      expect(found.robust).toEqual(robust)
+      expect(found.accuracies).toEqual([{ attack: 'apgd-t', accuracy: robust.filter(r => r).length / n }])
+      runs.push(calls)
+    }
+    // One run; one and then the rest as one; more.
+    expect(runs[0]).toBeLessThan(runs[1])
+    expect(runs[1]).toBeLessThan(runs[2])
+  })
+
   test('autoAttack says so when the black box beats the white box', async () => {
     // Rounded logits: gradients are 0 everywhere, and attacks along them do not move.
     const stepped: Logits<Tensor> = (w, { x }) => matmul(x, w).mul(4).round()
