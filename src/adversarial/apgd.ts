@@ -3,6 +3,7 @@
  * "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", algorithm 1.
  */
 
+import { vmap } from '../autodiff/vmap.js'
 import { computeType } from '../graph/dtype.js'
 import type { Batch } from '../nn/context.js'
 import { crossEntropy, dlrLoss } from '../nn/losses.js'
@@ -24,11 +25,14 @@ import {
 import { take } from '../tensor/indexing.js'
 import { expandDims } from '../tensor/movement.js'
 import { argsort } from '../tensor/order.js'
-import { sum } from '../tensor/reduction.js'
+import { foldIn } from '../tensor/random.js'
+import { any, argmax, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { mapTree } from '../tensor/tree.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
+import { ofRuns, sideBySide } from './lanes.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
 import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
@@ -46,8 +50,13 @@ export interface ApgdOptions extends SearchOptions {
    * more). Default 'ce'.
    */
   loss?: 'ce' | 'dlr' | 'targeted-dlr'
-  /** The wrong class of 'targeted-dlr' by its logit for the clean example: 1 for the most likely one. Default 1. */
-  target?: number
+  /**
+   * The wrong class of 'targeted-dlr' by its logit for the clean example: 1 for the most likely one. Several run as one batch,
+   * each of them from what it draws with foldIn(key, target). Default 1.
+   */
+  target?: number | readonly number[]
+  /** Random starts for each example and target, run as one batch, each with the key folded with its number. Default 1. */
+  restarts?: number
 }
 
 /** The share of steps that must gain for a step to keep its size, and how much of a step is the new direction. */
@@ -93,21 +102,25 @@ export function checkpoints(steps: number): number[] {
 /**
  * Auto-PGD on the examples of a batch, from a random point of the ball where a key is given.
  *
- * Cost: steps + 1 forward and backward passes; fewer once all examples are broken.
+ * Cost: steps + 1 forward and backward passes of restarts · targets · n examples; fewer once all examples are broken.
  *
  * @param logits the logits [n, classes] of a batch
- * @returns the batch with each example at the first point that is misclassified, or else at the one of largest loss
+ * @returns the batch with each example at the first point that is misclassified, of the first run that has one, or else at the
+ * one of largest loss
  * @throws if an option is out of range or names a column that the batch lacks
  * @example const { broken } = await apgd(logits, model, batch, { epsilon: 0.3, clipMin: 0, clipMax: 1 })
  */
 export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options: ApgdOptions): Promise<Searched> {
   const op = 'apgd'
-  const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target: rank = 1, key } = demandOptions(op, options)
+  const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target = 1, restarts = 1, key } = demandOptions(op, options)
   const rule = { ...options, norm, stepSize: 2 * epsilon }
   checkRequired(op, { epsilon })
   checkRule(op, rule)
   if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)
-  checkCounts(op, { steps, target: rank })
+  const ranks = typeof target === 'number' ? [target] : target
+  for (const rank of ranks) checkCounts(op, { steps, restarts, target: rank })
+  if (ranks.length === 0) throw new Error(`${op}: no target: name at least one, as in target: [1, 2]`)
+  if (restarts > 1 && !key) throw new Error(`${op}: ${restarts} restarts from one point are all the same; give a key`)
   if (!['ce', 'dlr', 'targeted-dlr'].includes(loss))
     throw new Error(`${op}: unknown loss '${loss}'; one of ce, dlr, targeted-dlr`)
   const victim = targetOf(op, logits, batch, options)
@@ -124,7 +137,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
       norm,
     )
 
-  const start = (model: M): State => {
+  const start = (model: M, rank: number, key?: Tensor): State => {
     const kept = victim.none(model)
     const z = victim.logits(model, original)
     const type = computeType(z.dtype)
@@ -222,10 +235,27 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     }
   }
 
-  const end = await search(victim, model, steps, start, step)
-  const { kept, best, report } = measure(model, end)
-  const features = mapFeatures(best, (x, name) => where(beside(kept.broken, x), kept.features[name], x))
-  return { adversarial: { ...batch, ...features }, broken: kept.broken, report }
+  const finish = (model: M, state: State) => {
+    const { kept, best, bestLoss, report } = measure(model, state)
+    const features = mapFeatures(best, (x, name) => where(beside(kept.broken, x), kept.features[name], x))
+    return { features, broken: kept.broken, loss: bestLoss, report }
+  }
+  // A run for each target and restart: the steps of one, batched over all of them.
+  const starts = (model: M): State =>
+    sideBySide(
+      ranks.flatMap(rank => {
+        const own = key && (ranks === target ? foldIn(key, rank) : key)
+        return Array.from({ length: restarts }, (_, r) =>
+          start(model, rank, restarts > 1 ? own && foldIn(own, r) : own),
+        )
+      }),
+    )
+  const end = await search(victim, model, steps, starts, vmap(step, { inAxes: [null, 0] }))
+  const runs = vmap(finish, { inAxes: [null, 0] })(model, end)
+  const broken = any(runs.broken, { axis: 0 })
+  const best = where(broken, argmax(astype(runs.broken, 'int32'), { axis: 0 }), argmax(runs.loss, { axis: 0 }))
+  const features = mapFeatures(runs.features, x => ofRuns(x, best))
+  return { adversarial: { ...batch, ...features }, broken, report: mapTree(runs.report, c => sum(c)) }
 }
 
 /** At which place of a ranking [n, classes] each label stands: [n]. */

@@ -4,7 +4,6 @@
  */
 
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
-import { arange } from '../tensor/create.js'
 import {
   abs,
   add,
@@ -18,7 +17,6 @@ import {
   stopGradient,
   where,
 } from '../tensor/elementwise.js'
-import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { all, argmax } from '../tensor/reduction.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
@@ -33,8 +31,9 @@ import {
   inputGradient,
   isZeroGradient,
 } from './gradient.js'
+import { ofRuns } from './lanes.js'
 import { checkCounts, checkRequired, checkSizes } from './method.js'
-import { beside, checkRule, clipFeatures, exampleSum, type Norm, type StepRule, step, uniformInBall } from './steps.js'
+import { beside, checkRule, clipFeatures, exampleSum, type Norm, type Reach, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {
   /** The radius of the perturbation in the norm, in the units of the features. */
@@ -90,8 +89,10 @@ export interface AttackState {
 /** The three parts of an attack: what is unrolled into one expression here is one compiled step elsewhere. */
 export interface Attack<M> {
   readonly steps: number
+  readonly reach: { readonly stepSize: number; readonly epsilon: number }
   start(batch: Batch, key?: Tensor): AttackState
-  step(model: M, state: AttackState): AttackState
+  /** Another reach than the attack's own may be given. */
+  step(model: M, state: AttackState, reach?: Reach): AttackState
   finish(model: M, state: AttackState): Attacked
 }
 
@@ -110,7 +111,8 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
   checkCounts(op, { steps, restarts })
   checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
-  const rule: StepRule = { ...options, norm, epsilon, stepSize: targeted ? -stepSize : stepSize }
+  const reach = { epsilon, stepSize: targeted ? -stepSize : stepSize }
+  const rule = { ...options, norm, ...reach }
   checkRequired(op, { epsilon })
   checkRule(op, rule)
   if (restarts > 1 && !randomStart)
@@ -120,6 +122,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
 
   return {
     steps,
+    reach,
     start(batch, key) {
       const tiled = mapFeatures(batch, x => repeat(x, restarts))
       const original = originals(tiled)
@@ -136,10 +139,10 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       const moved = mapFeatures(original, (x, name) => add(x, applyMask(delta[name], name, options.featureMask)))
       return begun(alike(clipFeatures(moved, rule), original))
     },
-    step(model, { batch, current, momentum, report, dead }) {
+    step(model, { batch, current, momentum, report, dead }, other = reach) {
       const { gradient } = inputGradient(op, loss, model, batch, current, ctx)
       const climbed = decay ? accumulated(momentum, gradient, decay) : undefined
-      const moved = step(originals(batch), current, climbed ?? gradient, rule)
+      const moved = step(originals(batch), current, climbed ?? gradient, { ...rule, ...other })
       const stopped = broken?.(model, { ...batch, ...current }, ctx)
       const next = stopped ? mapFeatures(moved, (x, name) => where(beside(stopped, x), current[name], x)) : moved
       return {
@@ -164,9 +167,9 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
       const score = broken ? where(broken(model, adversarial, ctx), Number.POSITIVE_INFINITY, comparable) : comparable
       const n = losses.size / restarts
       const worst = argmax(stopGradient(reshape(score, [restarts, n])), { axis: 0 })
-      const row = add(mul(worst, n), arange(n))
       const stayed = all(reshape(dead, [restarts, n]), { axis: 0 })
-      return { adversarial: mapFeatures(adversarial, x => take(x, row)), report, dead: stayed }
+      const kept = mapFeatures(adversarial, x => ofRuns(reshape(x, [restarts, n, ...x.shape.slice(1)]), worst))
+      return { adversarial: kept, report, dead: stayed }
     },
   }
 }

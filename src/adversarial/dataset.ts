@@ -77,8 +77,7 @@ export async function attackDataset<M>(
     await onBatch?.(done)
     if (signal?.aborted) break
   }
-  if (report.zero > deadShare * report.gradients || report.nonFinite > deadShare * report.gradients)
-    await warnOfDeaths(loss, model, data, options, report, batchSize)
+  await warnOfDeaths(loss, model, data, options, report, batchSize)
   if (fallback && dead.length > 0 && !signal?.aborted) {
     const once = { batchSize, signal }
     const { data: again } = await attackDataset(fallback, model, dataset(data.rows(dead)), options, once)
@@ -94,8 +93,8 @@ export async function attackDataset<M>(
 /** Gradients that are 0 or not finite make an attack weaker than it looks from this share on. */
 const deadShare = 0.01
 
-/** Says once how many gradients died, where they did in the first batch, and what to do. */
-async function warnOfDeaths<M>(
+/** Where too many gradients died, says once how many, where they did in the first batch, and what to do. */
+export async function warnOfDeaths<M>(
   loss: Loss<M>,
   model: M,
   data: Dataset,
@@ -103,6 +102,7 @@ async function warnOfDeaths<M>(
   { gradients, zero, nonFinite }: GradientCounts,
   batchSize: number,
 ): Promise<void> {
+  if (Math.max(zero, nonFinite) <= deadShare * gradients) return
   const percent = (count: number, of: number): string => `${((100 * count) / of).toFixed(1)}%`
   const rows = data.rows(Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => i))
   const batch = tensorsOf(rows)

@@ -100,6 +100,8 @@ export async function autoAttack<M>(
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
   const robust: boolean[] = new Array(data.size).fill(true)
 
+  /** A last batch is filled up to a power of two, so that few sizes need a plan. */
+  const filled = (size: number): number => Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
   /** Runs an attack on what is still right, and takes what it breaks. */
   const sweep = async (
     attack: (batch: Batch, part: number) => Promise<Found>,
@@ -109,10 +111,7 @@ export async function autoAttack<M>(
     for (let first = 0; first < left.length; first += batchSize) {
       signal?.throwIfAborted()
       const size = Math.min(batchSize, left.length - first)
-      // A last batch is filled up to a power of two, so that few sizes need a plan.
-      const full = Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
-      const filled = Array.from({ length: full }, (_, i) => left[first + (i % size)])
-      const batch = tensorsOf(data.rows(filled))
+      const batch = tensorsOf(data.rows(Array.from({ length: filled(size) }, (_, i) => left[first + (i % size)])))
       const { adversarial, broken } = await attack(batch, first)
       const isBroken = await broken.data()
       for (const [name, moved] of Object.entries(adversarial)) {
@@ -148,16 +147,23 @@ export async function autoAttack<M>(
           (batch, part) => apgd(logits, model, batch, { ...common, loss: 'ce', key: foldIn(key, number(part)) }),
           onShare,
         )
-      case 'apgd-t':
-        for (let target = 1; target <= targets; target++)
+      case 'apgd-t': {
+        let rest = Array.from({ length: targets }, (_, i) => i + 1)
+        while (rest.length > 0) {
+          // As one batch once they fill no more than that; until then, what one target breaks the next are spared.
+          const target = filled(robust.filter(r => r).length) * rest.length <= batchSize ? rest : rest.slice(0, 1)
+          const before = targets - rest.length
           await sweep(
             (batch, part) => {
-              const own = foldIn(foldIn(key, number(target)), number(part))
+              const own = foldIn(key, number(part))
               return apgd(logits, model, batch, { ...common, loss: 'targeted-dlr', target, key: own })
             },
-            share => onShare((target - 1 + share) / targets),
+            share => onShare((before + share * target.length) / targets),
           )
+          rest = rest.slice(target.length)
+        }
         return
+      }
       case 'deepfool':
         return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }), onShare)
       case 'square':

@@ -4,20 +4,26 @@
  */
 
 import { grad, hvp } from '../autodiff/transforms.js'
+import { vmap } from '../autodiff/vmap.js'
 import { batches, type Dataset } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
+import { computeType, promote } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
+import { tensor } from '../tensor/create.js'
 import { astype, mul, sub } from '../tensor/elementwise.js'
 import { stack } from '../tensor/movement.js'
+import { foldIn } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { sum } from '../tensor/reduction.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
-import type { PgdOptions } from './attacks.js'
-import { attackDataset, type GradientCounts } from './dataset.js'
+import { type AttackState, attackParts, type PgdOptions } from './attacks.js'
+import { attackDataset, type GradientCounts, warnOfDeaths } from './dataset.js'
 import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
+import { sideBySide } from './lanes.js'
 import { type Logits, logitsOf } from './logits.js'
 import { isRight } from './search.js'
 import { exampleDot } from './steps.js'
@@ -51,6 +57,8 @@ export async function accuracyOn<M>(
   return right / data.size
 }
 
+type Tally = { -readonly [name in keyof GradientCounts | 'right']: number }
+
 export interface CurvePoint {
   readonly epsilon: number
   readonly accuracy: number
@@ -58,8 +66,10 @@ export interface CurvePoint {
 }
 
 /**
- * The accuracy under PGD for each of some radii. It must fall to 0 where the ball is large enough to hold another class: a curve that
- * levels out above tells of masked gradients.
+ * The accuracy under PGD for each of some radii, which run as one batch. It must fall to 0 where the ball is large enough to hold
+ * another class: a curve that levels out above tells of masked gradients.
+ *
+ * Cost: steps forward and backward passes of restarts · radii · size examples; `batchSize` counts examples times radii.
  *
  * @param loss what the attack raises: the mean loss, or the losses of the examples [n]
  * @param options of `attackDataset`; its stepSize is by default 2.5 · epsilon / steps for each radius
@@ -72,11 +82,53 @@ export async function accuracyCurve<M>(
   epsilons: readonly number[],
   options: Omit<PgdOptions<M>, 'epsilon'> & AccuracyOptions = {},
 ): Promise<CurvePoint[]> {
-  const curve: CurvePoint[] = []
-  for (const epsilon of epsilons) {
-    const { data: attacked, report } = await attackDataset(loss, model, data, { ...options, epsilon }, options)
-    curve.push({ epsilon, accuracy: await accuracyOn(logits, model, attacked, options), report })
+  const op = 'accuracyCurve'
+  const { label = 'label', batchSize = 256 } = options
+  if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
+  if (epsilons.length === 0) return []
+  const attacks = epsilons.map(epsilon => attackParts(op, loss, { ...options, epsilon }))
+  const [{ steps, step, finish }] = attacks
+  const judge = (m: M, state: AttackState): Record<keyof Tally, Tensor> => {
+    const { adversarial, report } = finish(m, state)
+    const z = logitsOf(op, logits, m, adversarial, evaluation)
+    return { ...report, right: sum(astype(isRight(z, astype(column(op, adversarial, label), 'int32')), 'int32')) }
   }
+  // The steps of one radius, batched over all of them.
+  const next = compile(vmap(step, { inAxes: [null, 0, 0] }), { donate: [1] })
+  const judged = compile(vmap(judge, { inAxes: [null, 0] }), { donate: [1] })
+  const tallies = epsilons.map((): Tally => ({ right: 0, gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }))
+  await realize(model)
+  let done = 0
+  for (const rows of batches(data, { batchSize: Math.max(1, Math.floor(batchSize / epsilons.length)) })) {
+    const batch = tensorsOf(rows)
+    const key = options.key && foldIn(options.key, tensor(done, { dtype: 'int32' }))
+    let state = sideBySide(attacks.map(attack => attack.start(batch, key)))
+    const dtype = computeType(
+      Object.values(state.current)
+        .map(x => x.dtype)
+        .reduce(promote),
+    )
+    const reach = sideBySide(
+      attacks.map(attack => ({
+        stepSize: full([], attack.reach.stepSize, dtype),
+        epsilon: full([], attack.reach.epsilon, dtype),
+      })),
+    )
+    await realize([state, reach])
+    for (let i = 0; i < steps; i++) state = await next(model, state, reach)
+    const found = await judged(model, state)
+    for (const name of Object.keys(tallies[0]) as (keyof Tally)[])
+      for (const [i, count] of (await found[name].data()).entries()) tallies[i][name] += count
+    done += examples(op, batch)
+    for (const t of leaves([batch, reach, found])) t.dispose()
+  }
+  const curve = tallies.map(({ right, ...report }, i) => ({
+    epsilon: epsilons[i],
+    accuracy: right / data.size,
+    report,
+  }))
+  for (const { epsilon, report } of curve)
+    await warnOfDeaths(loss, model, data, { ...options, epsilon }, report, batchSize)
   return curve
 }
 

@@ -59,8 +59,11 @@ export function gradientReport(gradient: Features, n: number): GradientReport {
   }
 }
 
-/** The context of an attack: without the means to change the model's state. */
-export const attackContext = ({ update: _, ...ctx }: Context, training: boolean): Context => ({ ...ctx, training })
+/** The context of an attack: without the means to change the model's state or what is remembered. */
+export const attackContext = ({ update: _, keep: __, ...ctx }: Context, training: boolean): Context => ({
+  ...ctx,
+  training,
+})
 
 /**
  * g = ∂/∂x of the sum of the examples' losses, at `features` in the place of the batch's own columns.

@@ -37,6 +37,7 @@ export {
   transferMatrix,
 } from './evaluation.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
+export { type FreeTrainingOptions, freeTraining } from './free.js'
 export type { GradientReport } from './gradient.js'
 export type { Logits } from './logits.js'
 export type { Method } from './method.js'
@@ -57,6 +58,7 @@ export {
   wganGradientPenalty,
 } from './penalties.js'
 export type { Chosen, LeafOptions, PlaceOptions, Scope } from './places.js'
+export { type ProximalOptions, proximal } from './proximal.js'
 export {
   adversarialRegularization,
   type PerturbationOptions,
@@ -74,7 +76,7 @@ export {
   type Smallest,
 } from './smallest.js'
 export { type SquareOptions, square } from './square.js'
-export { type Norm, norms, project, steepest, uniformInBall } from './steps.js'
+export { type Norm, norms, type PerExample, project, steepest, uniformInBall } from './steps.js'
 export {
   type AdversarialTrainingOptions,
   adversarialTraining,

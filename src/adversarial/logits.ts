@@ -2,11 +2,16 @@
 
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context } from '../nn/context.js'
+import { klDivergence } from '../nn/losses.js'
+import { add } from '../tensor/elementwise.js'
 import { Tensor } from '../tensor/tensor.js'
 import { examples } from './features.js'
 
 /** The logits [n, classes] of a batch. */
 export type Logits<M> = (model: M, batch: Batch, ctx: Context) => Tensor
+
+/** mean_i [KL(p_i ‖ q_i) + KL(q_i ‖ p_i)] for p = softmax a, q = softmax b, of logits [n, classes]. */
+export const symmetricDivergence = (a: Tensor, b: Tensor): Tensor => add(klDivergence(a, b), klDivergence(b, a))
 
 /** @throws unless a method was given its functions. */
 export function checkFunctions(op: string, functions: Readonly<Record<string, unknown>>): void {

@@ -100,7 +100,7 @@ export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options
   }
 }
 
-/** Runs the steps of an attack; unless it goes on to improve what it has found, it ends once every example is broken. */
+/** Runs the steps of an attack, or of several side by side; unless it goes on to improve what it has found, it ends once every example is broken. */
 export async function search<M, S extends { readonly kept: Kept }>(
   victim: Target<M>,
   model: M,
@@ -136,4 +136,8 @@ async function warnOfProbabilities<M>({ op, features, logits }: Target<M>, model
 /** Steps between looks at whether anything is left to break. */
 const checkEvery = 20
 
-const standing = (broken: Tensor): Promise<number> => sum(astype(logicalNot(broken), 'int32')).item()
+/** Examples [n] that no run has broken, given bool [n] or [runs, n]. */
+const standing = (broken: Tensor): Promise<number> => {
+  const everBroken = broken.ndim > 1 ? any(broken, { axis: 0 }) : broken
+  return sum(astype(logicalNot(everBroken), 'int32')).item()
+}

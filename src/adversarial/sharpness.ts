@@ -21,7 +21,7 @@ import { type Chosen, chosenLeaves } from './places.js'
 import { dot, safeRoot } from './steps.js'
 
 /** The trained parameters of a model by name, in float32 at least. */
-const parametersOf = (model: unknown): Features =>
+export const parametersOf = (model: unknown): Features =>
   Object.fromEntries(
     namedLeaves(model)
       .filter(({ name, tensor }) => isParameter(tensor, name))
@@ -29,7 +29,7 @@ const parametersOf = (model: unknown): Features =>
   )
 
 /** The model with other parameters. */
-const withParameters = <M>(model: M, parameters: Features): M =>
+export const withParameters = <M>(model: M, parameters: Features): M =>
   mapTree(model, (leaf, name) => (name in parameters ? astype(parameters[name], leaf.dtype) : leaf))
 
 /** The model with something added to some leaves. */

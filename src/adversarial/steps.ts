@@ -17,6 +17,7 @@ import {
   less,
   log,
   maximum,
+  minimum,
   mul,
   neg,
   pow,
@@ -43,6 +44,12 @@ const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0], sizeOf(x.shape.slice
 /** One value per example [n] (a condition, or in x's dtype), in a shape that broadcasts against x [n, ...]. */
 export const beside = (v: Tensor, x: Tensor): Tensor =>
   reshape(v.dtype === 'bool' ? v : astype(v, x.dtype), [x.shape[0], ...x.shape.slice(1).map(() => 1)])
+
+/** A number for all examples (a number, or a scalar) or for each of them [n]. */
+export type PerExample = number | Tensor
+/** Such a number as what broadcasts against x [n, ...], in x's dtype. */
+const over = (v: PerExample, x: Tensor): PerExample =>
+  typeof v === 'number' ? v : v.ndim === 0 ? astype(v, x.dtype) : beside(v, x)
 
 /** Σ over all elements of all features of each example: [n]. */
 export const exampleSum = (features: Features, of: (x: Tensor) => Tensor): Tensor =>
@@ -92,19 +99,24 @@ export function steepest(gradient: Features, norm: Norm): Features {
 }
 
 /**
- * The nearest perturbation, in Euclidean distance, with ‖δ‖ <= epsilon.
+ * The nearest perturbation, in Euclidean distance, with ‖δ‖ <= epsilon, one for all examples or for each.
  *
  * - linf: each element clipped
  * - l2: δ · min(1, ε / ‖δ‖₂)
  * - l1: sign(δ) max(|δ| - θ, 0), θ = max_j (Σ_{i<=j} u_i - ε) / j for |δ| = u sorted descending (Duchi et al. 2008,
  *   "Efficient projections onto the l1-ball for learning in high dimensions")
  */
-export function project(delta: Features, epsilon: number, norm: Norm): Features {
-  if (norm === 'linf') return mapFeatures(delta, d => clip(d, -epsilon, epsilon))
+export function project(delta: Features, epsilon: PerExample, norm: Norm): Features {
+  if (norm === 'linf')
+    return mapFeatures(delta, d => {
+      const e = over(epsilon, d)
+      return typeof e === 'number' ? clip(d, -e, e) : minimum(maximum(d, neg(e)), e)
+    })
   if (norm === 'l2') {
     const squared = exampleSum(delta, square)
-    const outside = less(epsilon * epsilon, squared)
-    const scale = where(outside, div(epsilon, sqrt(where(outside, squared, 1))), 1)
+    const e = over(epsilon, squared)
+    const outside = less(typeof e === 'number' ? e * e : square(e), squared)
+    const scale = where(outside, div(e, sqrt(where(outside, squared, 1))), 1)
     return mapFeatures(delta, d => mul(d, beside(scale, d)))
   }
   const parts = Object.values(delta).map(d => abs(rows(d)))
@@ -116,7 +128,7 @@ export function project(delta: Features, epsilon: number, norm: Norm): Features 
     ),
     { axis: 1, descending: true },
   )
-  const threshold = max(div(sub(prefixSums(u), epsilon), add(iota(u.shape, 1), 1)), { axis: 1 })
+  const threshold = max(div(sub(prefixSums(u), over(epsilon, u)), add(iota(u.shape, 1), 1)), { axis: 1 })
   const theta = where(less(0, threshold), threshold, 0)
   return mapFeatures(delta, d => {
     const rest = sub(abs(d), beside(theta, d))
@@ -139,12 +151,12 @@ function prefixSums(x: Tensor): Tensor {
 }
 
 /**
- * A perturbation drawn uniformly from each example's ball of radius epsilon; that of float16 in float32.
+ * A perturbation drawn uniformly from each example's ball of radius epsilon, one for all or for each; that of float16 in float32.
  *
  * - l2: a normal direction times ε r^(1/d), r uniform
  * - l1: signs times d of d + 1 exponentials over their sum, times ε
  */
-export function uniformInBall(key: Tensor, like: Features, epsilon: number, norm: Norm): Features {
+export function uniformInBall(key: Tensor, like: Features, epsilon: PerExample, norm: Norm): Features {
   const names = Object.keys(like)
   const n = like[names[0]].shape[0]
   const keys = split(key, 2 * names.length + 1)
@@ -152,14 +164,18 @@ export function uniformInBall(key: Tensor, like: Features, epsilon: number, norm
   const radius = uniform(at(keys, 2 * names.length), [n])
   switch (norm) {
     case 'linf':
-      return mapFeatures(like, (x, name) =>
-        uniform(keyOf(name, 0), x.shape, { low: -epsilon, high: epsilon, dtype: computeType(x.dtype) }),
-      )
+      return mapFeatures(like, (x, name) => {
+        const within = (radius: number): Tensor =>
+          uniform(keyOf(name, 0), x.shape, { low: -radius, high: radius, dtype: computeType(x.dtype) })
+        if (typeof epsilon === 'number') return within(epsilon)
+        const drawn = within(1)
+        return mul(drawn, over(epsilon, drawn))
+      })
     case 'l2': {
       const directions = mapFeatures(like, (x, name) => normal(keyOf(name, 0), x.shape, computeType(x.dtype)))
       const elements = names.reduce((d, name) => d + sizeOf(like[name].shape.slice(1)), 0)
-      const scale = mul(pow(radius, 1 / elements), epsilon)
-      return mapFeatures(steepest(directions, 'l2'), d => mul(d, beside(scale, d)))
+      const share = pow(radius, 1 / elements)
+      return mapFeatures(steepest(directions, 'l2'), d => mul(mul(d, beside(share, d)), over(epsilon, d)))
     }
     case 'l1': {
       const exponential = (u: Tensor): Tensor => neg(log(sub(1, u)))
@@ -172,18 +188,22 @@ export function uniformInBall(key: Tensor, like: Features, epsilon: number, norm
       )
       return mapFeatures(sizes, (e, name) => {
         const signed = where(bernoulli(keyOf(name, 1), e.shape), e, neg(e))
-        return mul(div(signed, beside(total, e)), epsilon)
+        return mul(div(signed, beside(total, e)), over(epsilon, e))
       })
     }
   }
 }
 
-export interface StepRule extends Pick<FeatureOptions, 'featureMask'> {
-  norm: Norm
-  /** How far a step goes; negative descends. */
-  stepSize: number
+/** How far a step goes. */
+export interface Reach {
+  /** Negative descends. */
+  stepSize: PerExample
   /** The radius of the ball around the original; none by default. */
-  epsilon?: number
+  epsilon?: PerExample
+}
+
+export interface StepRule extends Pick<FeatureOptions, 'featureMask'>, Reach {
+  norm: Norm
   /** The smallest value a feature may take. */
   clipMin?: number
   /** The largest value a feature may take. */
@@ -206,7 +226,7 @@ export function step(original: Features, current: Features, gradient: Features, 
   const masked = mapFeatures(gradient, (g, name) => applyMask(where(isfinite(g), g, 0), name, featureMask))
   const direction = steepest(masked, norm)
   const delta = mapFeatures(direction, (d, name) => {
-    const stride = mul(d, stepSize)
+    const stride = mul(d, over(stepSize, d))
     return current[name] === original[name] ? stride : add(sub(current[name], original[name]), stride)
   })
   const kept = epsilon === undefined ? delta : project(delta, epsilon, norm)
@@ -215,7 +235,7 @@ export function step(original: Features, current: Features, gradient: Features, 
 }
 
 /** @throws if an option is outside its range. */
-export function checkRule(op: string, rule: StepRule): void {
+export function checkRule(op: string, rule: StepRule & { stepSize: number; epsilon?: number }): void {
   const { norm, stepSize, epsilon, clipMin = Number.NEGATIVE_INFINITY, clipMax = Number.POSITIVE_INFINITY } = rule
   if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
   if (epsilon !== undefined && !(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))

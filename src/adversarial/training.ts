@@ -15,7 +15,7 @@ import { argmax, logsumexp, mean, sum } from '../tensor/reduction.js'
 import { demandOptions, type Tensor } from '../tensor/tensor.js'
 import { column, type Features, mapFeatures } from './features.js'
 import { attackContext } from './gradient.js'
-import { checkFunctions, type Logits, logitsOf } from './logits.js'
+import { checkFunctions, type Logits, logitsOf, symmetricDivergence } from './logits.js'
 import {
   type AscentOptions,
   ascend,
@@ -340,7 +340,7 @@ export interface SmartOptions<M> extends SmoothnessOptions<M> {
 /**
  * L + weight · mean_i [KL(p ‖ p') + KL(p' ‖ p)], p' at the point of the ball where that is largest. The smoothness-inducing regulariser
  * of Jiang et al. 2020, "SMART: robust and efficient fine-tuning for pre-trained natural language models", equation 2; their
- * proximal steps are not part of it.
+ * proximal point is `proximal`.
  *
  * Cost: steps + 2 forward and backward passes.
  */
@@ -354,11 +354,12 @@ export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
     const further = furtherPass(ctx)
     const place = placeOf(op, watching(op, logits), { model, batch }, further, options)
     const clean = logitsOf(op, logits, model, batch, further)
-    const both = (a: Tensor, b: Tensor): Tensor => add(klDivergence(a, b), klDivergence(b, a))
-    const objective = (at: Point<M>): Tensor => both(logitsAt(op, logits, at, further), stopGradient(clean))
+    const objective = (at: Point<M>): Tensor =>
+      symmetricDivergence(logitsAt(op, logits, at, further), stopGradient(clean))
     const first = mapFeatures(normalStart(place, keyOf(op, ctx, streams.smart), start), stopGradient)
     const delta = ascend(op, objective, place, first, ball)
-    return add(loss(model, batch, ctx), mul(both(logitsAt(op, logits, place.at(delta), further), clean), weight))
+    const moved = logitsAt(op, logits, place.at(delta), further)
+    return add(loss(model, batch, ctx), mul(symmetricDivergence(moved, clean), weight))
   }
 }
 
@@ -385,7 +386,7 @@ export function rDrop<M>(options: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
     const key = keyOf(op, ctx, streams.rDrop)
     const [one, other] = [furtherPass(ctx), { ...furtherPass(ctx), key: foldIn(key, 1) }]
     const [p, q] = [one, other].map(pass => logitsOf(op, logits, model, batch, pass))
-    const divergence = mul(add(klDivergence(p, q), klDivergence(q, p)), alpha / 2)
+    const divergence = mul(symmetricDivergence(p, q), alpha / 2)
     return add(add(loss(model, batch, ctx), loss(model, batch, other)), divergence)
   }
 }

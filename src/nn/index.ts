@@ -3,7 +3,7 @@
 import '../tensor/methods.js'
 
 export * from './attention.js'
-export { type Batch, type Context, evaluation, type Loss } from './context.js'
+export { type Batch, type Context, evaluation, type Loss, type Memory } from './context.js'
 export * from './conv.js'
 export { Dropout } from './dropout.js'
 export * from './embedding.js'

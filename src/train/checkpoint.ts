@@ -30,6 +30,12 @@ const widens = (from: DType, to: DType): boolean => from === 'float16' && to ===
 export async function loadTree<T>(path: string, tree: unknown, accept: (metadata: Metadata) => T): Promise<T> {
   const { tensors, metadata } = await readSafetensors(path)
   const accepted = accept(metadata)
+  fillTree(path, tree, tensors)
+  return accepted
+}
+
+/** Gives the tensors of a tree the values of a file, as `loadTree` does. */
+export function fillTree(path: string, tree: unknown, tensors: Readonly<Record<string, HostArray>>): void {
   const wanted = namedLeaves(tree)
   const names = new Set(wanted.map(l => l.name))
   const problems = [
@@ -46,5 +52,4 @@ export async function loadTree<T>(path: string, tree: unknown, accept: (metadata
     throw new Error(`load: ${path} does not fit: ${problems.slice(0, 3).join('; ')}${more}; nothing was loaded`)
   }
   for (const { name, tensor: t } of wanted) t.assign(tensor(tensors[name], { dtype: t.dtype }))
-  return accepted
 }

@@ -8,6 +8,8 @@ export interface Order {
   readonly batchSize: number
   readonly shuffle: boolean
   readonly dropLast: boolean
+  /** Steps with each batch, where there is more than one. */
+  readonly replays?: number
 }
 
 /** An epoch under way. */
@@ -35,8 +37,8 @@ export interface Run {
 }
 
 /** The number of steps in an epoch. */
-export const stepsOf = ({ rows, batchSize, dropLast }: Order): number =>
-  dropLast ? Math.floor(rows / batchSize) : Math.ceil(rows / batchSize)
+export const stepsOf = ({ rows, batchSize, dropLast, replays = 1 }: Order): number =>
+  replays * (dropLast ? Math.floor(rows / batchSize) : Math.ceil(rows / batchSize))
 
 /** The seed of an epoch's order: spread, so that the epochs of neighbouring seeds differ. */
 export const orderSeed = (seed: number, epoch: number): number => (seed % 2 ** 32) + (epoch + 1) * 0x9e3779b1
@@ -84,7 +86,8 @@ const isOrder = (x: unknown): x is Order =>
   isCount(x.rows) &&
   isCount(x.batchSize) &&
   typeof x.shuffle === 'boolean' &&
-  typeof x.dropLast === 'boolean'
+  typeof x.dropLast === 'boolean' &&
+  (x.replays === undefined || isCount(x.replays))
 
 const isRunning = (x: unknown): x is Running =>
   isRecord(x) &&

@@ -1,6 +1,7 @@
 /** The compiled training step and the compiled evaluation of a batch: everything that happens on the device. */
 
 import { valueAndGrad } from '../autodiff/transforms.js'
+import { isFloat } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { clipByGlobalNorm } from '../optim/clip.js'
@@ -12,7 +13,7 @@ import { reshape, stack } from '../tensor/movement.js'
 import { foldIn, key as randomKey } from '../tensor/random.js'
 import { at } from '../tensor/slicing.js'
 import { full, Tensor } from '../tensor/tensor.js'
-import { zipTrees } from '../tensor/tree.js'
+import { mapTree, zipTrees } from '../tensor/tree.js'
 import {
   areFinite,
   choose,
@@ -24,6 +25,7 @@ import {
   type PrecisionOptions,
   unscaled,
 } from './loss-scale.js'
+import { type Held, type Memories, memoriesOf } from './memory.js'
 import { updatesOf } from './updates.js'
 
 /** A number per batch: a mean over its examples. */
@@ -48,6 +50,8 @@ export interface Objective<M> extends PrecisionOptions {
 export interface State<M> {
   readonly model: M
   readonly optimizer: OptimizerState<M>
+  /** What the loss keeps from step to step. */
+  readonly memory: Held
   /** The loss and the metrics [k], each summed over the examples since the last reading. */
   readonly sums: Tensor
   /** The number, from 0, of the first step whose loss was not finite; or -1. */
@@ -58,6 +62,8 @@ export interface State<M> {
 
 export interface Compiled<M> {
   init(model: M): State<M>
+  /** The memories of the loss, which the steps from now on hold; the batch is one of full size. */
+  memories(model: M, batch: Batch): Memories
   /** The state after a batch; takes the tensors of the state and of the batch with it. */
   step(state: State<M>, key: Tensor, batch: Batch): Promise<State<M>>
   /** The sums with a batch's loss and metrics added; takes the tensors of the sums and of the batch with it. */
@@ -79,24 +85,29 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     ...Object.entries(metrics).map(([name, f]) => scalar(`metric '${name}'`, f)),
   ].map(inPrecision)
 
+  let memories: Memories | undefined
   const step = (state: State<M>, key: Tensor, batch: Batch): State<M> => {
     const { scale } = state
     // Steps made, those that were skipped included.
     const now = scale ? add(state.optimizer.step, scale.skipped) : state.optimizer.step
     const ctx: Context = { training: true, key: foldIn(key, now) }
-    const passes = partsOf(batch, microBatches).map((part, k) => {
-      const own = microBatches === 1 ? ctx : { ...ctx, key: foldIn(key, add(mul(now, microBatches), k)) }
+    const memory = memories?.inStep(state.memory)
+    const passes = partsOf(batch, microBatches).map(({ part, from, to }, k) => {
+      const { recall, keep } = memory?.means(from, to) ?? {}
+      const partKey = microBatches === 1 ? ctx.key : foldIn(key, add(mul(now, microBatches), k))
+      const own = { ...ctx, key: partKey, recall }
       const share = countOf(part) / countOf(batch)
+      const weighed = (t: Tensor): Tensor => (share === 1 || !isFloat(t.dtype) ? t : mul(t, share))
       const run = (model: M) => {
         const { update, into } = updatesOf(model)
-        // Only the loss's own pass moves the statistics.
-        const means = measures.map((f, i) => f(model, part, i === 0 ? { ...own, update } : own))
-        const values = share === 1 ? means : means.map(v => mul(v, share))
-        return [scale ? mul(values[0], scale.factor) : values[0], { values, into }] as const
+        // Only the loss's own pass moves the statistics, and what is remembered.
+        const means = measures.map((f, i) => f(model, part, i === 0 ? { ...own, update, keep } : own))
+        return [scale ? mul(means[0], scale.factor) : means[0], { values: means.map(weighed), into }] as const
       }
-      // Each with variables of its own: what parts share, such as a bias that is repeated, would wait for all of them.
+      // Each with variables of its own: what parts share, such as a bias that is repeated, would wait for all of them. And
+      // of the part's own mean: what an attack has the gradient of is not computed again.
       const [[, { values, into }], gradient] = valueAndGrad(run, { hasAux: true })(state.model)
-      return { values, into, gradient }
+      return { values, into, gradient: mapTree(gradient, weighed) }
     })
     const sumOf = (a: Tensor, b: Tensor): Tensor => add(a, b)
     const { values, gradient: scaled } = passes.reduce((a, b) => ({
@@ -110,14 +121,15 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     const grads = clipNorm === undefined ? slopes : clipByGlobalNorm(slopes, clipNorm)
     const next = optimizer.update(grads, state.optimizer, state.model)
     const isFirstBad = logicalAnd(less(state.badStep, 0), logicalNot(isfinite(values[0])))
-    const moved = { model: into(next.params), optimizer: next.state }
+    const model = into(next.params)
+    const moved = { model, optimizer: next.state, memory: memory?.after(model) ?? state.memory }
     const rest = {
       sums: accumulate(state.sums, values, batch),
       badStep: where(isFirstBad, now, state.badStep),
     }
     if (!scale) return { ...moved, ...rest }
     const finite = areFinite(slopes)
-    const stayed = { model: state.model, optimizer: state.optimizer }
+    const stayed = { model: state.model, optimizer: state.optimizer, memory: state.memory }
     return { ...choose(finite, moved, stayed), ...rest, scale: nextScale(scale, finite, objective) }
   }
   // Losses that draw, such as those under attack, draw the same in every evaluation.
@@ -133,24 +145,28 @@ export function compileObjective<M>(objective: Objective<M>): Compiled<M> {
     init: model => ({
       model,
       optimizer: optimizer.init(model),
+      memory: {},
       sums: noSums(measures.length),
       badStep: full([], -1, 'int32'),
       ...(precision === 'float16' && { scale: firstScale(objective) }),
     }),
+    memories: (model, batch) => {
+      memories = memoriesOf(model, batch, means => measures[0](model, batch, { ...judged, training: true, ...means }))
+      return memories
+    },
     step: compile(step, { donate: [0, 2] }),
     evaluate: compile(evaluate, { donate: [0, 1] }),
   }
 }
 
-/** A batch in parts of about equal size, as many as are asked for if it has so many examples. */
-function partsOf(batch: Batch, count: number): Batch[] {
+/** A batch in parts of about equal size, as many as are asked for if it has so many examples, and which those are. */
+function partsOf(batch: Batch, count: number): { readonly part: Batch; readonly from: number; readonly to: number }[] {
   const n = countOf(batch)
-  const parts = Math.min(count, n)
-  if (parts <= 1) return [batch]
-  const end = (k: number): number => Math.round((k * n) / parts)
-  return Array.from({ length: parts }, (_, k) =>
-    Object.fromEntries(Object.entries(batch).map(([name, column]) => [name, at(column, [end(k), end(k + 1)])])),
-  )
+  const parts = Math.max(1, Math.min(count, n))
+  return Array.from({ length: parts }, (_, k) => {
+    const [from, to] = [k, k + 1].map(i => Math.round((i * n) / parts))
+    return { part: parts === 1 ? batch : mapTree(batch, column => at(column, [from, to])), from, to }
+  })
 }
 
 /** f, checked to give one number. */

@@ -4,17 +4,20 @@
  */
 
 import { batches, type Dataset } from '../data/dataset.js'
+import { readSafetensors } from '../data/safetensors.js'
 import { tensorsOf } from '../data/tensors.js'
 import type { Loss } from '../nn/context.js'
 import { checkUntied } from '../nn/parameters.js'
 import { turn } from '../runtime/turns.js'
+import { tensor } from '../tensor/create.js'
 import * as random from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { build } from '../tensor/tensor.js'
 import { leaves, mapTree } from '../tensor/tree.js'
-import { loadTree, saveTree } from './checkpoint.js'
+import { fillTree, saveTree } from './checkpoint.js'
 import { type EarlyStop, type EpochRecord, exhausted, type History, type Means } from './history.js'
 import { interrupts } from './interrupt.js'
+import type { Memories } from './memory.js'
 import { type Progress, type Screen, progress as showProgress } from './progress.js'
 import { type Order, orderSeed, parseRun, printRun, type Running, stepsOf } from './run.js'
 import { type Compiled, compileObjective, countOf, noSums, type Objective, type State } from './step.js'
@@ -37,7 +40,10 @@ export interface StepReport {
 }
 
 export interface FitOptions {
-  /** Train until this many epochs are done, those before this call and those of a loaded checkpoint included. */
+  /**
+   * Train until this many epochs are done, those before this call and those of a loaded checkpoint included. Where a loss
+   * asks for several steps with each batch, an epoch has that many times the steps.
+   */
   readonly epochs: number
   readonly batchSize: number
   /** A new order of the examples in each epoch; true by default. */
@@ -71,7 +77,7 @@ const readEvery = 20
  * const { epochs } = await trainer.fit(train, { epochs: 5, batchSize: 32, validation: test, progress: true })
  */
 export class Trainer<M> {
-  readonly #state: State<M>
+  #state: State<M>
   #objective: Objective<M>
   #compiled: Compiled<M>
   readonly #names: readonly string[]
@@ -153,12 +159,13 @@ export class Trainer<M> {
    */
   async fit(data: Dataset, options: FitOptions): Promise<History> {
     const { epochs, validation, batchSize, checkpoint, earlyStop } = options
-    const order = this.#checkFit(data, options)
+    const { order, memories } = this.#checkFit(data, options)
     this.#busy = true
     const interrupt = interrupts(options.handleInterrupt ?? checkpoint !== undefined, options.signal)
     const stopped = (): boolean => earlyStop !== undefined && exhausted(this.#epochs, earlyStop)
     let bar: Progress | undefined
     try {
+      this.#state = { ...this.#state, memory: memories.begin(this.#state.memory) }
       await this.#ownTensors()
       const first = this.#steps
       const left = (epochs - this.epoch) * stepsOf(order) - (this.#running?.steps ?? 0)
@@ -224,7 +231,15 @@ export class Trainer<M> {
    */
   async load(path: string): Promise<void> {
     if (this.#busy) throw new Error('load: the trainer is fitting; wait for fit to end')
-    const run = await loadTree(path, this.#state, metadata => parseRun(path, metadata.run, this.#names))
+    const { tensors, metadata } = await readSafetensors(path)
+    const run = parseRun(path, metadata.run, this.#names)
+    // What losses remember is as the file has it: which of it is of use, the next fit finds out.
+    const prefix = 'memory.'
+    const remembered = Object.entries(tensors).filter(([name]) => name.startsWith(prefix))
+    const memory = Object.fromEntries(remembered.map(([name, values]) => [name.slice(prefix.length), tensor(values)]))
+    const state = { ...this.#state, memory }
+    fillTree(path, state, tensors)
+    this.#state = state
     this.#seed = run.seed
     this.#steps = run.steps
     this.#epochs = [...run.epochs]
@@ -259,10 +274,10 @@ export class Trainer<M> {
     const key = random.key(this.#seed)
     const done = running.steps
     let i = 0
-    for (const rows of batches(data, {
-      ...order,
-      shuffle: order.shuffle ? orderSeed(this.#seed, this.epoch) : undefined,
-    })) {
+    for (const rows of replayed(
+      batches(data, { ...order, shuffle: order.shuffle ? orderSeed(this.#seed, this.epoch) : undefined }),
+      order.replays,
+    )) {
       if (i++ < done) continue
       const began = performance.now()
       this.#assign(await this.#compiled.step(this.#state, key, tensorsOf(rows)))
@@ -327,7 +342,7 @@ export class Trainer<M> {
     return this.#means({ sums: total, read: data.size })
   }
 
-  #checkFit(data: Dataset, options: FitOptions): Order {
+  #checkFit(data: Dataset, options: FitOptions): { order: Order; memories: Memories } {
     const { epochs, batchSize, shuffle = true, dropLast = false, validation, earlyStop } = options
     if (this.#busy) throw new Error('fit: this trainer is fitting already; wait for it to end')
     checkData('fit', data)
@@ -343,15 +358,23 @@ export class Trainer<M> {
         throw new Error(`fit: earlyStop.patience must be a positive integer, not ${patience}`)
       if (mode !== 'min' && mode !== 'max') throw new Error(`fit: earlyStop.mode must be 'min' or 'max', not '${mode}'`)
     }
-    const order = { rows: data.size, batchSize, shuffle, dropLast }
+    const rows = data.rows(Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => i))
+    const memories = this.#compiled.memories(this.model, tensorsOf(rows))
+    const { replays } = memories
+    const order = { rows: data.size, batchSize, shuffle, dropLast, ...(replays > 1 && { replays }) }
     const begun = this.#running && JSON.stringify(this.#running.order)
     if (begun && begun !== JSON.stringify(order)) {
       throw new Error(
         `fit: the interrupted epoch began with ${begun} and cannot go on with ${JSON.stringify(order)}; pass the same data and options`,
       )
     }
-    return order
+    return { order, memories }
   }
+}
+
+/** Each item as many times over as is said. */
+function* replayed<T>(items: Iterable<T>, times = 1): Generator<T, void, undefined> {
+  for (const item of items) for (let k = 0; k < times; k++) yield item
 }
 
 function checkData(name: string, data: Dataset): void {

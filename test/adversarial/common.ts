@@ -1,6 +1,7 @@
 /** The small classifier that the tests attack, as tensors and as plain arrays. */
 
 import { add, matmul, random, type Tensor, tanh, tensor } from 'saddlepoint'
+import { type Dataset, dataset } from 'saddlepoint/data'
 import { type Batch, crossEntropy, type Loss } from 'saddlepoint/nn'
 import type { Matrix, Net } from './plain.js'
 
@@ -45,7 +46,7 @@ export async function example(seed: number): Promise<{
   }
 }
 
-const logits = (model: Classifier, batch: Batch): Tensor => matmul(tanh(matmul(batch.x, model.w1)), model.w2)
+export const logits = (model: Classifier, batch: Batch): Tensor => matmul(tanh(matmul(batch.x, model.w1)), model.w2)
 export const meanLoss: Loss<Classifier> = (model, batch) => crossEntropy(logits(model, batch), batch.label)
 export const exampleLosses: Loss<Classifier> = (model, batch) =>
   crossEntropy(logits(model, batch), batch.label, { reduction: 'none' })
@@ -53,4 +54,20 @@ export const exampleLosses: Loss<Classifier> = (model, batch) =>
 export const splitLoss: Loss<Classifier> = (model, { a, b, label }) => {
   const hidden = tanh(add(matmul(a, model.w1.at([0, 1])), matmul(b, model.w1.at([1, null]))))
   return crossEntropy(matmul(hidden, model.w2), label)
+}
+
+/** A classifier of these weights, and the weights of a classifier. */
+export const fresh = (net: Net): Classifier => ({ w1: f64([...net.w1]), w2: f64([...net.w2]) })
+export const netOf = async (m: Classifier): Promise<Net> => ({ w1: await rows(m.w1), w2: await rows(m.w2) })
+
+/** Eight examples, and where a classifier starts. */
+export async function problem(): Promise<{ net: Net; x: Matrix; labels: number[]; data: Dataset }> {
+  const [a, b] = [await example(6), await example(7)]
+  const x = [...a.x, ...b.x].slice(0, 8)
+  const labels = [...a.labels, ...b.labels].slice(0, 8)
+  const data = dataset({
+    x: { dtype: 'float64', shape: [8, x[0].length], data: Float64Array.from(x.flat()) },
+    label: { dtype: 'int32', shape: [8], data: Int32Array.from(labels) },
+  })
+  return { net: a.net, x, labels, data }
 }

@@ -30,6 +30,39 @@ export function plainGradient({ w1, w2 }: Net, x: readonly number[], label: numb
   return x.map((_, i) => dh.reduce((sum, d, j) => sum + d * w1[i][j], 0))
 }
 
+export function plainProbabilities({ w1, w2 }: Net, x: readonly number[]): number[] {
+  const e = product(product(x, w1).map(Math.tanh), w2).map(Math.exp)
+  const total = e.reduce((sum, v) => sum + v, 0)
+  return e.map(v => v / total)
+}
+
+/** The weights after one step of gradient descent, given ∂ℓ_i/∂z of each example by its probabilities. */
+export function plainDescent(
+  { w1, w2 }: Net,
+  xs: Matrix,
+  learningRate: number,
+  slope: (p: number[], i: number) => number[],
+): Net {
+  const [next1, next2] = [w1.map(r => [...r]), w2.map(r => [...r])]
+  xs.forEach((x, i) => {
+    const h = product(x, w1).map(Math.tanh)
+    const dz = slope(plainProbabilities({ w1, w2 }, x), i).map(d => (learningRate * d) / xs.length)
+    h.forEach((v, j) => {
+      const dh = (1 - v * v) * dz.reduce((sum, d, c) => sum + d * w2[j][c], 0)
+      dz.forEach((d, c) => {
+        next2[j][c] -= v * d
+      })
+      x.forEach((u, k) => {
+        next1[k][j] -= u * dh
+      })
+    })
+  })
+  return { w1: next1, w2: next2 }
+}
+
+/** ∂ cross-entropy / ∂z */
+export const plainSlope = (p: readonly number[], label: number): number[] => p.map((v, c) => v - (c === label ? 1 : 0))
+
 export const plainNorm = (v: readonly number[], norm: string): number =>
   norm === 'linf'
     ? Math.max(0, ...v.map(Math.abs))

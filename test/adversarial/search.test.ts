@@ -182,6 +182,31 @@ describe('a linear classifier', () => {
     expect(await accuracyOn(linear, w, attacked)).toBe(accuracies[accuracies.length - 1].accuracy)
   })
 
+  test('autoAttack: targets that fill no more than a batch are one run, to the same end', async () => {
+    const { w, x, labels, columns } = await make()
+    const data = dataset({
+      x: { dtype: 'float64', shape: [n, features], data: Float64Array.from(x.flat()) },
+      label: { dtype: 'int32', shape: [n], data: Int32Array.from(labels) },
+    })
+    const robust = distances(x, labels, columns, 'l1').map(d => d >= 0.3)
+    const runs: number[] = []
+    // 32 of 40 are right without an attack; those left after a target are more than 8.
+    for (const batchSize of [32 * 4, 32 * 4 - 1, 32]) {
+      let calls = 0
+      const counted: Logits<Tensor> = (m, batch, ctx) => {
+        calls++
+        return linear(m, batch, ctx)
+      }
+      const found = await autoAttack(counted, w, data, { epsilon: 0.3, key, attacks: ['apgd-t'], steps: 40, batchSize })
+      expect(found.robust).toEqual(robust)
+      expect(found.accuracies).toEqual([{ attack: 'apgd-t', accuracy: robust.filter(r => r).length / n }])
+      runs.push(calls)
+    }
+    // One run; one and then the rest as one; more.
+    expect(runs[0]).toBeLessThan(runs[1])
+    expect(runs[1]).toBeLessThan(runs[2])
+  })
+
   test('autoAttack says so when the black box beats the white box', async () => {
     // Rounded logits: gradients are 0 everywhere, and attacks along them do not move.
     const stepped: Logits<Tensor> = (w, { x }) => matmul(x, w).mul(4).round()
@@ -241,6 +266,92 @@ describe('a linear classifier', () => {
     await expect(autoAttack(linear, w, data, { epsilon: 1, key, attacks: ['fab' as 'square'] })).rejects.toThrow(
       "'fab' is unknown; one of apgd-ce, apgd-t",
     )
+  })
+})
+
+describe('apgd, several runs as one batch', () => {
+  const classes = 5
+  const net: Logits<Classifier> = (m, { x }) => matmul(tanh(matmul(x, m.w1)), m.w2)
+  const model: Classifier = {
+    w1: random.normal(random.key(1), [6, 8], 'float64'),
+    w2: random.normal(random.key(2), [8, classes], 'float64'),
+  }
+  const make = async (): Promise<Batch> => {
+    const x = random.normal(random.key(3), [60, 6], 'float64')
+    return { x, label: net(model, { x }, { training: false }).argmax({ axis: -1 }) }
+  }
+  const base = { epsilon: 0.3, steps: 5, loss: 'targeted-dlr', key } as const
+  const points = async (found: { adversarial: Batch; broken: Tensor }) => ({
+    x: await rows(found.adversarial.x),
+    broken: Array.from(await found.broken.data(), Boolean),
+  })
+  /** Each example from the first run that breaks it; and where none does, any run's point. */
+  const expectOneOf = async (
+    got: Awaited<ReturnType<typeof apgd>>,
+    alone: readonly Awaited<ReturnType<typeof apgd>>[],
+  ): Promise<void> => {
+    const [found, runs] = [await points(got), await Promise.all(alone.map(points))]
+    const breakers = found.broken.map((_, i) => runs.filter(r => r.broken[i]))
+    expect(found.broken).toEqual(breakers.map(b => b.length > 0))
+    // Some examples are broken by one run and not by another, some by none.
+    expect(breakers.some(b => b.length > 0 && b.length < runs.length)).toBe(true)
+    expect(found.broken).toContain(false)
+    expect(runs.some(r => r.broken.some((b, i) => b && !runs[0].broken[i]))).toBe(true)
+    const distance = (a: number[], b: number[]): number => Math.max(...a.map((v, d) => Math.abs(v - b[d])))
+    found.x.forEach((v, i) => {
+      if (found.broken[i]) expect(distance(v, breakers[i][0].x[i])).toBeLessThan(1e-10)
+      else expect(Math.min(...runs.map(r => distance(v, r.x[i])))).toBeLessThan(1e-10)
+    })
+    const counts = await Promise.all(alone.map(a => a.report.gradients.item()))
+    expect(await got.report.gradients.item()).toBe(counts.reduce((s, c) => s + c, 0))
+  }
+
+  test.each(['linf', 'l2'] as const)('%s: targets come to what each of them does alone', async norm => {
+    const batch = await make()
+    const radius = norm === 'l2' ? 0.7 : 0.3
+    const options = { ...base, norm, epsilon: radius }
+    const together = await apgd(net, model, batch, { ...options, target: [1, 2, 3, 4] })
+    const alone = await Promise.all(
+      [1, 2, 3, 4].map(target => apgd(net, model, batch, { ...options, target, key: random.foldIn(key, target) })),
+    )
+    await expectOneOf(together, alone)
+    const [single, listed] = [alone[1], await apgd(net, model, batch, { ...options, target: [2] })]
+    expect(await points(listed)).toEqual(await points(single))
+  })
+
+  test('restarts come to what each of them does alone, for cross-entropy too', async () => {
+    const batch = await make()
+    const options = { ...base, loss: 'ce' } as const
+    const together = await apgd(net, model, batch, { ...options, restarts: 4 })
+    const alone = await Promise.all(
+      [0, 1, 2, 3].map(r => apgd(net, model, batch, { ...options, key: random.foldIn(key, r) })),
+    )
+    await expectOneOf(together, alone)
+    await expect(apgd(net, model, batch, { ...options, restarts: 2, key: undefined })).rejects.toThrow(
+      'apgd: 2 restarts from one point are all the same; give a key',
+    )
+    await expect(apgd(net, model, batch, { ...base, target: [] })).rejects.toThrow('apgd: no target')
+    await expect(apgd(net, model, batch, { ...base, target: [1, 5] })).rejects.toThrow(
+      'apgd: target 5 of 4 wrong classes',
+    )
+  })
+
+  test('both: each target has its restarts, and a run ends where all are broken', async () => {
+    const batch = await make()
+    const options = base
+    const together = await apgd(net, model, batch, { ...options, target: [1, 3], restarts: 2 })
+    const alone = await Promise.all(
+      [1, 3].flatMap(target =>
+        [0, 1].map(r =>
+          apgd(net, model, batch, { ...options, target, key: random.foldIn(random.foldIn(key, target), r) }),
+        ),
+      ),
+    )
+    await expectOneOf(together, alone)
+    const easy = await apgd(net, model, batch, { ...base, epsilon: 5, steps: 60, target: [1, 2] })
+    expect(Array.from(await easy.broken.data(), Boolean)).toEqual(new Array(60).fill(true))
+    // After 20 steps, and the look at the end.
+    expect(await easy.report.gradients.item()).toBe(2 * 60 * 21)
   })
 })
 
@@ -390,6 +501,40 @@ describe('evaluation', () => {
     expect(curve[2].accuracy).toBeLessThanOrEqual(curve[1].accuracy)
     expect(curve[1].accuracy).toBeLessThanOrEqual(curve[0].accuracy)
     expect(curve[2].report.gradients).toBe(100)
+  })
+
+  test.each([
+    ['from x', {}],
+    ['random starts', { randomStart: true, key, clipMin: -1.5, clipMax: 1.5 }],
+    ['l2, restarts, own step', { norm: 'l2', stepSize: 0.1, randomStart: true, restarts: 3, key }],
+    ['l1', { norm: 'l1', randomStart: true, key }],
+    ['momentum, targeted', { decay: 1, targeted: true }],
+  ] as const)('accuracyCurve: all radii as one batch are each of them alone, %s', async (_, options) => {
+    const { model } = await example(11)
+    const x = await rows(random.normal(random.key(5), [30, 4], 'float64'))
+    const net = mlp(model, { x: f64(x) }, { training: false })
+    // What the model says, so that accuracy falls from 1; a class beside it, so that it rises from 0.
+    const other = 'targeted' in options ? 1 : 0
+    const data = setOf(
+      x,
+      Array.from(await net.argmax({ axis: -1 }).data(), c => (c + other) % 3),
+    )
+    const epsilons = [0, 0.1, 0.2, 0.35, 0.5, 0.9, 1.4]
+    const steps = { ...options, steps: 5 }
+    const curve = await accuracyCurve(mlp, exampleLosses, model, data, epsilons, { ...steps, batchSize: 8 * 7 + 3 })
+    for (const [i, epsilon] of epsilons.entries()) {
+      const alone = await attackDataset(exampleLosses, model, data, { ...steps, epsilon }, { batchSize: 8 })
+      expect(curve[i]).toEqual({ epsilon, accuracy: await accuracyOn(mlp, model, alone.data), report: alone.report })
+    }
+    expect(new Set(curve.map(c => c.accuracy)).size).toBeGreaterThan(3)
+  })
+
+  test('accuracyCurve: one radius is more than the batch, no radius is nothing', async () => {
+    const { model, x, labels } = await example(11)
+    const data = setOf(x, labels)
+    const wide = await accuracyCurve(mlp, meanLoss, model, data, [0.2, 0.4, 0.6], { steps: 3, batchSize: 2 })
+    expect(wide).toEqual(await accuracyCurve(mlp, meanLoss, model, data, [0.2, 0.4, 0.6], { steps: 3 }))
+    expect(await accuracyCurve(mlp, meanLoss, model, data, [])).toEqual([])
   })
 
   test('transferMatrix: rows are sources, columns targets', async () => {

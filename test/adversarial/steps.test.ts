@@ -23,6 +23,32 @@ const joined = async (f: Readonly<Record<string, Tensor>>) => {
   return a.map((row, i) => [...row, ...b[i]])
 }
 
+describe('a radius for each example', () => {
+  const radii = [0.4, 0, 1.7]
+  test('project: each example on its own ball; a scalar tensor is one for all', () =>
+    fc.assert(
+      fc.asyncProperty(matrix, norm, async (d, norm) => {
+        const each = d.map((row, i) => plainProject(row, radii[i], norm))
+        close(await joined(project(parts(f64(d)), f64(radii), norm)), each, 10)
+        const all = d.map(row => plainProject(row, 0.7, norm))
+        close(await joined(project(parts(f64(d)), f64([0.7]).at(0), norm)), all, 10)
+      }),
+      { numRuns: 60 },
+    ))
+
+  test('uniformInBall: what the unit ball gives, as many times as large', async () => {
+    const like = parts(f64(Array.from({ length: 3 }, () => Array(7).fill(0))))
+    for (const norm of norms) {
+      const unit = await joined(uniformInBall(random.key(1), like, 1, norm))
+      const each = await joined(uniformInBall(random.key(1), like, f64(radii), norm))
+      close(
+        each,
+        unit.map((row, i) => row.map(v => v * radii[i])),
+      )
+    }
+  })
+})
+
 describe('steepest', () => {
   test('is the plain computation, jointly over features', () =>
     fc.assert(

@@ -45,24 +45,17 @@ import {
   mse,
 } from 'saddlepoint/nn'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type Classifier, example, f64, meanLoss, rows } from './common.js'
-import { type Matrix, type Net, plainAttack, plainLoss, plainMean } from './plain.js'
+import { type Classifier, example, f64, logits, meanLoss, rows } from './common.js'
+import { type Matrix, type Net, plainAttack, plainLoss, plainMean, plainProbabilities } from './plain.js'
 
 beforeAll(async () => {
   await setDevice('reference')
 })
 
 const training = { training: true, key: random.key(3) }
-const logits: Logits<Classifier> = (model, batch) => matmul(tanh(matmul(batch.x, model.w1)), model.w2)
 const average = (values: readonly number[]): number => values.reduce((s, v) => s + v, 0) / values.length
 const clamp = (v: number, low: number, high: number): number => Math.min(high, Math.max(low, v))
 
-function plainProbabilities({ w1, w2 }: Net, x: readonly number[]): number[] {
-  const h = w1[0].map((_, j) => Math.tanh(x.reduce((s, v, i) => s + v * w1[i][j], 0)))
-  const e = w2[0].map((_, c) => Math.exp(h.reduce((s, v, j) => s + v * w2[j][c], 0)))
-  const total = e.reduce((s, v) => s + v, 0)
-  return e.map(v => v / total)
-}
 /** KL(p ‖ q) */
 const plainDivergence = (p: readonly number[], q: readonly number[]): number =>
   p.reduce((s, v, c) => s + v * Math.log(v / q[c]), 0)
