@@ -83,7 +83,10 @@ export function perturbable(op: string, batch: Batch, options: FeatureOptions): 
       `${op}: ${integers.map(name => `'${name}'`).join(', ')} cannot be perturbed (not float) and is passed through; add labels to labelKeys`,
     )
   const features = Object.fromEntries(candidates.filter(([, x]) => isFloat(x.dtype)))
-  if (Object.keys(features).length === 0) throw new Error(`${op}: no float column to perturb among ${listed(batch)}`)
+  if (Object.keys(features).length === 0)
+    throw new Error(
+      `${op}: no float column to perturb among ${listed(batch)}; ids are perturbed in the embedding that looks them up, by the methods that take on: 'embedding'`,
+    )
   examples(op, batch)
   return features
 }
