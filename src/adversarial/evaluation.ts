@@ -19,6 +19,7 @@ import { attackDataset, type GradientCounts } from './dataset.js'
 import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { type Logits, logitsOf } from './logits.js'
+import { featureNames, knownOptions, type Names } from './options.js'
 import { isRight } from './search.js'
 import { exampleDot } from './steps.js'
 
@@ -29,13 +30,16 @@ export interface AccuracyOptions {
   batchSize?: number
 }
 
+const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true }
+
 /** The share of a data set that is classified right, the model in evaluation mode. */
 export async function accuracyOn<M>(
   logits: Logits<M>,
   model: M,
   data: Dataset,
-  { label = 'label', batchSize = 256 }: AccuracyOptions = {},
+  options: AccuracyOptions = {},
 ): Promise<number> {
+  const { label = 'label', batchSize = 256 } = knownOptions('accuracyOn', options, accuracyNames)
   if (data.size === 0) throw new Error('accuracyOn: the data set has no rows')
   await realize(model)
   const hits = compile((m: M, batch: Batch) => {
@@ -72,10 +76,11 @@ export async function accuracyCurve<M>(
   epsilons: readonly number[],
   options: Omit<PgdOptions<M>, 'epsilon'> & AccuracyOptions = {},
 ): Promise<CurvePoint[]> {
+  const { label, batchSize, ...attack } = options
   const curve: CurvePoint[] = []
   for (const epsilon of epsilons) {
-    const { data: attacked, report } = await attackDataset(loss, model, data, { ...options, epsilon }, options)
-    curve.push({ epsilon, accuracy: await accuracyOn(logits, model, attacked, options), report })
+    const { data: attacked, report } = await attackDataset(loss, model, data, { ...attack, epsilon }, { batchSize })
+    curve.push({ epsilon, accuracy: await accuracyOn(logits, model, attacked, { label, batchSize }), report })
   }
   return curve
 }
@@ -91,11 +96,12 @@ export async function transferMatrix<M>(
   data: Dataset,
   options: PgdOptions<M> & AccuracyOptions,
 ): Promise<number[][]> {
+  const { label, batchSize, ...attack } = options
   const accuracies: number[][] = []
   for (const source of models) {
-    const { data: attacked } = await attackDataset(loss, source, data, options, options)
+    const { data: attacked } = await attackDataset(loss, source, data, attack, { batchSize })
     const row: number[] = []
-    for (const target of models) row.push(await accuracyOn(logits, target, attacked, options))
+    for (const target of models) row.push(await accuracyOn(logits, target, attacked, { label, batchSize }))
     accuracies.push(row)
   }
   return accuracies
@@ -134,9 +140,11 @@ export async function linearity<M>(
   model: M,
   batch: Batch,
   perturbed: Batch,
-  { factor = 4, least = 0.1, context = evaluation, ...options }: LinearityOptions = {},
+  given: LinearityOptions = {},
 ): Promise<Linearity> {
   const op = 'linearity'
+  const names = { ...featureNames, factor: true, least: true, context: true } as const
+  const { factor = 4, least = 0.1, context = evaluation, ...options } = knownOptions(op, given, names)
   const ctx = attackContext(context, context.training)
   const features = perturbable(op, batch, options)
   const missing = Object.keys(features).find(name => !(name in perturbed))
