@@ -8,9 +8,9 @@ import { tensor } from '../tensor/create.js'
 import { foldIn } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { leaves } from '../tensor/tree.js'
+import { warnOnce } from '../tensor/warn.js'
 import { attackParts, type PgdOptions } from './attacks.js'
 import { gradientDeaths } from './deaths.js'
-import { warnOnce } from './features.js'
 import { featureNames, knownOptions, pick } from './options.js'
 
 export interface AttackDatasetOptions<M = unknown> {
