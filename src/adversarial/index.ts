@@ -57,6 +57,7 @@ export {
   wganGradientPenalty,
 } from './penalties.js'
 export type { Chosen, LeafOptions, PlaceOptions, Scope } from './places.js'
+export { type QuantizationOptions, quantized } from './quantization.js'
 export {
   adversarialRegularization,
   type PerturbationOptions,
