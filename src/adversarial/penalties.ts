@@ -217,7 +217,7 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
 
 /**
  * L + mean_i (λ·γ_i(δ) + μ·|δᵀg_i|), γ(δ) = |ℓ(x+δ) - ℓ(x) - δᵀg|, δ the point of the ball that steps up γ reach from a random
- * start. δ is cut. Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
+ * start. δ is cut. Of looked-up vectors, those of an example are moved together (`scope: 'example'`). Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
  *
  * Cost: steps + 3 forward and backward passes, and the backward pass of a gradient.
  */
@@ -240,6 +240,11 @@ export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Los
     slope: true,
   })
   checkFunctions(op, { losses })
+  const { on, scope = 'matrix' } = options
+  if (on !== undefined && scope !== 'example')
+    throw new Error(
+      `${op}: compares the losses of single examples, and scope '${scope}' moves several at once or parts of one; use scope 'example'`,
+    )
   checkRequired(op, { epsilon })
   checkSizes(op, { stepSize, violation, slope })
   checkCounts(op, { steps })

@@ -161,6 +161,11 @@ describe('options that exclude each other', () => {
       )
     },
   )
+  test('localLinearity of what is no example', () => {
+    for (const scope of [undefined, 'matrix', 'token'] as const)
+      expect(() => localLinearity({ ...on, scope, losses: loss })).toThrow("use scope 'example'")
+    localLinearity({ ...on, scope: 'example', losses: loss })
+  })
   test.each([{ scope: 'token' }, { paddingMask: 'x' }] as const)('%o of features', option =>
     expect(() =>
       adversarialTraining({ epsilon: 0.1, ...option })(meanLoss)(model, batch, { training: true, key }),
