@@ -296,7 +296,9 @@ describe('in the Trainer', () => {
     ['pgd', pgd({ on: 'w1', epsilon: 0.5, mode: 'replace' })],
     ['adversarialTraining', adversarialTraining({ epsilon: 0.5, norm: 'l2', steps: 2, randomStart: false })],
     ['adversarialRegularization', adversarialRegularization({ stepSize: 0.5, multiplier: 1 })],
-  ] as const)('%s: the scale of float16 losses changes neither its radius nor its norm', async (_, method) => {
+    ['gradientPenalty', gradientPenalty({ on: 'w1' })],
+    ['inputGradientPenalty', inputGradientPenalty()],
+  ] as const)('%s: the scale of float16 losses changes neither radius nor penalty', async (_, method) => {
     const run = async (lossScale: number) => {
       const { model, data } = await start()
       const optimizer = sgd({ learningRate: 0.1 })
