@@ -28,13 +28,14 @@ import { argsort } from '../tensor/order.js'
 import { foldIn } from '../tensor/random.js'
 import { any, argmax, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree } from '../tensor/tree.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
 import { ofRuns, sideBySide } from './lanes.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
+import { knownOptions, searchNames } from './options.js'
 import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, type Norm, project, steepest, uniformInBall } from './steps.js'
 
@@ -112,7 +113,23 @@ export function checkpoints(steps: number): number[] {
  */
 export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options: ApgdOptions): Promise<Searched> {
   const op = 'apgd'
-  const { epsilon, norm = 'linf', steps = 100, loss = 'ce', target = 1, restarts = 1, key } = demandOptions(op, options)
+  const {
+    epsilon,
+    norm = 'linf',
+    steps = 100,
+    loss = 'ce',
+    target = 1,
+    restarts = 1,
+    key,
+  } = knownOptions(op, options, {
+    ...searchNames,
+    epsilon: true,
+    norm: true,
+    steps: true,
+    loss: true,
+    target: true,
+    restarts: true,
+  })
   const rule = { ...options, norm, stepSize: 2 * epsilon }
   checkRequired(op, { epsilon })
   checkRule(op, rule)

@@ -19,7 +19,7 @@ import {
 } from '../tensor/elementwise.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { all, argmax } from '../tensor/reduction.js'
-import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { type EmbeddingPgdOptions, embeddingPgd, type PerturbedLoss } from './embedding.js'
 import { alike, applyMask, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import {
@@ -33,6 +33,7 @@ import {
 } from './gradient.js'
 import { ofRuns } from './lanes.js'
 import { checkCounts, checkRequired, checkSizes } from './method.js'
+import { featureNames, knownOptions, type Names, rangeNames } from './options.js'
 import { beside, checkRule, clipFeatures, exampleSum, type Norm, type Reach, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {
@@ -65,6 +66,25 @@ export interface PgdOptions<M = unknown> extends FgsmOptions {
   restarts?: number
   /** Which examples are broken, bool [n]: they stop where they are, and count as worst among restarts. Default none. */
   broken?: (model: M, batch: Batch, ctx: Context) => Tensor
+}
+
+const fgsmNames: Names<FgsmOptions> = {
+  ...featureNames,
+  ...rangeNames,
+  epsilon: true,
+  norm: true,
+  targeted: true,
+  context: true,
+}
+const pgdNames: Names<PgdOptions> = {
+  ...fgsmNames,
+  steps: true,
+  stepSize: true,
+  decay: true,
+  randomStart: true,
+  key: true,
+  restarts: true,
+  broken: true,
 }
 
 export interface Attacked {
@@ -107,7 +127,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
     randomStart = false,
     broken,
     decay,
-  } = demandOptions(op, options)
+  } = knownOptions(op, options, pgdNames)
   checkCounts(op, { steps, restarts })
   checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
@@ -200,12 +220,10 @@ const repeat = (x: Tensor, restarts: number): Tensor =>
  * @throws if an option is out of range or names a column that the batch lacks
  * @example const { adversarial } = fgsm(loss, model, batch, { epsilon: 0.2, clipMin: 0, clipMax: 1 })
  */
-export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOptions): Attacked =>
-  unrolled(
-    attackParts('fgsm', loss, { ...options, steps: 1, stepSize: options.epsilon, randomStart: false, restarts: 1 }),
-    model,
-    batch,
-  )
+export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOptions): Attacked => {
+  const { epsilon } = knownOptions('fgsm', options, fgsmNames)
+  return unrolled(attackParts('fgsm', loss, { ...options, steps: 1, stepSize: epsilon }), model, batch)
+}
 
 /**
  * `steps` steps of `stepSize` in the steepest direction of the loss, each followed by the projection on the ball of
@@ -240,21 +258,30 @@ export function pgd<M>(
 }
 
 /**
- * The basic iterative method: `pgd` from x itself, by default 10 steps of epsilon / steps. Kurakin, Goodfellow and Bengio 2017,
- * "Adversarial examples in the physical world", section 2.2.
+ * The basic iterative method: `pgd` with 10 steps of epsilon / steps by default, x_{k+1} = clip(x_k + α·sign(g)), from x itself
+ * unless `randomStart`. Kurakin, Goodfellow and Bengio 2017, "Adversarial examples in the physical world", section 2.2.
+ *
+ * Cost: steps forward and backward passes.
+ *
+ * @throws as `pgd` does
  */
 export const bim = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked => {
-  const { steps = 10, stepSize = options.epsilon / steps } = options
-  return unrolled(attackParts('bim', loss, { ...options, steps, stepSize, randomStart: false }), model, batch)
+  const { epsilon, steps = 10, stepSize = epsilon / steps } = knownOptions('bim', options, pgdNames)
+  return unrolled(attackParts('bim', loss, { ...options, steps, stepSize }), model, batch, options.key)
 }
 
 /**
- * The momentum iterative method: each step follows the running sum of gradients over their L1 norms; by default decay 1 and 10
- * steps of epsilon / steps. Dong et al. 2018, "Boosting adversarial attacks with momentum", algorithm 1.
+ * The momentum iterative method: each step follows the running sum m_{k+1} = decay·m_k + g/‖g‖₁, by default with decay 1 and 10
+ * steps of epsilon / steps, from x itself unless `randomStart`. Dong et al. 2018, "Boosting adversarial attacks with momentum",
+ * algorithm 1.
+ *
+ * Cost: steps forward and backward passes.
+ *
+ * @throws as `pgd` does
  */
 export const mifgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked => {
-  const { steps = 10, stepSize = options.epsilon / steps, decay = 1 } = options
-  return unrolled(attackParts('mifgsm', loss, { ...options, steps, stepSize, decay, randomStart: false }), model, batch)
+  const { epsilon, steps = 10, stepSize = epsilon / steps, decay = 1 } = knownOptions('mifgsm', options, pgdNames)
+  return unrolled(attackParts('mifgsm', loss, { ...options, steps, stepSize, decay }), model, batch, options.key)
 }
 
 function unrolled<M>(attack: Attack<M>, model: M, batch: Batch, key?: Tensor): Attacked {

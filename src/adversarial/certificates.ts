@@ -21,6 +21,7 @@ import { mapTree } from '../tensor/tree.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { type Logits, logitsOf } from './logits.js'
 import { checkCounts, checkRequired } from './method.js'
+import { featureNames, knownOptions, rangeNames } from './options.js'
 
 /** Bounds of every element. */
 export interface Bounds {
@@ -47,7 +48,8 @@ export interface IntervalOptions {
  *
  * @param x [n, ...]
  */
-export function intervalBounds(model: Sequential, x: Tensor, { epsilon, clipMin, clipMax }: IntervalOptions): Bounds {
+export function intervalBounds(model: Sequential, x: Tensor, options: IntervalOptions): Bounds {
+  const { epsilon, clipMin, clipMax } = knownOptions('intervalBounds', options, { ...rangeNames, epsilon: true })
   checkRequired('intervalBounds', { epsilon })
   const ends = [sub(x, epsilon), add(x, epsilon)].map(end => clip(end, clipMin ?? null, clipMax ?? null))
   return model.layers.reduce<Bounds>((bounds, layer) => throughLayer(layer, bounds), { lower: ends[0], upper: ends[1] })
@@ -120,9 +122,24 @@ export async function smoothed<M>(
   logits: Logits<M>,
   model: M,
   batch: Batch,
-  { sigma, key, selection = 100, samples = 1000, alpha = 0.001, ...options }: SmoothingOptions,
+  given: SmoothingOptions,
 ): Promise<SmoothedExample[]> {
   const op = 'smoothed'
+  const {
+    sigma,
+    key,
+    selection = 100,
+    samples = 1000,
+    alpha = 0.001,
+    ...options
+  } = knownOptions(op, given, {
+    ...featureNames,
+    sigma: true,
+    key: true,
+    selection: true,
+    samples: true,
+    alpha: true,
+  })
   checkRequired(op, { sigma })
   checkCounts(op, { selection, samples })
   if (!(alpha > 0 && alpha < 1)) throw new Error(`${op}: alpha must be a number between 0 and 1, not ${alpha}`)

@@ -8,9 +8,10 @@ import { tensor } from '../tensor/create.js'
 import { foldIn } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { leaves } from '../tensor/tree.js'
+import { warnOnce } from '../tensor/warn.js'
 import { attackParts, type PgdOptions } from './attacks.js'
 import { gradientDeaths } from './deaths.js'
-import { warnOnce } from './features.js'
+import { featureNames, knownOptions, pick } from './options.js'
 
 export interface AttackDatasetOptions<M = unknown> {
   /**
@@ -47,9 +48,11 @@ export async function attackDataset<M>(
   model: M,
   data: Dataset,
   options: PgdOptions<M>,
-  { fallback, batchSize = 256, onBatch, signal }: AttackDatasetOptions<M> = {},
+  more: AttackDatasetOptions<M> = {},
 ): Promise<{ data: Dataset; report: GradientCounts }> {
   const attack = attackParts('attackDataset', loss, options)
+  const names = { fallback: true, batchSize: true, onBatch: true, signal: true } as const
+  const { fallback, batchSize = 256, onBatch, signal } = knownOptions('attackDataset', more, names)
   // A step gives up the state before it, so that memory does not wait for the garbage collector.
   const step = compile(attack.step, { donate: [1] })
   const finish = compile(attack.finish, { donate: [1] })
@@ -106,7 +109,12 @@ export async function warnOfDeaths<M>(
   const percent = (count: number, of: number): string => `${((100 * count) / of).toFixed(1)}%`
   const rows = data.rows(Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => i))
   const batch = tensorsOf(rows)
-  const { places, examples } = await gradientDeaths(loss, model, batch, options)
+  const { places, examples } = await gradientDeaths(
+    loss,
+    model,
+    batch,
+    pick(options, { ...featureNames, context: true }),
+  )
   for (const t of leaves(batch)) t.dispose()
   const where = places
     .slice(0, 3)

@@ -14,6 +14,7 @@ import { max, sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
+import { featureNames, knownOptions } from './options.js'
 
 export interface GradientDeaths {
   /** Examples of the batch. */
@@ -40,7 +41,7 @@ export async function gradientDeaths<M>(
   options: FeatureOptions & { readonly context?: Context } = {},
 ): Promise<GradientDeaths> {
   const op = 'gradientDeaths'
-  const features = perturbable(op, batch, options)
+  const features = perturbable(op, batch, knownOptions(op, options, { ...featureNames, context: true }))
   const n = examples(op, batch)
   const ctx = attackContext(options.context ?? evaluation, options.context?.training ?? false)
   // What a gradient's own pass builds, seen from inside: its variables are the features.

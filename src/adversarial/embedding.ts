@@ -6,7 +6,7 @@
 
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { add, div } from '../tensor/elementwise.js'
-import { demandOptions, type Tensor } from '../tensor/tensor.js'
+import type { Tensor } from '../tensor/tensor.js'
 import { meanGradient } from './gradient.js'
 import {
   ascend,
@@ -20,6 +20,7 @@ import {
   undirected,
   uniformStart,
 } from './method.js'
+import { knownOptions, leafNames, type Names } from './options.js'
 import { checkChosen, type LeafOptions, type Point, placeOf } from './places.js'
 import type { Norm } from './steps.js'
 
@@ -49,6 +50,8 @@ export interface EmbeddingPgdOptions extends EmbeddingOptions {
   steps?: number
 }
 
+const fgmNames: Names<FgmOptions> = { ...leafNames, norm: true, mode: true, throughAttack: true, epsilon: true }
+
 /** A loss that perturbs, and how often it could not. */
 export interface PerturbedLoss<M> extends Loss<M> {
   /** How many units of the scope were left alone because their first gradient is 0 or not finite: a metric. */
@@ -68,13 +71,22 @@ export interface PerturbedLoss<M> extends Loss<M> {
  * @example trainer.use(fgm({ on: 'embedding', epsilon: 0.5 }))
  */
 export function fgm(given: FgmOptions) {
-  const { epsilon = 1, ...options } = demandOptions('fgm', given)
+  const { epsilon = 1, ...options } = knownOptions('fgm', given, fgmNames)
   return perturbing('fgm', { ...options, stepSize: epsilon, steps: 1 })
 }
 
 /** `pgd` with one argument; its docstring is there. */
 export function embeddingPgd(given: EmbeddingPgdOptions) {
-  const { epsilon = 1, stepSize = 0.3, steps = 3, ...options } = demandOptions('pgd', given)
+  const {
+    epsilon = 1,
+    stepSize = 0.3,
+    steps = 3,
+    ...options
+  } = knownOptions('pgd', given, {
+    ...fgmNames,
+    stepSize: true,
+    steps: true,
+  })
   return perturbing('pgd', { ...options, epsilon, stepSize, steps })
 }
 
@@ -142,7 +154,21 @@ const startStream = 0x66726565
  */
 export function freeLB(options: FreeLbOptions): <M>(loss: Loss<M>) => Loss<M> {
   const op = 'freeLB'
-  const { steps = 3, stepSize = 0.1, epsilon, start = 0, norm = 'l2', scope = 'example' } = demandOptions(op, options)
+  const {
+    steps = 3,
+    stepSize = 0.1,
+    epsilon,
+    start = 0,
+    norm = 'l2',
+    scope = 'example',
+  } = knownOptions(op, options, {
+    ...leafNames,
+    steps: true,
+    stepSize: true,
+    epsilon: true,
+    start: true,
+    norm: true,
+  })
   checkChosen(op, options.on)
   checkCounts(op, { steps })
   checkNorm(op, norm)

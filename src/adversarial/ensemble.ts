@@ -9,12 +9,13 @@ import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
 import { logicalNot, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
-import { demandOptions, type Tensor } from '../tensor/tensor.js'
+import type { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { apgd } from './apgd.js'
 import { alike, mapFeatures } from './features.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
+import { knownOptions, pick, searchNames } from './options.js'
 import { type Found, isRight, type SearchOptions, targetOf } from './search.js'
 import { deepFool } from './smallest.js'
 import { square } from './square.js'
@@ -91,7 +92,19 @@ export async function autoAttack<M>(
     onProgress,
     onAttack,
     signal,
-  } = demandOptions(op, options)
+  } = knownOptions(op, options, {
+    ...searchNames,
+    epsilon: true,
+    norm: true,
+    attacks: true,
+    steps: true,
+    targets: true,
+    queries: true,
+    batchSize: true,
+    onProgress: true,
+    onAttack: true,
+    signal: true,
+  })
   checkCounts(op, { steps, queries, batchSize, targets: options.targets ?? 1 })
   checkRequired(op, { epsilon })
   if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)
@@ -139,7 +152,8 @@ export async function autoAttack<M>(
 
   const targets = Math.min(options.targets ?? 9, classes - 1)
   const run = async (name: EnsembleAttack): Promise<void> => {
-    const common = { ...options, norm, steps }
+    const search = pick(options, searchNames)
+    const common = { ...search, epsilon, norm, steps }
     const onShare = (share: number): void => onProgress?.(name, share)
     switch (name) {
       case 'apgd-ce':
@@ -168,7 +182,8 @@ export async function autoAttack<M>(
         return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }), onShare)
       case 'square':
         return sweep(
-          (batch, part) => square(logits, model, batch, { ...options, steps: queries, key: foldIn(key, number(part)) }),
+          (batch, part) =>
+            square(logits, model, batch, { ...search, epsilon, steps: queries, key: foldIn(key, number(part)) }),
           onShare,
         )
     }
@@ -200,7 +215,7 @@ async function within<M>(
   batch: Batch,
   options: AutoAttackOptions & { readonly norm: 'linf' | 'l2' },
 ): Promise<Found> {
-  const { adversarial } = await deepFool(logits, model, batch, options)
+  const { adversarial } = await deepFool(logits, model, batch, pick(options, searchNames))
   const victim = targetOf(op, logits, batch, options)
   const { features: original } = victim
   const delta = mapFeatures(original, (x, name) => sub(adversarial[name], x))

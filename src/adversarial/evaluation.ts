@@ -25,6 +25,7 @@ import { column, examples, type FeatureOptions, type Features, mapFeatures, pert
 import { attackContext } from './gradient.js'
 import { sideBySide } from './lanes.js'
 import { type Logits, logitsOf } from './logits.js'
+import { featureNames, knownOptions, type Names } from './options.js'
 import { isRight } from './search.js'
 import { exampleDot } from './steps.js'
 
@@ -35,13 +36,16 @@ export interface AccuracyOptions {
   batchSize?: number
 }
 
+const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true }
+
 /** The share of a data set that is classified right, the model in evaluation mode. */
 export async function accuracyOn<M>(
   logits: Logits<M>,
   model: M,
   data: Dataset,
-  { label = 'label', batchSize = 256 }: AccuracyOptions = {},
+  options: AccuracyOptions = {},
 ): Promise<number> {
+  const { label = 'label', batchSize = 256 } = knownOptions('accuracyOn', options, accuracyNames)
   if (data.size === 0) throw new Error('accuracyOn: the data set has no rows')
   await realize(model)
   const hits = compile((m: M, batch: Batch) => {
@@ -83,10 +87,10 @@ export async function accuracyCurve<M>(
   options: Omit<PgdOptions<M>, 'epsilon'> & AccuracyOptions = {},
 ): Promise<CurvePoint[]> {
   const op = 'accuracyCurve'
-  const { label = 'label', batchSize = 256 } = options
+  const { label = 'label', batchSize = 256, ...attack } = options
   if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
   if (epsilons.length === 0) return []
-  const attacks = epsilons.map(epsilon => attackParts(op, loss, { ...options, epsilon }))
+  const attacks = epsilons.map(epsilon => attackParts(op, loss, { ...attack, epsilon }))
   const [{ steps, step, finish }] = attacks
   const judge = (m: M, state: AttackState): Record<keyof Tally, Tensor> => {
     const { adversarial, report } = finish(m, state)
@@ -128,7 +132,7 @@ export async function accuracyCurve<M>(
     report,
   }))
   for (const { epsilon, report } of curve)
-    await warnOfDeaths(loss, model, data, { ...options, epsilon }, report, batchSize)
+    await warnOfDeaths(loss, model, data, { ...attack, epsilon }, report, batchSize)
   return curve
 }
 
@@ -143,11 +147,12 @@ export async function transferMatrix<M>(
   data: Dataset,
   options: PgdOptions<M> & AccuracyOptions,
 ): Promise<number[][]> {
+  const { label, batchSize, ...attack } = options
   const accuracies: number[][] = []
   for (const source of models) {
-    const { data: attacked } = await attackDataset(loss, source, data, options, options)
+    const { data: attacked } = await attackDataset(loss, source, data, attack, { batchSize })
     const row: number[] = []
-    for (const target of models) row.push(await accuracyOn(logits, target, attacked, options))
+    for (const target of models) row.push(await accuracyOn(logits, target, attacked, { label, batchSize }))
     accuracies.push(row)
   }
   return accuracies
@@ -186,9 +191,11 @@ export async function linearity<M>(
   model: M,
   batch: Batch,
   perturbed: Batch,
-  { factor = 4, least = 0.1, context = evaluation, ...options }: LinearityOptions = {},
+  given: LinearityOptions = {},
 ): Promise<Linearity> {
   const op = 'linearity'
+  const names = { ...featureNames, factor: true, least: true, context: true } as const
+  const { factor = 4, least = 0.1, context = evaluation, ...options } = knownOptions(op, given, names)
   const ctx = attackContext(context, context.training)
   const features = perturbable(op, batch, options)
   const missing = Object.keys(features).find(name => !(name in perturbed))

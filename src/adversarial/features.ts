@@ -8,6 +8,7 @@ import { formatShape } from '../graph/shape.js'
 import type { Batch } from '../nn/context.js'
 import { astype, mul } from '../tensor/elementwise.js'
 import { Tensor } from '../tensor/tensor.js'
+import { warnOnce } from '../tensor/warn.js'
 
 /** The float columns under attack, or something of their shapes: gradients, perturbations. All are [n, ...]. */
 export type Features = Readonly<Record<string, Tensor>>
@@ -27,15 +28,6 @@ export interface FeatureOptions {
    * Default none.
    */
   featureMask?: Mask | Readonly<Record<string, Mask>>
-}
-
-const warned = new Set<string>()
-
-/** Warns once in the life of the program. */
-export function warnOnce(message: string): void {
-  if (warned.has(message)) return
-  warned.add(message)
-  console.warn(message)
 }
 
 const listed = (batch: Batch): string =>
@@ -83,7 +75,10 @@ export function perturbable(op: string, batch: Batch, options: FeatureOptions): 
       `${op}: ${integers.map(name => `'${name}'`).join(', ')} cannot be perturbed (not float) and is passed through; add labels to labelKeys`,
     )
   const features = Object.fromEntries(candidates.filter(([, x]) => isFloat(x.dtype)))
-  if (Object.keys(features).length === 0) throw new Error(`${op}: no float column to perturb among ${listed(batch)}`)
+  if (Object.keys(features).length === 0)
+    throw new Error(
+      `${op}: no float column to perturb among ${listed(batch)}; ids are perturbed in the embedding that looks them up, by the methods that take on: 'embedding'`,
+    )
   examples(op, batch)
   return features
 }

@@ -59,6 +59,7 @@ export {
 } from './penalties.js'
 export type { Chosen, LeafOptions, PlaceOptions, Scope } from './places.js'
 export { type ProximalOptions, proximal } from './proximal.js'
+export { type QuantizationOptions, quantized } from './quantization.js'
 export {
   adversarialRegularization,
   type PerturbationOptions,

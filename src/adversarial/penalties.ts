@@ -12,7 +12,7 @@ import { broadcastTo } from '../tensor/movement.js'
 import { normal, uniform } from '../tensor/random.js'
 import { mean, sum, vectorNorm } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { demandOptions, type Tensor } from '../tensor/tensor.js'
+import type { Tensor } from '../tensor/tensor.js'
 import { column, type FeatureOptions, type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
 import { checkFunctions, type Logits, logitsOf } from './logits.js'
@@ -27,6 +27,7 @@ import {
   type Method,
   uniformStart,
 } from './method.js'
+import { featureNames, knownOptions, placeNames } from './options.js'
 import { checkChosen, type LeafOptions, type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps.js'
 
@@ -34,7 +35,7 @@ import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps
 const lengths = (x: Features): Tensor => safeRoot(exampleSum(x, square))
 
 export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddingMask'> {
-  /** Default 1. */
+  /** The weight ε of ½‖∂L/∂E‖². Default 1. */
   epsilon?: number
   /** 'row': of the dense gradient of the table; 'occurrence': of each vector that is looked up. Default 'row'. */
   reading?: 'row' | 'occurrence'
@@ -51,11 +52,24 @@ export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddin
  */
 export function gradientPenalty(given: GradientPenaltyOptions): Method {
   const op = 'gradientPenalty'
-  const { epsilon = 1, reading = 'row', ...options } = demandOptions(op, given)
+  const {
+    epsilon = 1,
+    reading = 'row',
+    ...options
+  } = knownOptions(op, given, {
+    on: true,
+    paddingMask: true,
+    epsilon: true,
+    reading: true,
+  })
   checkChosen(op, options.on)
   checkSizes(op, { epsilon })
   if (reading !== 'row' && reading !== 'occurrence')
     throw new Error(`${op}: unknown reading '${reading}'; 'row' or 'occurrence'`)
+  if (options.paddingMask !== undefined && reading === 'row')
+    throw new Error(
+      `${op}: paddingMask leaves out vectors that are looked up, and reading 'row' takes the rows of the table; use reading 'occurrence'`,
+    )
   const scope = reading === 'row' ? 'matrix' : 'token'
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -79,8 +93,10 @@ export interface InputPenaltyOptions extends FeatureOptions {
  *
  * Cost: a forward, a backward and a second backward pass through both.
  */
-export function inputGradientPenalty({ weight = 1, power = 2, ...options }: InputPenaltyOptions = {}): Method {
+export function inputGradientPenalty(given: InputPenaltyOptions = {}): Method {
   const op = 'inputGradientPenalty'
+  const names = { ...featureNames, weight: true, power: true } as const
+  const { weight = 1, power = 2, ...options } = knownOptions(op, given, names)
   checkSizes(op, { weight })
   if (power !== 1 && power !== 2) throw new Error(`${op}: power must be 1 or 2, not ${power}`)
   return <M>(loss: Loss<M>): Loss<M> =>
@@ -119,7 +135,16 @@ const streams = { jacobian: 0x6a61636f, linearity: 0x6c696e65, alignment: 0x616c
  */
 export function jacobianPenalty<M>(options: JacobianPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'jacobianPenalty'
-  const { logits, weight = 0.01, projections = 1 } = demandOptions(op, options)
+  const {
+    logits,
+    weight = 0.01,
+    projections = 1,
+  } = knownOptions(op, options, {
+    ...featureNames,
+    logits: true,
+    weight: true,
+    projections: true,
+  })
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
   if (projections !== 'exact') checkCounts(op, { projections })
@@ -158,12 +183,10 @@ export interface CurvaturePenaltyOptions extends FeatureOptions {
  *
  * Cost: a forward pass, a backward pass, one through both, and the backward pass of these.
  */
-export function curvaturePenalty({
-  weight = 1,
-  throughDirection = false,
-  ...options
-}: CurvaturePenaltyOptions = {}): Method {
+export function curvaturePenalty(given: CurvaturePenaltyOptions = {}): Method {
   const op = 'curvaturePenalty'
+  const names = { ...featureNames, weight: true, throughDirection: true } as const
+  const { weight = 1, throughDirection = false, ...options } = knownOptions(op, given, names)
   checkSizes(op, { weight })
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -194,14 +217,34 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
 
 /**
  * L + mean_i (λ·γ_i(δ) + μ·|δᵀg_i|), γ(δ) = |ℓ(x+δ) - ℓ(x) - δᵀg|, δ the point of the ball that steps up γ reach from a random
- * start. δ is cut. Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
+ * start. δ is cut. Of looked-up vectors, those of an example are moved together (`scope: 'example'`). Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
  *
  * Cost: steps + 3 forward and backward passes, and the backward pass of a gradient.
  */
 export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'localLinearity'
-  const { losses, epsilon, steps = 10, stepSize = epsilon / 4, violation = 4, slope = 3 } = demandOptions(op, options)
+  const {
+    losses,
+    epsilon,
+    steps = 10,
+    stepSize = epsilon / 4,
+    violation = 4,
+    slope = 3,
+  } = knownOptions(op, options, {
+    ...placeNames,
+    losses: true,
+    epsilon: true,
+    steps: true,
+    stepSize: true,
+    violation: true,
+    slope: true,
+  })
   checkFunctions(op, { losses })
+  const { on, scope = 'matrix' } = options
+  if (on !== undefined && scope !== 'example')
+    throw new Error(
+      `${op}: compares the losses of single examples, and scope '${scope}' moves several at once or parts of one; use scope 'example'`,
+    )
   checkRequired(op, { epsilon })
   checkSizes(op, { stepSize, violation, slope })
   checkCounts(op, { steps })
@@ -246,7 +289,7 @@ export interface AlignmentOptions extends PlaceOptions {
  */
 export function gradientAlignment(given: AlignmentOptions): Method {
   const op = 'gradientAlignment'
-  const { epsilon, weight = 0.2, ...options } = demandOptions(op, given)
+  const { epsilon, weight = 0.2, ...options } = knownOptions(op, given, { ...placeNames, epsilon: true, weight: true })
   checkRequired(op, { epsilon })
   checkSizes(op, { weight })
   return <M>(loss: Loss<M>): Loss<M> =>
@@ -277,7 +320,17 @@ export interface WganPenaltyOptions<M> {
  */
 export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'wganGradientPenalty'
-  const { critic, real = 'real', fake = 'fake', weight = 10 } = demandOptions(op, options)
+  const {
+    critic,
+    real = 'real',
+    fake = 'fake',
+    weight = 10,
+  } = knownOptions(op, options, {
+    critic: true,
+    real: true,
+    fake: true,
+    weight: true,
+  })
   checkFunctions(op, { critic })
   checkSizes(op, { weight })
   return loss => (model, batch, ctx) => {

@@ -96,18 +96,39 @@ export function chosenLeaves(op: string, model: unknown, on: Chosen): NamedLeaf[
   )
 }
 
+/** @throws where an option would be ignored: one for features beside parameters, or the other way round. */
+function checkTogether(op: string, options: PlaceOptions): void {
+  const { on, scope = 'matrix', paddingMask } = options
+  const foreign = on === undefined ? (['scope', 'paddingMask'] as const) : featureOptions
+  const ignored = foreign.find(name => options[name] !== undefined)
+  if (ignored !== undefined)
+    throw new Error(
+      on === undefined
+        ? `${op}: ${ignored} is about the vectors of an Embedding; choose it by on, or leave ${ignored} out`
+        : `${op}: ${ignored} is for features of the batch, and on chooses parameters; leave out one of them`,
+    )
+  if (paddingMask !== undefined && scope === 'matrix')
+    throw new Error(
+      `${op}: paddingMask leaves out vectors that are looked up, and scope 'matrix' takes the table as a whole; use scope 'example' or 'token'`,
+    )
+}
+
+const featureOptions = ['labelKeys', 'sampleWeightKey', 'features', 'featureMask', 'clipMin', 'clipMax'] as const
+
 /**
  * Where the options say.
  *
- * @throws if nothing is chosen, or what is chosen for its lookups is no table of an Embedding, or is never looked up.
+ * @throws if options exclude each other, nothing is chosen, or what is chosen for its lookups is no table of an Embedding, or is never looked up.
  */
 export function placeOf<M>(
   op: string,
   loss: Loss<M>,
   { model, batch }: Point<M>,
   ctx: Context,
-  { on, scope = 'matrix', paddingMask, ...options }: PlaceOptions,
+  given: PlaceOptions,
 ): Place<M> {
+  checkTogether(op, given)
+  const { on, scope = 'matrix', paddingMask, ...options } = given
   if (!scopes.includes(scope)) throw new Error(`${op}: unknown scope '${scope}'; one of ${scopes.join(', ')}`)
   if (on === undefined) return features(op, model, batch, options)
   if (paddingMask !== undefined && !(paddingMask in batch))

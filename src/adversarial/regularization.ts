@@ -11,6 +11,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext, inputGradient } from './gradient.js'
 import { checkCounts } from './method.js'
+import { featureNames, knownOptions, type Names, rangeNames } from './options.js'
 import { checkRule, clipFeatures, type Norm, step, uniformInBall } from './steps.js'
 
 export interface PerturbationOptions extends FeatureOptions {
@@ -52,6 +53,17 @@ export interface RegularizedLoss<M> extends Loss<M> {
 }
 
 const op = 'adversarialRegularization'
+
+const perturbationNames: Names<PerturbationOptions> = {
+  ...featureNames,
+  ...rangeNames,
+  stepSize: true,
+  norm: true,
+  iterations: true,
+  epsilon: true,
+  randomInit: true,
+  trainingMode: true,
+}
 
 /** Distinguishes the random start from what else a pass draws from its key. */
 const startStream = 0x73746172
@@ -103,7 +115,11 @@ const cut = (batch: Batch, perturbed: Batch): Batch =>
  * new Trainer({ model, loss: robust, optimizer, metrics: { adversarial: robust.scaledAdversarialLoss } })
  */
 export function adversarialRegularization(options: RegularizationOptions = {}) {
-  const { multiplier = 0.2, throughAttack = false } = options
+  const { multiplier = 0.2, throughAttack = false } = knownOptions(op, options, {
+    ...perturbationNames,
+    multiplier: true,
+    throughAttack: true,
+  })
   if (!Number.isFinite(multiplier)) throw new Error(`${op}: multiplier must be a finite number, not ${multiplier}`)
   return <M>(loss: Loss<M>): RegularizedLoss<M> => {
     const scaledAdversarialLoss = (model: M, batch: Batch, ctx: Context): Tensor => {
@@ -131,6 +147,7 @@ export function perturbOnBatch<M>(
   overrides: PerturbationOptions = {},
   ctx: Context = evaluation,
 ): Batch {
+  knownOptions('perturbOnBatch', overrides, perturbationNames)
   return 'base' in loss
     ? perturb(loss.base, model, batch, ctx, { ...loss.options, ...overrides })
     : perturb(loss, model, batch, ctx, overrides)

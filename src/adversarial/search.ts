@@ -4,6 +4,7 @@
  */
 
 import { type Batch, type Context, evaluation } from '../nn/context.js'
+import { warnOfProbabilities } from '../nn/probabilities.js'
 import { compile } from '../tensor/compile.js'
 import {
   abs,
@@ -20,7 +21,8 @@ import {
 import { realize } from '../tensor/realize.js'
 import { any, argmax, min, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable, warnOnce } from './features.js'
+import { warnOnce } from '../tensor/warn.js'
+import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext, type GradientReport } from './gradient.js'
 import { type Logits, logitsOf } from './logits.js'
 import { beside } from './steps.js'
@@ -110,7 +112,7 @@ export async function search<M, S extends { readonly kept: Kept }>(
   endsEarly = true,
 ): Promise<S> {
   await realize(model)
-  await warnOfProbabilities(victim, model)
+  await checkLogits(victim, model)
   const next = compile(step)
   let state = start(model)
   await realize(state)
@@ -121,9 +123,10 @@ export async function search<M, S extends { readonly kept: Kept }>(
   return state
 }
 
-/** Says once that logits look like probabilities: losses on logits saturate there, and attacks with them. */
-async function warnOfProbabilities<M>({ op, features, logits }: Target<M>, model: M): Promise<void> {
+/** Says once that logits are probabilities, by their graph or by their looks: losses saturate there, and attacks with them. */
+async function checkLogits<M>({ op, features, logits }: Target<M>, model: M): Promise<void> {
   const z = logits(model, features)
+  if (warnOfProbabilities(op, z)) return
   const isOne = less(abs(sub(sum(z, { axis: -1 }), 1)), 1e-3)
   const isNone = less(min(z, { axis: -1 }), 0)
   const doubtful = await min(astype(logicalAnd(isOne, logicalNot(isNone)), 'int32')).item()

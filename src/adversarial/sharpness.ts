@@ -17,6 +17,7 @@ import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree, namedLeaves } from '../tensor/tree.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkCounts, checkSizes, furtherPass, type Method, moveStatistics } from './method.js'
+import { knownOptions, type Names } from './options.js'
 import { type Chosen, chosenLeaves } from './places.js'
 import { dot, safeRoot } from './steps.js'
 
@@ -51,7 +52,8 @@ const slopes = <M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context): Feature
  *
  * Cost: two forward and backward passes.
  */
-export function sam({ rho = 0.05 }: { rho?: number } = {}): Method {
+export function sam(options: { rho?: number } = {}): Method {
+  const { rho = 0.05 } = knownOptions('sam', options, { rho: true })
   checkSizes('sam', { rho })
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -85,7 +87,11 @@ export interface AwpOptions {
  *
  * Cost: twice that of the loss.
  */
-export function awp({ gamma = 0.005, on = (_, leaf) => leaf.ndim > 1 }: AwpOptions = {}): Method {
+export function awp(options: AwpOptions = {}): Method {
+  const { gamma = 0.005, on = (_: string, leaf: Tensor) => leaf.ndim > 1 } = knownOptions('awp', options, {
+    gamma: true,
+    on: true,
+  })
   checkSizes('awp', { gamma })
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -111,6 +117,8 @@ export interface SharpnessOptions {
   key?: Tensor
 }
 
+const sharpnessNames: Names<SharpnessOptions> = { iterations: true, key: true }
+
 /** v -> H·v for the Hessian of the mean loss in the trained parameters, as one compiled step. */
 function hessianProduct<M>(loss: Loss<M>): (model: M, batch: Batch, v: Features) => Promise<Features> {
   return compile((model: M, batch: Batch, v: Features) =>
@@ -130,8 +138,9 @@ export async function topEigenvalue<M>(
   loss: Loss<M>,
   model: M,
   batch: Batch,
-  { iterations = 20, key = randomKey(0) }: SharpnessOptions = {},
+  options: SharpnessOptions = {},
 ): Promise<{ eigenvalue: number; residual: number }> {
+  const { iterations = 20, key = randomKey(0) } = knownOptions('topEigenvalue', options, sharpnessNames)
   checkCounts('topEigenvalue', { iterations })
   const product = hessianProduct(loss)
   let i = 0
@@ -161,8 +170,9 @@ export async function hessianTrace<M>(
   loss: Loss<M>,
   model: M,
   batch: Batch,
-  { iterations = 20, key = randomKey(0) }: SharpnessOptions = {},
+  options: SharpnessOptions = {},
 ): Promise<{ trace: number; standardError: number }> {
+  const { iterations = 20, key = randomKey(0) } = knownOptions('hessianTrace', options, sharpnessNames)
   checkCounts('hessianTrace', { iterations })
   const product = hessianProduct(loss)
   const found: number[] = []

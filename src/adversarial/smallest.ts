@@ -34,11 +34,12 @@ import { broadcastTo, stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
 import { argmin, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
-import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
+import { knownOptions, searchNames } from './options.js'
 import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, exampleSum } from './steps.js'
 
@@ -90,7 +91,7 @@ export async function deepFool<M>(
   options: DeepFoolOptions = {},
 ): Promise<Smallest> {
   const op = 'deepFool'
-  const { steps = 50, overshoot = 0.02 } = options
+  const { steps = 50, overshoot = 0.02 } = knownOptions(op, options, { ...searchNames, steps: true, overshoot: true })
   checkCounts(op, { steps })
   checkSizes(op, { overshoot })
   const rule = { ...options, norm: 'l2' as const, stepSize: 0 }
@@ -195,7 +196,14 @@ export async function carliniWagner<M>(
     initial = 1e-3,
     clipMin,
     clipMax,
-  } = demandOptions(op, options)
+  } = knownOptions(op, options, {
+    ...searchNames,
+    searches: true,
+    steps: true,
+    learningRate: true,
+    confidence: true,
+    initial: true,
+  })
   checkCounts(op, { searches, steps })
   checkSizes(op, { learningRate, confidence, initial })
   if (!Number.isFinite(clipMin) || !(clipMin < clipMax) || !Number.isFinite(clipMax))

@@ -11,10 +11,11 @@ import { add, astype, floor, less, lessEqual, logicalAnd, logicalOr, mul, where 
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { bernoulli, foldIn, uniform } from '../tensor/random.js'
-import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { applyMask, type Features, mapFeatures } from './features.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, checkSizes } from './method.js'
+import { knownOptions, searchNames } from './options.js'
 import { type Found, type Kept, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures } from './steps.js'
 
@@ -56,7 +57,17 @@ export const shareAt = (k: number, steps: number, first: number): number =>
  */
 export async function square<M>(logits: Logits<M>, model: M, batch: Batch, options: SquareOptions): Promise<Found> {
   const op = 'square'
-  const { epsilon, key, steps = 5000, share = 0.8 } = demandOptions(op, options)
+  const {
+    epsilon,
+    key,
+    steps = 5000,
+    share = 0.8,
+  } = knownOptions(op, options, {
+    ...searchNames,
+    epsilon: true,
+    steps: true,
+    share: true,
+  })
   checkRequired(op, { epsilon })
   checkSizes(op, { share })
   checkCounts(op, { steps })

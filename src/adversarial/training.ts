@@ -31,6 +31,7 @@ import {
   normalStart,
   uniformStart,
 } from './method.js'
+import { ballNames, knownOptions, type Names, placeNames } from './options.js'
 import { type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { isRight } from './search.js'
 import { type Norm, steepest } from './steps.js'
@@ -89,7 +90,7 @@ export interface AdversarialTrainingOptions extends BallOptions {
  * @example trainer.use(adversarialTraining({ epsilon: 0.3, steps: 40, stepSize: 0.01, clipMin: 0, clipMax: 1 }))
  */
 export const adversarialTraining = (options: AdversarialTrainingOptions): Method =>
-  replacing('adversarialTraining', options)
+  replacing('adversarialTraining', knownOptions('adversarialTraining', options, { ...ballNames, randomStart: true }))
 
 export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
   /** Default 1.25 · epsilon. */
@@ -105,13 +106,14 @@ export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
  */
 export function fastTraining(options: FastTrainingOptions): Method {
   const op = 'fastTraining'
-  const { epsilon, stepSize = 1.25 * epsilon } = demandOptions(op, options)
-  if ('steps' in options) throw new Error(`${op}: takes one step; adversarialTraining takes several`)
+  if ('steps' in demandOptions(op, options)) throw new Error(`${op}: takes one step; adversarialTraining takes several`)
+  const { steps: _, ...names } = ballNames
+  const { epsilon, stepSize = 1.25 * epsilon } = knownOptions(op, options, names)
   return replacing(op, { ...options, stepSize, steps: 1 })
 }
 
 function replacing(op: string, options: AdversarialTrainingOptions): Method {
-  const { epsilon, steps = 7, stepSize = (2.5 * epsilon) / steps, randomStart = true } = demandOptions(op, options)
+  const { epsilon, steps = 7, stepSize = (2.5 * epsilon) / steps, randomStart = true } = options
   const ball = checkedBall(op, options, steps, stepSize)
   return <M>(loss: Loss<M>): Loss<M> =>
     (model, batch, ctx) => {
@@ -140,9 +142,9 @@ const startOf = (
  *
  * @example metrics: { overfitting: catastrophicOverfitting(loss, { epsilon: 0.3, clipMin: 0, clipMax: 1 }) }
  */
-export function catastrophicOverfitting<M>(loss: Loss<M>, options: AdversarialTrainingOptions): Loss<M> {
+export function catastrophicOverfitting<M>(loss: Loss<M>, options: BallOptions): Loss<M> {
   const op = 'catastrophicOverfitting'
-  const { epsilon, steps = 10, stepSize = (2.5 * epsilon) / steps } = demandOptions(op, options)
+  const { epsilon, steps = 10, stepSize = (2.5 * epsilon) / steps } = knownOptions(op, options, ballNames)
   const ball = checkedBall(op, options, steps, stepSize)
   return (model, batch, ctx) => {
     const attack = attackPass(ctx)
@@ -188,6 +190,8 @@ export interface SmoothnessOptions<M> extends BallOptions {
   logits: Logits<M>
 }
 
+const smoothnessNames: Names<SmoothnessOptions<never>> = { ...ballNames, logits: true }
+
 /** The logits at a point. */
 const logitsAt = <M>(op: string, logits: Logits<M>, { model, batch }: Point<M>, ctx: Context): Tensor =>
   logitsOf(op, logits, model, batch, ctx)
@@ -212,7 +216,14 @@ export interface TradesOptions<M> extends SmoothnessOptions<M> {
  */
 export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'trades'
-  const { logits, beta = 6, epsilon, steps = 10, stepSize = epsilon / 4, start = 0.001 } = demandOptions(op, options)
+  const {
+    logits,
+    beta = 6,
+    epsilon,
+    steps = 10,
+    stepSize = epsilon / 4,
+    start = 0.001,
+  } = knownOptions(op, options, { ...smoothnessNames, beta: true, start: true })
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { beta, start })
@@ -262,7 +273,7 @@ export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
     epsilon,
     steps = 10,
     stepSize = epsilon / 4,
-  } = demandOptions(op, options)
+  } = knownOptions(op, options, { ...smoothnessNames, weight: true, label: true })
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
@@ -306,7 +317,12 @@ export interface VatOptions<M> extends PlaceOptions {
  */
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
-  const { logits, epsilon, weight = 1, iterations = 1 } = demandOptions(op, options)
+  const {
+    logits,
+    epsilon,
+    weight = 1,
+    iterations = 1,
+  } = knownOptions(op, options, { ...placeNames, logits: true, epsilon: true, weight: true, iterations: true })
   checkFunctions(op, { logits })
   checkRequired(op, { epsilon })
   checkSizes(op, { weight })
@@ -346,7 +362,14 @@ export interface SmartOptions<M> extends SmoothnessOptions<M> {
  */
 export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'smart'
-  const { logits, weight = 1, epsilon, steps = 1, stepSize = epsilon, start = 1e-5 } = demandOptions(op, options)
+  const {
+    logits,
+    weight = 1,
+    epsilon,
+    steps = 1,
+    stepSize = epsilon,
+    start = 1e-5,
+  } = knownOptions(op, options, { ...smoothnessNames, weight: true, start: true })
   const ball = checkedBall(op, options, steps, stepSize)
   checkFunctions(op, { logits })
   checkSizes(op, { weight, start })
@@ -379,7 +402,7 @@ export interface RDropOptions<M> {
  */
 export function rDrop<M>(options: RDropOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'rDrop'
-  const { logits, alpha = 1 } = demandOptions(op, options)
+  const { logits, alpha = 1 } = knownOptions(op, options, { logits: true, alpha: true })
   checkFunctions(op, { logits })
   checkSizes(op, { alpha })
   return loss => (model, batch, ctx) => {

@@ -53,7 +53,11 @@ function lookup(
   separator: string,
   options: VocabularyOptions,
 ): Lookup {
-  const { padding = '[PAD]', unknown = '[UNK]' } = options
+  const { padding = '[PAD]', unknown = '[UNK]' } = options ?? {}
+  if (!options || !('vocabulary' in options || 'texts' in options))
+    throw new Error(
+      `${name}: needs texts, whose tokens are counted, or a vocabulary, the tokens in the order of their ids`,
+    )
   const given = 'vocabulary' in options ? options.vocabulary : counted(name, split, [padding, unknown], options)
   const vocabulary = [...given, ...[padding, unknown].filter(token => !given.includes(token))]
   const ids = idsOf(name, vocabulary)

@@ -2,7 +2,7 @@
 
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Dropout } from '../nn/dropout.js'
-import { Embedding } from '../nn/embedding.js'
+import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
 import { truncatedNormal } from '../nn/initializers.js'
 import { checkKey } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
@@ -59,6 +59,7 @@ export class Bert extends TextModel {
     this.dropout = new Dropout(dropout)
     this.encoder = new TransformerEncoder(layers, { ...transformer, ...weights(3) })
     this.pooler = new Linear(dim, dim, weights(4))
+    checkPaddingIndex('Bert', paddingIndex, vocabulary)
     this.paddingIndex = paddingIndex
   }
 

@@ -1,7 +1,7 @@
 /** A text as the mean of its words' vectors. */
 
 import type { Context } from '../nn/context.js'
-import { Embedding } from '../nn/embedding.js'
+import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
 import { checkKey, type WeightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { foldIn } from '../tensor/random.js'
@@ -33,6 +33,7 @@ export class EmbeddingBag extends TextModel {
     const { vocabulary, dim, classes, paddingIndex = 0, key, dtype } = options
     this.embedding = new Embedding(vocabulary, dim, { key: foldIn(key, 0), dtype })
     this.output = new Linear(dim, classes, { key: foldIn(key, 1), dtype })
+    checkPaddingIndex('EmbeddingBag', paddingIndex, vocabulary)
     this.paddingIndex = paddingIndex
   }
 

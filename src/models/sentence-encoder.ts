@@ -5,7 +5,7 @@
 
 import { MultiHeadAttention } from '../nn/attention.js'
 import { type Context, evaluation } from '../nn/context.js'
-import { Embedding } from '../nn/embedding.js'
+import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
 import { checkKey, checkLastAxis, type Layer, type WeightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { LayerNorm } from '../nn/norm.js'
@@ -91,6 +91,7 @@ export class SentenceEncoder extends TextModel {
       return new SentenceLayer(sizes, { key: foldIn(key, i + 2), dtype })
     })
     this.output = new Linear(width, width, { key: foldIn(key, 1), dtype })
+    checkPaddingIndex('SentenceEncoder', paddingIndex, vocabulary)
     this.paddingIndex = paddingIndex
   }
 

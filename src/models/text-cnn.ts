@@ -3,7 +3,7 @@
 import { type Context, evaluation } from '../nn/context.js'
 import { Conv1d } from '../nn/conv.js'
 import { Dropout } from '../nn/dropout.js'
-import { Embedding } from '../nn/embedding.js'
+import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
 import { checkKey, type WeightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { relu, where } from '../tensor/elementwise.js'
@@ -52,6 +52,7 @@ export class TextCNN extends TextModel {
     )
     this.dropout = new Dropout(dropout)
     this.output = new Linear(widths.length * filters, classes, { key: foldIn(key, 1), dtype })
+    checkPaddingIndex('TextCNN', paddingIndex, vocabulary)
     this.paddingIndex = paddingIndex
   }
 

@@ -68,12 +68,15 @@ export function meanOverText(x: Tensor, text: Tensor): Tensor {
 /**
  * Lists of ids as one tensor [batch, time], int32: cut at `limit`, and filled up with the id of padding.
  *
+ * @throws if the limit is no integer of at least 1: a text has one word or more, if only of padding.
  * @example padIds(texts.map(text => tokenizer.encode(text)), { padding: model.paddingIndex, limit: 128 })
  */
 export function padIds(
   rows: readonly (readonly number[])[],
   { padding = 0, limit = Number.POSITIVE_INFINITY }: { readonly padding?: number; readonly limit?: number } = {},
 ): Tensor {
+  if (!(limit >= 1 && (Number.isInteger(limit) || limit === Number.POSITIVE_INFINITY)))
+    throw new Error(`padIds: limit must be an integer >= 1, not ${limit}; leave it out for no limit`)
   const time = Math.max(1, ...rows.map(row => Math.min(row.length, limit)))
   const ids = Int32Array.from(rows.flatMap(row => Array.from({ length: time }, (_, i) => row[i] ?? padding)))
   return tensor(ids, { shape: [rows.length, time] })

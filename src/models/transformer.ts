@@ -27,6 +27,10 @@ export class FeedForward implements Layer {
 
   constructor(inputs: number, hidden: number, outputs: number, activation: Activation, options: WeightOptions) {
     checkKey('FeedForward', options)
+    if (!Object.hasOwn(activations, activation))
+      throw new Error(
+        `FeedForward: unknown activation '${String(activation)}'; one of ${Object.keys(activations).join(', ')}`,
+      )
     this.up = new Linear(inputs, hidden, { ...options, key: foldIn(options.key, 0) })
     this.down = new Linear(hidden, outputs, { ...options, key: foldIn(options.key, 1) })
     this.activation = activation

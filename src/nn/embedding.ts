@@ -13,6 +13,12 @@ export interface EmbeddingOptions extends WeightOptions {
   readonly paddingIndex?: number
 }
 
+/** @throws unless the id of padding is one of the vocabulary. */
+export function checkPaddingIndex(layer: string, paddingIndex: number, vocabulary: number): void {
+  if (!Number.isInteger(paddingIndex) || paddingIndex < 0 || paddingIndex >= vocabulary)
+    throw new Error(`${layer}: paddingIndex must be an integer from 0 to ${vocabulary - 1}, not ${paddingIndex}`)
+}
+
 /** Ids [...] (int32) -> vectors [..., dim]. An id outside the vocabulary gives NaN. Uniform on ±0.05 at first. */
 export class Embedding implements Layer {
   /** [vocabulary, dim] */
@@ -25,8 +31,7 @@ export class Embedding implements Layer {
     checkSizes('Embedding', { vocabulary, dim })
     this.weight = initializer(key, [vocabulary, dim], dtype)
     if (paddingIndex === undefined) return
-    if (!Number.isInteger(paddingIndex) || paddingIndex < 0 || paddingIndex >= vocabulary)
-      throw new Error(`Embedding: paddingIndex must be an integer from 0 to ${vocabulary - 1}, not ${paddingIndex}`)
+    checkPaddingIndex('Embedding', paddingIndex, vocabulary)
     this.paddingIndex = paddingIndex
     this.weight = where(equal(iota([vocabulary, 1]), paddingIndex), 0, this.weight)
   }

@@ -1,6 +1,6 @@
 /**
  * Losses of a batch, and accuracy. Those of classifiers take logits. Each is first a loss per example and is then reduced
- * to their mean, unless asked otherwise.
+ * to their mean, unless asked otherwise. Logits that are the result of softmax or sigmoid raise a warning.
  */
 
 import { formatShape, sameShape } from '../graph/shape.js'
@@ -34,6 +34,7 @@ import { argmax, max, mean, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor, TensorLike } from '../tensor/tensor.js'
 import { areClasses, checkPair, type LossOptions, labelled, perExample, reduced } from './loss.js'
+import { warnOfProbabilities } from './probabilities.js'
 
 export interface CrossEntropyOptions extends LossOptions {
   /** Moves this share of the labels' probability to all classes alike. Szegedy et al. 2016, arXiv:1512.00567, section 7. */
@@ -54,6 +55,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   const { labelSmoothing: smoothing = 0 } = options
   if (!(smoothing >= 0 && smoothing <= 1)) throw new Error(`${op}: labelSmoothing must lie in [0, 1], not ${smoothing}`)
   const sparse = areClasses(op, logits, labels)
+  warnOfProbabilities(op, logits)
   const classes = logits.shape[logits.ndim - 1]
   const weights = options.classWeights && astype(options.classWeights, logits.dtype)
   if (weights && !sameShape(weights.shape, [classes]))
@@ -113,6 +115,7 @@ export function binaryCrossEntropy(
   { posWeight = 1, ...options }: BinaryCrossEntropyOptions = {},
 ): Tensor {
   checkPair('binaryCrossEntropy', logits, targets, 'logits and targets')
+  warnOfProbabilities('binaryCrossEntropy', logits)
   const t = astype(targets, logits.dtype)
   const logLikelihood = add(
     expected(mul(t, posWeight), logSigmoid(logits)),
@@ -151,6 +154,7 @@ export function huber(
 export function klDivergence(logits: Tensor, targetLogits: Tensor, options: LossOptions = {}): Tensor {
   checkPair('klDivergence', logits, targetLogits, 'logits and targetLogits')
   if (logits.ndim === 0) throw new Error('klDivergence: logits must have a class axis, got a scalar')
+  for (const z of [logits, targetLogits]) warnOfProbabilities('klDivergence', z)
   const target = logSoftmax(targetLogits)
   const terms = mul(exp(target), sub(target, logSoftmax(logits)))
   const impossible = equal(target, Number.NEGATIVE_INFINITY)
@@ -173,6 +177,7 @@ export function hinge(logits: Tensor, targets: Tensor, options: LossOptions = {}
 /** max_{j≠y} z_j - z_y of each row of logits z with the class y: above 0 where the row is misclassified; NaN out of range. */
 function margin(op: string, logits: Tensor, labels: Tensor, classes = 2): Tensor {
   areClasses(op, logits, labels, false)
+  warnOfProbabilities(op, logits)
   const count = logits.shape[logits.ndim - 1]
   if (count < classes)
     throw new Error(`${op}: needs ${classes} classes or more, got ${count} in logits ${formatShape(logits.shape)}`)

@@ -271,11 +271,11 @@ test('fgsm and pgd work inside compile', async () => {
   await realize(model, batch)
   const options = { epsilon: 0.3, steps: 3, randomStart: true }
   const run = compile((m: Classifier, b: typeof batch, key: Tensor) => [
-    fgsm(meanLoss, m, b, options).adversarial.x,
+    fgsm(meanLoss, m, b, { epsilon: 0.3 }).adversarial.x,
     pgd(meanLoss, m, b, { ...options, key }).adversarial.x,
   ])
   const [a, b] = await run(model, batch, random.key(1))
-  close(await rows(a), await rows(fgsm(meanLoss, model, batch, options).adversarial.x), 12)
+  close(await rows(a), await rows(fgsm(meanLoss, model, batch, { epsilon: 0.3 }).adversarial.x), 12)
   close(await rows(b), await rows(pgd(meanLoss, model, batch, { ...options, key: random.key(1) }).adversarial.x), 12)
 })
 
@@ -290,6 +290,8 @@ test('bad options say what and the way out', () => {
   expect(run({ restarts: 2, randomStart: true, key: random.key(0) })).toThrow(
     'give a loss that returns [n], not a mean',
   )
+  const ids = { ids: tensor([[1, 2]], { dtype: 'int32' }), label: one.label }
+  expect(() => fgsm(linear, w, ids, { epsilon: 1 })).toThrow("by the methods that take on: 'embedding'")
   expect(() => fgsm(linear, w, one, { epsilon: -1 })).toThrow('fgsm: epsilon must be a finite number >= 0, not -1')
   expect(() => fgsm(linear, w, { x: one.x }, { epsilon: 1 })).toThrow("names 'label', but the batch has 'x'")
   const targets: Loss<Tensor> = (m, { x }) => mse(matmul(x, m), f64([0, 0, 0]))

@@ -100,14 +100,14 @@ test('a Trainer evaluates losses that draw', async () => {
 
 describe('what must be given is asked for', () => {
   const logits = linear
-  const withoutEpsilon = (make: (options: never) => unknown, op: string, more: object = {}) =>
-    [op, () => make({ logits, losses: linear, key, sigma: 1, ...more } as never)] as const
+  const withoutEpsilon = (make: (options: never) => unknown, op: string, given: object = {}) =>
+    [op, () => make(given as never)] as const
   test.each([
-    withoutEpsilon(trades, 'trades'),
-    withoutEpsilon(mart, 'mart'),
-    withoutEpsilon(vat, 'vat'),
-    withoutEpsilon(smart, 'smart'),
-    withoutEpsilon(localLinearity, 'localLinearity'),
+    withoutEpsilon(trades, 'trades', { logits }),
+    withoutEpsilon(mart, 'mart', { logits }),
+    withoutEpsilon(vat, 'vat', { logits }),
+    withoutEpsilon(smart, 'smart', { logits }),
+    withoutEpsilon(localLinearity, 'localLinearity', { losses: linear }),
     withoutEpsilon(gradientAlignment, 'gradientAlignment'),
     withoutEpsilon(adversarialTraining, 'adversarialTraining', { stepSize: 1 }),
   ])('%s without epsilon', (op, make) => expect(make).toThrow(`${op}: needs epsilon, a finite number >= 0`))

@@ -315,6 +315,31 @@ describe('gradientPenalty', () => {
     }
   })
 
+  test.each(['accumulate', 'replace'] as const)('of fgm, %s: the penalty of the sum, with its gradient', async mode => {
+    const { model, table, net, batch } = await text()
+    const g = tableGradient(net, table)
+    // The perturbation is cut: it is that of these weights, whatever becomes of them.
+    const moved = shifted(table, g, 0.5 / norm2(g))
+    const points = mode === 'accumulate' ? [table, moved] : [moved]
+    const plain = (n: Net): number => {
+      const slopes = points.map(t => tableGradient(n, t))
+      const total = slopes.reduce((a, b) => shifted(a, b, 1))
+      return points.reduce((s, t) => s + plainTableLoss(n, t), 0) + 0.5 * 3 * norm2(total) ** 2
+    }
+    const composed = gradientPenalty({ on: 'embedding', epsilon: 3 })(
+      fgm({ on: 'embedding', epsilon: 0.5, mode })(textLoss),
+    )
+    const [value, slope] = valueAndGrad((m: TextModel) => composed(m, batch, training))(model)
+    expect(await value.item()).toBeCloseTo(plain(net), 12)
+    for (const name of ['w1', 'w2'] as const)
+      for (const [i, row] of (await rows(slope[name])).entries())
+        for (const [j, v] of row.entries()) {
+          const at = (h: number): number =>
+            plain({ ...net, [name]: net[name].map((r, a) => r.map((w, b) => (a === i && b === j ? w + h : w))) })
+          expect(v).toBeCloseTo((at(1e-5) - at(-1e-5)) / 2e-5, 7)
+        }
+  })
+
   test('of a loss that is itself perturbed', async () => {
     const { model, table, net, batch } = await text()
     const inner = (t: Matrix): number => {

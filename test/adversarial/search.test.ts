@@ -230,12 +230,18 @@ describe('a linear classifier', () => {
   test('logits that look like probabilities raise a warning, once', async () => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
     const { w, batch } = await make()
-    const soft: Logits<Tensor> = (m, b, ctx) => linear(m, b, ctx).softmax()
+    const soft: Logits<Tensor> = (m, b, ctx) => linear(m, b, ctx).logSoftmax().exp()
     for (const logits of [linear, soft, soft]) await apgd(logits, w, batch, { epsilon: 0.1, steps: 1 })
     expect(warn).toHaveBeenCalledTimes(1)
     expect(warn.mock.calls[0][0]).toContain(
       'apgd: every row of logits is positive and adds up to 1, as probabilities do',
     )
+    // Where the graph says so, nothing else does.
+    const softmax: Logits<Tensor> = (m, b, ctx) => linear(m, b, ctx).softmax()
+    await apgd(softmax, w, batch, { epsilon: 0.1, steps: 1 })
+    await deepFool(softmax, w, batch, { steps: 1 })
+    expect(warn).toHaveBeenCalledTimes(2)
+    expect(warn.mock.calls[1][0]).toContain('apgd: its logits are probabilities, the result of softmax at div')
     warn.mockRestore()
   })
 

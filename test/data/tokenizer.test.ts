@@ -53,6 +53,11 @@ describe('characters', () => {
   })
 })
 
+test('texts or a vocabulary are asked for', () => {
+  for (const options of [{}, undefined])
+    expect(() => words(options as never)).toThrow('words: needs texts, whose tokens are counted, or a vocabulary')
+})
+
 test('words are in lower case, with the apostrophes and accents inside them', () => {
   const tokenizer = words({ texts: ["Don't STOP -- don't, naïve 2nd 'quote'", 'nai\u0308ve'] })
   expect(tokenizer.vocabulary).toEqual(['[PAD]', '[UNK]', "don't", '2nd', 'nai\u0308ve', 'naïve', 'quote', 'stop'])

@@ -204,6 +204,12 @@ test('wrong arguments are named', () => {
   expect(() => new Bert({ ...sizes, layers: 0, heads: 1 })).toThrow('TransformerEncoder: layers must be a positive')
   expect(() => new SentenceEncoder({ ...sizes, dim: 3 })).toThrow('SentenceEncoder: dim must be even')
   expect(() => new TextCNN({ ...sizes, classes: 2, widths: [0] })).toThrow('kernel must be a positive integer, not 0')
+  expect(() => new Bert({ ...sizes, layers: 1, heads: 1, activation: 'swish' as 'relu' })).toThrow(
+    "FeedForward: unknown activation 'swish'; one of gelu, gelu_new, relu",
+  )
+  const outside = { ...sizes, layers: 1, heads: 1, classes: 2, paddingIndex: 12 }
+  for (const Model of [TextCNN, EmbeddingBag, Bert, SentenceEncoder])
+    expect(() => new Model(outside)).toThrow(`${Model.name}: paddingIndex must be an integer from 0 to 11, not 12`)
 })
 
 test('padIds cuts and fills up', async () => {
@@ -212,4 +218,6 @@ test('padIds cuts and fills up', async () => {
     [4, 9],
   ])
   expect(padIds([]).shape).toEqual([0, 1])
+  for (const limit of [0, 1.5, Number.NaN])
+    expect(() => padIds([[1]], { limit })).toThrow(`padIds: limit must be an integer >= 1, not ${limit}`)
 })
