@@ -2,7 +2,6 @@
 
 import type { Loss, Memory } from '../nn/context.js'
 import { mul } from '../tensor/elementwise.js'
-import { demandOptions } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
 import {
@@ -16,6 +15,7 @@ import {
   type Method,
   plus,
 } from './method.js'
+import { featureNames, knownOptions, rangeNames } from './options.js'
 import { type PlaceOptions, placeOf } from './places.js'
 import { type Norm, project } from './steps.js'
 
@@ -47,7 +47,16 @@ export interface FreeTrainingOptions extends Omit<PlaceOptions, 'on' | 'scope' |
  */
 export function freeTraining(options: FreeTrainingOptions): Method {
   const op = 'freeTraining'
-  const { epsilon, replays = 8, stepSize = epsilon, norm = 'linf' } = demandOptions(op, options)
+  const {
+    epsilon,
+    replays = 8,
+    stepSize = epsilon,
+    norm = 'linf',
+  } = knownOptions(op, options, {
+    ...featureNames,
+    ...rangeNames,
+    ...{ epsilon: true, replays: true, stepSize: true, norm: true },
+  })
   checkRequired(op, { epsilon })
   checkSizes(op, { stepSize })
   checkCounts(op, { replays })

@@ -2,10 +2,11 @@
 
 import type { Loss, Memory } from '../nn/context.js'
 import { add, equal, mul, remainder, where } from '../tensor/elementwise.js'
-import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { full, type Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkFunctions, type Logits, logitsOf, symmetricDivergence } from './logits.js'
 import { checkCounts, checkSizes, furtherPass } from './method.js'
+import { knownOptions } from './options.js'
 import { parametersOf, withParameters } from './sharpness.js'
 
 export interface ProximalOptions<M> {
@@ -40,7 +41,12 @@ interface Anchor {
  */
 export function proximal<M>(options: ProximalOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'proximal'
-  const { logits, weight = 1, momentum = 0.99, every = 1 } = demandOptions(op, options)
+  const {
+    logits,
+    weight = 1,
+    momentum = 0.99,
+    every = 1,
+  } = knownOptions(op, options, { logits: true, weight: true, momentum: true, every: true })
   checkFunctions(op, { logits })
   checkSizes(op, { weight })
   checkCounts(op, { every })

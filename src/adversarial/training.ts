@@ -173,7 +173,13 @@ export interface RobustAccuracyOptions<M> extends AdversarialTrainingOptions {
  */
 export function robustAccuracy<M>(loss: Loss<M>, options: RobustAccuracyOptions<M>): Loss<M> {
   const op = 'robustAccuracy'
-  const { logits, label = 'label', epsilon, steps = 10, randomStart = false } = demandOptions(op, options)
+  const {
+    logits,
+    label = 'label',
+    epsilon,
+    steps = 10,
+    randomStart = false,
+  } = knownOptions(op, options, { ...ballNames, logits: true, label: true, randomStart: true })
   const ball = checkedBall(op, options, steps, options.stepSize ?? (2.5 * epsilon) / steps)
   checkFunctions(op, { logits })
   return (model, batch, ctx) => {
