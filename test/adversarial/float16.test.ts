@@ -28,11 +28,10 @@ interface Model {
  * Two matrix products, so that a gradient is stored in float16 between them; it is of the size of `gradient`, in two
  * factors that float16 holds.
  */
-const model = (gradient: number): Model => ({
-  first: draw(1, [d, d]),
-  second: draw(2, [d, d]),
-  scale: [2 ** -12, gradient * 2 ** 12],
-})
+const model = (gradient: number): Model => {
+  const small = gradient > 1 ? 1 : 2 ** -12
+  return { first: draw(1, [d, d]), second: draw(2, [d, d]), scale: [small, gradient / small] }
+}
 const wide = (x: Tensor): Tensor => x.astype('float32')
 const wideModel = (gradient: number): Model => {
   const { first, second, scale } = model(gradient)
@@ -70,9 +69,9 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
 
   for (const [name, loss] of Object.entries({ losses, mean })) {
     test(
-      `the input gradient of ${name} has the digits of float16, though it is far below its normal numbers`,
+      `the input gradient of ${name} has the digits of float16, though it is far below its normal numbers, or at their end`,
       on(async x => {
-        for (const size of [1e-7, 1e-5, 1]) {
+        for (const size of [1e-7, 1e-5, 1, 100, 3000]) {
           const of = (m: Model, x: Tensor) =>
             inputGradient('test', loss, m, { x }, { x }, { training: false }).gradient.x
           const [half, exact] = [of(model(size), x), of(wideModel(size), wide(x))]
