@@ -6,11 +6,10 @@
 import { computeType } from '../graph/dtype.js'
 import type { Batch } from '../nn/context.js'
 import { crossEntropy, dlrLoss } from '../nn/losses.js'
-import { iota, tensor } from '../tensor/create.js'
+import { tensor } from '../tensor/create.js'
 import {
   add,
   astype,
-  equal,
   isfinite,
   less,
   lessEqual,
@@ -22,14 +21,10 @@ import {
   where,
 } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
-import { expandDims } from '../tensor/movement.js'
-import { argsort } from '../tensor/order.js'
-import { sum } from '../tensor/reduction.js'
-import { at } from '../tensor/slicing.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
-import type { Logits } from './logits.js'
+import { type Logits, wrongClass } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
 import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, type Norm, project, steepest, uniformInBall } from './steps.js'
@@ -128,11 +123,6 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     const kept = victim.none(model)
     const z = victim.logits(model, original)
     const type = computeType(z.dtype)
-    if (rank >= z.shape[1]) throw new Error(`${op}: target ${rank} of ${z.shape[1] - 1} wrong classes`)
-    const ranked = argsort(z, { axis: -1, descending: true })
-    // The classes but the label, the likeliest first.
-    const [first, other] = [at(ranked, [], rank - 1), at(ranked, [], rank)]
-    const isBefore = lessEqual(labelRank(ranked, labels), rank - 1)
     let current = original
     if (key) {
       const drawn = uniformInBall(key, original, epsilon, norm)
@@ -151,7 +141,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
       stepSize: full([n], 2 * epsilon, type),
       gains: full([n], 0, 'int32'),
       halved: full([n], true, 'bool'),
-      target: where(isBefore, other, first),
+      target: wrongClass(op, z, labels, rank),
       k: full([], 0, 'int32'),
       report: emptyReport(),
     }
@@ -226,10 +216,4 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
   const { kept, best, report } = measure(model, end)
   const features = mapFeatures(best, (x, name) => where(beside(kept.broken, x), kept.features[name], x))
   return { adversarial: { ...batch, ...features }, broken: kept.broken, report }
-}
-
-/** At which place of a ranking [n, classes] each label stands: [n]. */
-const labelRank = (ranked: Tensor, labels: Tensor): Tensor => {
-  const place = iota(ranked.shape, 1)
-  return sum(where(equal(ranked, expandDims(labels, -1)), place, 0), { axis: 1 })
 }

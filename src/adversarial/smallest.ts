@@ -1,13 +1,12 @@
 /**
  * Attacks that look for the smallest perturbation that breaks an example, in L2: DeepFool by linear steps (Moosavi-Dezfooli,
  * Fawzi and Frossard 2016, "DeepFool: a simple and accurate method to fool deep neural networks") and Carlini and Wagner's by
- * optimisation (2017, "Towards evaluating the robustness of neural networks").
+ * optimisation (2017, "Towards evaluating the robustness of neural networks"). What they find is measured here for fab.ts too.
  */
 
-import { grad, vjp } from '../autodiff/transforms.js'
+import { grad } from '../autodiff/transforms.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
-import { eye } from '../tensor/create.js'
 import {
   abs,
   add,
@@ -16,10 +15,8 @@ import {
   clip,
   div,
   equal,
-  isfinite,
   less,
   logicalAnd,
-  logicalNot,
   logicalOr,
   maximum,
   mul,
@@ -30,21 +27,20 @@ import {
   tanh,
   where,
 } from '../tensor/elementwise.js'
-import { broadcastTo, stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
-import { argmin, sum } from '../tensor/reduction.js'
-import { at } from '../tensor/slicing.js'
+import { sum } from '../tensor/reduction.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
+import { boundariesAt } from './boundaries.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
-import { addReports, emptyReport, type GradientReport, gradientReport } from './gradient.js'
+import { addReports, emptyReport, type GradientReport, gradientReport, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, exampleSum } from './steps.js'
+import { beside, checkRule, clipFeatures, exampleNorm, exampleSum } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
 export interface Smallest extends Searched {
-  /** ‖x' - x‖₂ [n]; infinity for an example that was not broken. */
+  /** ‖x' - x‖ [n] in the norm of the attack; infinity for an example that was not broken. */
   readonly distance: Tensor
 }
 
@@ -55,24 +51,27 @@ export interface DeepFoolOptions extends SearchOptions {
   overshoot?: number
 }
 
-const distanceTo = (moved: Features, original: Features): Tensor =>
-  sqrt(
-    exampleSum(
-      mapFeatures(moved, (x, name) => sub(x, original[name])),
-      square,
-    ),
+/** ‖x' - x‖ [n], that of float16 in float32. */
+export const distanceTo = (moved: Features, original: Features, norm: 'linf' | 'l2' = 'l2'): Tensor => {
+  const from = widened(original)
+  return exampleNorm(
+    mapFeatures(widened(moved), (x, name) => sub(x, from[name])),
+    norm,
   )
+}
 
-const result = <M>(
+/** What was kept, as what an attack returns. */
+export const smallestOf = <M>(
   batch: Batch,
   { features: original }: Target<M>,
   { features, broken }: Kept,
   report: GradientReport,
+  norm: 'linf' | 'l2' = 'l2',
 ): Smallest => ({
   report,
   adversarial: { ...batch, ...features },
   broken,
-  distance: where(broken, astype(distanceTo(features, original), 'float32'), Number.POSITIVE_INFINITY),
+  distance: where(broken, astype(distanceTo(features, original, norm), 'float32'), Number.POSITIVE_INFINITY),
 })
 
 /**
@@ -96,7 +95,7 @@ export async function deepFool<M>(
   const rule = { ...options, norm: 'l2' as const, stepSize: 0 }
   checkRule(op, rule)
   const victim = targetOf(op, logits, batch, options)
-  const { features: original, labels } = victim
+  const { features: original } = victim
   const there = (delta: Features): Features =>
     alike(
       clipFeatures(
@@ -109,51 +108,24 @@ export async function deepFool<M>(
   type State = { readonly kept: Kept; readonly delta: Features; readonly report: GradientReport }
   const start = (model: M): State => ({
     kept: victim.none(model),
-    delta: mapFeatures(original, x => mul(x, 0)),
+    delta: mapFeatures(widened(original), x => mul(x, 0)),
     report: emptyReport(),
   })
   const step = (model: M, { kept, delta, report }: State): State => {
-    const [z, pull] = vjp((x: Features) => victim.logits(model, x), there(delta))
-    const classes = z.shape[1]
-    const isLabel = (j: number): Tensor => equal(labels, j)
-    const atLabel = Array.from({ length: classes }, (_, j) => where(isLabel(j), at(z, [], j), 0)).reduce(add)
-    const slopes = Array.from(
-      { length: classes },
-      (_, j) => pull(broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))[0],
-    )
-    /** Of the features of each class, an example's own. */
-    const chosen = (of: readonly Features[], isOwn: (j: number) => Tensor): Features =>
-      mapFeatures(original, (_, name) => of.map((s, j) => where(beside(isOwn(j), s[name]), s[name], 0)).reduce(add))
-    const own = chosen(slopes, isLabel)
-    const towards = slopes.map(s => mapFeatures(s, (x, name) => sub(x, own[name])))
-    const ways = towards.map((v, j) => {
-      const w = mapFeatures(v, (x, name) => applyMask(where(isfinite(x), x, 0), name, options.featureMask))
-      const gap = abs(sub(at(z, [], j), atLabel))
-      const squared = exampleSum(w, square)
-      const isNone = logicalOr(isLabel(j), equal(squared, 0))
-      const length = sqrt(where(isNone, 1, squared))
-      return {
-        w,
-        scale: where(isNone, 0, div(gap, where(isNone, 1, squared))),
-        distance: where(isNone, Infinity, div(gap, length)),
-      }
-    })
-    const nearest = argmin(stack(ways.map(way => way.distance)), { axis: 0 })
-    const isNearest = (j: number): Tensor => equal(nearest, j)
-    const strides = chosen(
-      ways.map(({ w, scale }) => mapFeatures(w, x => mul(x, beside(scale, x)))),
-      j => logicalAnd(isNearest(j), logicalNot(kept.broken)),
-    )
-    const moved = mapFeatures(delta, (d, name) => add(d, astype(strides[name], d.dtype)))
+    const { gap, slope, gradient } = boundariesAt(victim, model, there(delta), options.featureMask).nearest('l2')
+    const squared = exampleSum(slope, square)
+    const isDone = logicalOr(kept.broken, equal(squared, 0))
+    const scale = where(isDone, 0, div(abs(gap), where(isDone, 1, squared)))
+    const moved = mapFeatures(delta, (d, name) => add(d, mul(slope[name], beside(scale, slope[name]))))
     const next = there(moved)
     return {
       kept: victim.keep(kept, next, victim.logits(model, next)),
       delta: moved,
-      report: addReports(report, gradientReport(chosen(towards, isNearest), victim.n)),
+      report: addReports(report, gradientReport(gradient, victim.n)),
     }
   }
   const { kept, report } = await search(victim, model, steps, start, step)
-  return result(batch, victim, kept, report)
+  return smallestOf(batch, victim, kept, report)
 }
 
 export interface CarliniWagnerOptions extends SearchOptions {
@@ -294,5 +266,5 @@ export async function carliniWagner<M>(
     c = where(less(high, Number.POSITIVE_INFINITY), mul(add(low, high), 0.5), mul(c, 10))
     await realize({ low, high, c })
   }
-  return result(batch, victim, kept, report)
+  return smallestOf(batch, victim, kept, report)
 }
