@@ -200,11 +200,11 @@ describe('fab', () => {
       const start = { x: f64(x.map(inside)), label: tensor(Int32Array.from(labels)) }
       const mask = [1, 1, 0, 1]
       const bounds = { clipMin: range[0], clipMax: range[1] }
-      const radius = 0.2
-      const options: FabOptions = { norm, targets, steps: 25, restarts: 2, epsilon: radius, key, ...bounds }
-      const drawn = (rank: number): Promise<Matrix> =>
-        rows(uniformInBall(random.foldIn(random.foldIn(key, rank), 1), { x: start.x }, 1, norm).x)
-      const draws = await Promise.all((targets ? [1, 2] : [0]).map(drawn))
+      const [radius, steps] = [1, 3]
+      const options: FabOptions = { norm, targets, steps, restarts: 4, epsilon: radius, key, ...bounds }
+      const drawn = (rank: number, run: number): Promise<Matrix> =>
+        rows(uniformInBall(random.foldIn(random.foldIn(key, rank), run), { x: start.x }, 1, norm).x)
+      const draws = await Promise.all((targets ? [1, 2] : [0]).map(r => Promise.all([1, 2, 3].map(k => drawn(r, k)))))
       const nearer = new Set<boolean>()
       const { adversarial, broken, distance } = await fab(net, model, start, { ...options, featureMask: f64([mask]) })
       const [got, isBroken] = [await rows(adversarial.x), Array.from(await broken.data(), Boolean)]
@@ -217,13 +217,13 @@ describe('fab', () => {
         let [best, least] = [origin, top(clean) === label ? Number.POSITIVE_INFINITY : 0]
         const runs = (targets ? wrong.slice(0, targets) : [undefined]).flatMap((target, r) => [
           { target },
-          { target, way: draws[r][i].map((v, j) => v * mask[j]) },
+          ...draws[r].map(drawn => ({ target, way: drawn[i].map((v, j) => v * mask[j]) })),
         ])
-        for (const { target, way } of runs) {
+        for (const { target, way } of runs as { target?: number; way?: number[] }[]) {
           if (way && least > 0) nearer.add(least < radius)
           const size = way ? Math.min(least, radius) / 2 / plainNorm(way, norm) : 0
           let p = inside(origin.map((v, j) => v + (way ? size * way[j] : 0)))
-          for (let k = 0; k < 25; k++) {
+          for (let k = 0; k < steps; k++) {
             const z = logits(p)
             const boundary = (c: number) => ({
               f: z[c] - z[label],
@@ -261,8 +261,8 @@ describe('fab', () => {
         if (isBroken[i]) expect(far[i]).toBeCloseTo(plainNorm(minus(high, origin), norm), 6)
       })
       expect(refined).toBeGreaterThan(0)
-      // Starts by what was found, and by epsilon.
-      expect(nearer.size).toBe(2)
+      // Some start by what was found, others by epsilon.
+      expect(nearer).toContain(true)
     },
   )
 
