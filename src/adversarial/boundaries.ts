@@ -15,6 +15,7 @@ import {
   isfinite,
   less,
   logicalOr,
+  maximum,
   minimum,
   mul,
   neg,
@@ -52,7 +53,10 @@ export interface Boundaries {
   nearest(norm: BoundaryNorm): Boundary
 }
 
-/** The boundaries around an example at x. Where float16 is involved they are in float32, and scaled on the way. */
+/**
+ * The boundaries around an example at x. Where float16 is involved they are in float32, and scaled on the way; those of float16 logits
+ * lie beyond a tie by what it rounds, since a step to where it sees a tie would be the last.
+ */
 export function boundariesAt<M>(
   { logits, labels, n }: Target<M>,
   model: M,
@@ -66,7 +70,9 @@ export function boundariesAt<M>(
     const apart = sub(astype(isClass(classes), z.dtype), astype(isClass(labels), z.dtype))
     const gradient = scaledPull(factor => pull(mul(apart, factor))[0], isHalf)
     const slope = mapFeatures(gradient, (g, name) => applyMask(where(isfinite(g), g, 0), name, featureMask))
-    return { gap: sub(logitOf(z, classes), logitOf(z, labels)), slope, gradient }
+    const [wrong, right] = [logitOf(z, classes), logitOf(z, labels)]
+    const rounding = z.dtype === 'float16' ? mul(maximum(abs(wrong), abs(right)), 2 ** -10) : 0
+    return { gap: sub(sub(wrong, right), rounding), slope, gradient }
   }
   return {
     to,

@@ -4,7 +4,7 @@
  * optimisation (2017, "Towards evaluating the robustness of neural networks"). What they find is measured here for fab.ts too.
  */
 
-import { grad } from '../autodiff/transforms.js'
+import { vjp } from '../autodiff/transforms.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
 import {
@@ -28,11 +28,10 @@ import {
   where,
 } from '../tensor/elementwise.js'
 import { realize } from '../tensor/realize.js'
-import { sum } from '../tensor/reduction.js'
 import { demandOptions, full, type Tensor } from '../tensor/tensor.js'
 import { boundariesAt } from './boundaries.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
-import { addReports, emptyReport, type GradientReport, gradientReport, widened } from './gradient.js'
+import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
@@ -175,12 +174,14 @@ export async function carliniWagner<M>(
   const victim = targetOf(op, logits, batch, options)
   const { n, features: original, labels } = victim
   const [middle, half] = [(clipMax + clipMin) / 2, (clipMax - clipMin) / 2]
+  // In float16, 1 - 1e-6 would be 1, and Adam's squares and its 1e-8 would be 0.
+  const origin = widened(original)
   // Not the ends themselves, which are infinitely far away.
-  const outward = mapFeatures(original, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
+  const outward = mapFeatures(origin, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
   const inward = (w: Features): Features =>
     mapFeatures(w, (v, name) => {
-      const there = astype(add(mul(tanh(v), half), middle), original[name].dtype)
-      return add(original[name], applyMask(sub(there, original[name]), name, options.featureMask))
+      const there = add(mul(tanh(v), half), middle)
+      return add(origin[name], applyMask(sub(there, origin[name]), name, options.featureMask))
     })
   /** By how much the likeliest wrong class is above the label [n]. */
   const margins = (model: M, x: Features): Tensor => marginLoss(victim.logits(model, x), labels, { reduction: 'none' })
@@ -199,20 +200,22 @@ export async function carliniWagner<M>(
   }
   const step = (model: M, state: State): State => {
     const { w, c, k } = state
-    const x = inward(w)
+    const [there, pull] = vjp(inward, w)
+    const x = alike(there, original)
+    const gaps = (m: M, moved: Batch): Tensor => {
+      const at = mapFeatures(original, (_, name) => moved[name])
+      return maximum(neg(margins(m, at)), -confidence)
+    }
+    const { gradient } = inputGradient(op, gaps, model, batch, x, { training: false })
+    const away = mapFeatures(there, (y, name) => {
+      const g = gradient[name]
+      return add(mul(sub(y, origin[name]), 2), mul(g, beside(c, g)))
+    })
+    const [g] = pull(away)
     // A margin only approaches κ.
     const isBroken = less(confidence * (1 - 1e-6), margins(model, x))
     const distance = astype(distanceTo(x, original), 'float32')
     const isCloser = logicalAnd(isBroken, less(distance, state.distance))
-    const g = grad((v: Features) => {
-      const there = inward(v)
-      const far = exampleSum(
-        mapFeatures(there, (y, name) => sub(y, original[name])),
-        square,
-      )
-      const gap = maximum(neg(margins(model, there)), -confidence)
-      return sum(add(far, mul(astype(c, far.dtype), gap)))
-    })(w)
     const t = add(astype(k, 'float32'), 1)
     const mean = mapFeatures(state.mean, (m, name) => add(mul(m, 0.9), mul(g[name], 0.1)))
     const squared = mapFeatures(state.square, (v, name) => add(mul(v, 0.999), mul(square(g[name]), 0.001)))
