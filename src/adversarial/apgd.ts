@@ -7,11 +7,10 @@ import { vmap } from '../autodiff/vmap.js'
 import { computeType } from '../graph/dtype.js'
 import type { Batch } from '../nn/context.js'
 import { crossEntropy, dlrLoss } from '../nn/losses.js'
-import { iota, tensor } from '../tensor/create.js'
+import { tensor } from '../tensor/create.js'
 import {
   add,
   astype,
-  equal,
   isfinite,
   less,
   lessEqual,
@@ -23,17 +22,14 @@ import {
   where,
 } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
-import { expandDims } from '../tensor/movement.js'
-import { argsort } from '../tensor/order.js'
 import { foldIn } from '../tensor/random.js'
 import { any, argmax, sum } from '../tensor/reduction.js'
-import { at } from '../tensor/slicing.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree } from '../tensor/tree.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
 import { ofRuns, sideBySide } from './lanes.js'
-import type { Logits } from './logits.js'
+import { type Logits, wrongClass } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
@@ -158,11 +154,6 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     const kept = victim.none(model)
     const z = victim.logits(model, original)
     const type = computeType(z.dtype)
-    if (rank >= z.shape[1]) throw new Error(`${op}: target ${rank} of ${z.shape[1] - 1} wrong classes`)
-    const ranked = argsort(z, { axis: -1, descending: true })
-    // The classes but the label, the likeliest first.
-    const [first, other] = [at(ranked, [], rank - 1), at(ranked, [], rank)]
-    const isBefore = lessEqual(labelRank(ranked, labels), rank - 1)
     let current = original
     if (key) {
       const drawn = uniformInBall(key, original, epsilon, norm)
@@ -181,7 +172,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
       stepSize: full([n], 2 * epsilon, type),
       gains: full([n], 0, 'int32'),
       halved: full([n], true, 'bool'),
-      target: where(isBefore, other, first),
+      target: wrongClass(op, z, labels, rank),
       k: full([], 0, 'int32'),
       report: emptyReport(),
     }
@@ -273,10 +264,4 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
   const best = where(broken, argmax(astype(runs.broken, 'int32'), { axis: 0 }), argmax(runs.loss, { axis: 0 }))
   const features = mapFeatures(runs.features, x => ofRuns(x, best))
   return { adversarial: { ...batch, ...features }, broken, report: mapTree(runs.report, c => sum(c)) }
-}
-
-/** At which place of a ranking [n, classes] each label stands: [n]. */
-const labelRank = (ranked: Tensor, labels: Tensor): Tensor => {
-  const place = iota(ranked.shape, 1)
-  return sum(where(equal(ranked, expandDims(labels, -1)), place, 0), { axis: 1 })
 }

@@ -1,41 +1,39 @@
 /**
  * AutoAttack: an ensemble in which each attack gets the examples that those before it did not break. Croce and Hein 2020, "Reliable
- * evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"; with DeepFool in the place of FAB.
+ * evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks".
  */
 
 import { type Dataset, dataset } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
-import { logicalNot, sub } from '../tensor/elementwise.js'
+import { lessEqual, logicalNot } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { apgd } from './apgd.js'
-import { alike, mapFeatures } from './features.js'
+import { fab } from './fab.js'
 import type { Logits } from './logits.js'
-import { checkCounts, checkRequired, plus } from './method.js'
+import { checkCounts, checkRequired } from './method.js'
 import { knownOptions, pick, searchNames } from './options.js'
 import { type Found, isRight, type SearchOptions, targetOf } from './search.js'
-import { deepFool } from './smallest.js'
 import { square } from './square.js'
-import { clipFeatures, project } from './steps.js'
 
 /** The attacks of the ensemble, in its order. */
-export const ensemble = ['apgd-ce', 'apgd-t', 'deepfool', 'square'] as const
+export const ensemble = ['apgd-ce', 'apgd-t', 'fab-t', 'square'] as const
 export type EnsembleAttack = (typeof ensemble)[number]
 
 export interface AutoAttackOptions extends SearchOptions {
   /** The radius of the ball. */
   epsilon: number
-  /** 'linf' or 'l2'; 'square' is for linf alone. Default 'linf'. */
+  /** 'linf' or 'l2'. Default 'linf'. */
   norm?: 'linf' | 'l2'
   key: Tensor
-  /** Default all that the norm and the number of classes allow, in the standard order. */
+  /** Default all that the number of classes allows, in the standard order. */
   attacks?: readonly EnsembleAttack[]
-  /** Steps of each run of APGD. Default 100. */
+  /** Steps of each run of APGD and FAB. Default 100. */
   steps?: number
-  /** Wrong classes that 'apgd-t' aims at, the likeliest first. Default 9, or as many as there are. */
+  /** Wrong classes that 'apgd-t' and 'fab-t' aim at, the likeliest first. Default 9, or as many as there are. */
   targets?: number
   /** Queries of 'square'. Default 5000. */
   queries?: number
@@ -68,8 +66,8 @@ const blackBoxShare = 0.01
 /**
  * The accuracy under an ensemble of attacks.
  *
- * Cost for each example, until it is broken: (steps + 1) · (1 + targets) forward and backward passes, 50 · classes backward passes, and
- * `queries` forward passes.
+ * Cost for each example, until it is broken: (steps + 1) · (1 + targets) forward and backward passes of APGD, steps · targets backward
+ * and twice as many forward passes of FAB, and `queries` forward passes.
  *
  * @param logits the logits [n, classes] of a batch
  * @throws if an option is out of range or names a column that the data set lacks, or the signal aborts
@@ -178,8 +176,16 @@ export async function autoAttack<M>(
         }
         return
       }
-      case 'deepfool':
-        return sweep(batch => within(op, logits, model, batch, { ...options, epsilon, norm }), onShare)
+      case 'fab-t':
+        for (let target = 1; target <= targets; target++)
+          await sweep(
+            async batch => {
+              const found = await fab(logits, model, batch, { ...common, targets: [target] })
+              return { ...found, broken: lessEqual(found.distance, epsilon) }
+            },
+            share => onShare((target - 1 + share) / targets),
+          )
+        return
       case 'square':
         return sweep(
           (batch, part) =>
@@ -188,13 +194,11 @@ export async function autoAttack<M>(
         )
     }
   }
-  const able = ensemble.filter(name => (name === 'apgd-t' ? classes >= 4 : name === 'square' ? norm === 'linf' : true))
-  const attacks = options.attacks ?? able
-  const unable = attacks.find(name => !able.includes(name))
-  if (unable !== undefined)
-    throw new Error(
-      `${op}: '${unable}' ${ensemble.includes(unable) ? (unable === 'square' ? "is for the norm 'linf'" : `needs 4 classes, not ${classes}`) : `is unknown; one of ${ensemble.join(', ')}`}`,
-    )
+  const attacks = options.attacks ?? ensemble.filter(name => name !== 'apgd-t' || classes >= 4)
+  for (const name of attacks) {
+    if (!ensemble.includes(name)) throw new Error(`${op}: '${name}' is unknown; one of ${ensemble.join(', ')}`)
+    if (name === 'apgd-t' && classes < 4) throw new Error(`${op}: '${name}' needs 4 classes, not ${classes}`)
+  }
   const accuracies: { attack: EnsembleAttack; accuracy: number }[] = []
   for (const name of attacks) {
     await run(name)
@@ -206,23 +210,6 @@ export async function autoAttack<M>(
 
 /** A number that is no constant of a plan: all batches have one. */
 const number = (value: number): Tensor => tensor(value, { dtype: 'int32' })
-
-/** DeepFool's points, brought into the ball. */
-async function within<M>(
-  op: string,
-  logits: Logits<M>,
-  model: M,
-  batch: Batch,
-  options: AutoAttackOptions & { readonly norm: 'linf' | 'l2' },
-): Promise<Found> {
-  const { adversarial } = await deepFool(logits, model, batch, pick(options, searchNames))
-  const victim = targetOf(op, logits, batch, options)
-  const { features: original } = victim
-  const delta = mapFeatures(original, (x, name) => sub(adversarial[name], x))
-  const near = alike(clipFeatures(plus(original, project(delta, options.epsilon, options.norm)), options), original)
-  const kept = victim.keep(victim.none(model), near, victim.logits(model, near))
-  return { adversarial: { ...batch, ...kept.features }, broken: kept.broken }
-}
 
 function doubts(clean: number, accuracies: Evaluated['accuracies']): string[] {
   const errors: string[] = []

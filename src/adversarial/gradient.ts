@@ -1,10 +1,22 @@
 /** The gradient that attacks climb: of the sum of the examples' losses with respect to features, and how healthy it is. */
 
-import { valueAndGrad } from '../autodiff/transforms.js'
-import { computeType } from '../graph/dtype.js'
+import { vjp } from '../autodiff/transforms.js'
+import { computeType, isFloat } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
-import { add, astype, div, equal, isfinite, less, logicalAnd, logicalNot, mul, square } from '../tensor/elementwise.js'
+import {
+  add,
+  astype,
+  div,
+  equal,
+  isfinite,
+  less,
+  logicalAnd,
+  logicalNot,
+  mul,
+  square,
+  where,
+} from '../tensor/elementwise.js'
 import { mean, sum } from '../tensor/reduction.js'
 import { full, Tensor } from '../tensor/tensor.js'
 import { alike, type Features, mapFeatures } from './features.js'
@@ -30,7 +42,7 @@ const floor = 1e-12
 
 /**
  * What the losses of examples that are computed in float16 are multiplied by while their gradient is taken: on the way, it is
- * then a normal number of float16 from 6e-8 to 64.
+ * then a normal number of float16 from 6e-8 to 64. What is above that is taken at a smaller scale.
  */
 const scale = 2 ** 10
 
@@ -84,26 +96,42 @@ export function inputGradient<M>(
   ctx: Context,
 ): { gradient: Features; losses: Tensor } {
   const [n] = Object.values(features)[0].shape
-  const wide = mapFeatures(features, x => astype(x, computeType(x.dtype)))
-  const isHalf = (x: Tensor): boolean => x.dtype === 'float16'
-  let factor = 1
-  const summed = (x: Features): [Tensor, Tensor] => {
+  const lossesAt = (x: Features): Tensor => {
     const losses: unknown = loss(model, { ...batch, ...alike(x, features) }, ctx)
     const isTensor = losses instanceof Tensor
     const perExample = isTensor && losses.ndim === 1 && losses.shape[0] === n
-    if (!isTensor || (!perExample && losses.ndim !== 0)) {
-      const found = isTensor ? `shape ${formatShape(losses.shape)}` : `a ${typeof losses}, which is no tensor`
+    if (!isTensor || !isFloat(losses.dtype) || (!perExample && losses.ndim !== 0)) {
+      const kind = isTensor && !isFloat(losses.dtype) ? `${losses.dtype} of shape` : 'shape'
+      const found = isTensor ? `${kind} ${formatShape(losses.shape)}` : `a ${typeof losses}, which is no tensor`
       throw new Error(`${op}: the loss must return its mean or the losses of ${n} examples, not ${found}`)
     }
-    const total = perExample ? sum(losses) : losses
-    if (![losses, ...Object.values(features)].some(isHalf)) return [total, losses]
-    factor = perExample ? scale : scaleOfMean(n)
-    return [mul(astype(total, computeType(total.dtype)), factor), losses]
+    return losses
   }
-  const [[, losses], gradient] = valueAndGrad(summed, { hasAux: true })(wide)
+  const [losses, pull] = vjp(lossesAt, widened(features))
+  const isMean = losses.ndim === 0
+  const pulled = scaledPull(
+    factor => pull(full(losses.shape, factor, losses.dtype))[0],
+    [losses, ...Object.values(features)].some(isHalf),
+    isMean ? scaleOfMean(n) : scale,
+  )
   // A mean is scaled to the sum only here: its backward pass is then one that training has to make anyway.
-  const back = (losses.ndim === 0 ? n : 1) / factor
-  return { gradient: mapFeatures(gradient, g => mul(g, back)), losses }
+  return { gradient: isMean ? mapFeatures(pulled, g => mul(g, n)) : pulled, losses }
+}
+
+const isHalf = (x: Tensor): boolean => x.dtype === 'float16'
+
+/** Features in the dtype that gradients of them are computed in. */
+export const widened = (features: Features): Features => mapFeatures(features, x => astype(x, computeType(x.dtype)))
+
+/**
+ * What a pull gives for a cotangent of 1: where float16 is on the way, from a scaled cotangent; an element that overflows so, from
+ * one that is 2^20 times smaller, which is a second backward pass. Between them lie 6e-8 and 6e7.
+ */
+export function scaledPull(pull: (factor: number) => Features, isHalf: boolean, factor = scale): Features {
+  if (!isHalf) return pull(1)
+  const at = (factor: number): Features => mapFeatures(pull(factor), g => div(g, factor))
+  const rest = at(factor / 2 ** 20)
+  return mapFeatures(at(factor), (g, name) => where(isfinite(g), g, rest[name]))
 }
 
 /** What a mean over n examples is multiplied by: it divides by n what it passes back, of which float16 holds up to 2^15. */
@@ -122,20 +150,17 @@ export function meanGradient(
   at: Features,
   n: number,
 ): { gradient: Features; loss: Tensor } {
-  let factor = 1
-  const scaled = (x: Features): [Tensor, Tensor] => {
+  const meanAt = (x: Features): Tensor => {
     const given: unknown = lossAt(x)
     if (!(given instanceof Tensor) || given.ndim > 1) {
       const found = given instanceof Tensor ? `shape ${formatShape(given.shape)}` : `a ${typeof given}`
       throw new Error(`${op}: the loss must return its mean, or the losses of the examples [n], not ${found}`)
     }
-    const value = mean(given)
-    if (value.dtype !== 'float16') return [value, value]
-    factor = scaleOfMean(n)
-    return [mul(astype(value, 'float32'), factor), value]
+    return mean(given)
   }
-  const [[, loss], gradient] = valueAndGrad(scaled, { hasAux: true })(at)
-  return { gradient: factor === 1 ? gradient : mapFeatures(gradient, g => div(g, factor)), loss }
+  const [loss, pull] = vjp(meanAt, at)
+  const pulled = (factor: number): Features => pull(full([], factor, loss.dtype))[0]
+  return { gradient: scaledPull(pulled, isHalf(loss), scaleOfMean(n)), loss }
 }
 
 /** The report of no gradients at all. */

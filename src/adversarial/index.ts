@@ -36,6 +36,7 @@ export {
   linearity,
   transferMatrix,
 } from './evaluation.js'
+export { type FabOptions, fab } from './fab.js'
 export type { FeatureOptions, Features, Mask } from './features.js'
 export { type FreeTrainingOptions, freeTraining } from './free.js'
 export type { GradientReport } from './gradient.js'

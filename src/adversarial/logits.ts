@@ -1,9 +1,15 @@
 /** Classifiers by what they answer: the logits of a batch. */
 
+import { computeType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context } from '../nn/context.js'
 import { klDivergence } from '../nn/losses.js'
-import { add } from '../tensor/elementwise.js'
+import { iota } from '../tensor/create.js'
+import { add, astype, equal, where } from '../tensor/elementwise.js'
+import { expandDims } from '../tensor/movement.js'
+import { argsort } from '../tensor/order.js'
+import { sum } from '../tensor/reduction.js'
+import { at } from '../tensor/slicing.js'
 import { Tensor } from '../tensor/tensor.js'
 import { examples } from './features.js'
 
@@ -30,4 +36,19 @@ export function logitsOf<M>(op: string, logits: Logits<M>, model: M, batch: Batc
   throw new Error(
     `${op}: logits must be [${n}, classes] for this batch, not ${z instanceof Tensor ? formatShape(z.shape) : typeof z}`,
   )
+}
+
+/** The logit of one class of each example, int32 [n], in the dtype that is computed in: [n]. */
+export const logitOf = (z: Tensor, classes: Tensor): Tensor =>
+  sum(where(equal(expandDims(classes, -1), iota(z.shape, 1)), astype(z, computeType(z.dtype)), 0), { axis: 1 })
+
+/**
+ * The wrong class of each example by its logit, 1 for the likeliest: int32 [n].
+ *
+ * @throws unless there are as many wrong classes
+ */
+export function wrongClass(op: string, z: Tensor, labels: Tensor, rank: number): Tensor {
+  if (rank >= z.shape[1]) throw new Error(`${op}: target ${rank} of ${z.shape[1] - 1} wrong classes`)
+  const wrong = where(equal(expandDims(labels, -1), iota(z.shape, 1)), Number.NEGATIVE_INFINITY, z)
+  return at(argsort(wrong, { axis: -1, descending: true }), [], rank - 1)
 }

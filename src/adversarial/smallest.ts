@@ -1,13 +1,12 @@
 /**
  * Attacks that look for the smallest perturbation that breaks an example, in L2: DeepFool by linear steps (Moosavi-Dezfooli,
  * Fawzi and Frossard 2016, "DeepFool: a simple and accurate method to fool deep neural networks") and Carlini and Wagner's by
- * optimisation (2017, "Towards evaluating the robustness of neural networks").
+ * optimisation (2017, "Towards evaluating the robustness of neural networks"). What they find is measured here for fab.ts too.
  */
 
-import { grad, vjp } from '../autodiff/transforms.js'
+import { vjp } from '../autodiff/transforms.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
-import { eye } from '../tensor/create.js'
 import {
   abs,
   add,
@@ -16,10 +15,8 @@ import {
   clip,
   div,
   equal,
-  isfinite,
   less,
   logicalAnd,
-  logicalNot,
   logicalOr,
   maximum,
   mul,
@@ -30,22 +27,20 @@ import {
   tanh,
   where,
 } from '../tensor/elementwise.js'
-import { broadcastTo, stack } from '../tensor/movement.js'
 import { realize } from '../tensor/realize.js'
-import { argmin, sum } from '../tensor/reduction.js'
-import { at } from '../tensor/slicing.js'
 import { full, type Tensor } from '../tensor/tensor.js'
+import { boundariesAt } from './boundaries.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
-import { addReports, emptyReport, type GradientReport, gradientReport } from './gradient.js'
+import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, exampleSum } from './steps.js'
+import { beside, checkRule, clipFeatures, exampleNorm, exampleSum } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
 export interface Smallest extends Searched {
-  /** ‖x' - x‖₂ [n]; infinity for an example that was not broken. */
+  /** ‖x' - x‖ [n] in the norm of the attack; infinity for an example that was not broken. */
   readonly distance: Tensor
 }
 
@@ -56,24 +51,27 @@ export interface DeepFoolOptions extends SearchOptions {
   overshoot?: number
 }
 
-const distanceTo = (moved: Features, original: Features): Tensor =>
-  sqrt(
-    exampleSum(
-      mapFeatures(moved, (x, name) => sub(x, original[name])),
-      square,
-    ),
+/** ‖x' - x‖ [n], that of float16 in float32. */
+export const distanceTo = (moved: Features, original: Features, norm: 'linf' | 'l2' = 'l2'): Tensor => {
+  const from = widened(original)
+  return exampleNorm(
+    mapFeatures(widened(moved), (x, name) => sub(x, from[name])),
+    norm,
   )
+}
 
-const result = <M>(
+/** What was kept, as what an attack returns. */
+export const smallestOf = <M>(
   batch: Batch,
   { features: original }: Target<M>,
   { features, broken }: Kept,
   report: GradientReport,
+  norm: 'linf' | 'l2' = 'l2',
 ): Smallest => ({
   report,
   adversarial: { ...batch, ...features },
   broken,
-  distance: where(broken, astype(distanceTo(features, original), 'float32'), Number.POSITIVE_INFINITY),
+  distance: where(broken, astype(distanceTo(features, original, norm), 'float32'), Number.POSITIVE_INFINITY),
 })
 
 /**
@@ -97,7 +95,7 @@ export async function deepFool<M>(
   const rule = { ...options, norm: 'l2' as const, stepSize: 0 }
   checkRule(op, rule)
   const victim = targetOf(op, logits, batch, options)
-  const { features: original, labels } = victim
+  const { features: original } = victim
   const there = (delta: Features): Features =>
     alike(
       clipFeatures(
@@ -110,51 +108,24 @@ export async function deepFool<M>(
   type State = { readonly kept: Kept; readonly delta: Features; readonly report: GradientReport }
   const start = (model: M): State => ({
     kept: victim.none(model),
-    delta: mapFeatures(original, x => mul(x, 0)),
+    delta: mapFeatures(widened(original), x => mul(x, 0)),
     report: emptyReport(),
   })
   const step = (model: M, { kept, delta, report }: State): State => {
-    const [z, pull] = vjp((x: Features) => victim.logits(model, x), there(delta))
-    const classes = z.shape[1]
-    const isLabel = (j: number): Tensor => equal(labels, j)
-    const atLabel = Array.from({ length: classes }, (_, j) => where(isLabel(j), at(z, [], j), 0)).reduce(add)
-    const slopes = Array.from(
-      { length: classes },
-      (_, j) => pull(broadcastTo(at(eye(classes, classes, z.dtype), j), z.shape))[0],
-    )
-    /** Of the features of each class, an example's own. */
-    const chosen = (of: readonly Features[], isOwn: (j: number) => Tensor): Features =>
-      mapFeatures(original, (_, name) => of.map((s, j) => where(beside(isOwn(j), s[name]), s[name], 0)).reduce(add))
-    const own = chosen(slopes, isLabel)
-    const towards = slopes.map(s => mapFeatures(s, (x, name) => sub(x, own[name])))
-    const ways = towards.map((v, j) => {
-      const w = mapFeatures(v, (x, name) => applyMask(where(isfinite(x), x, 0), name, options.featureMask))
-      const gap = abs(sub(at(z, [], j), atLabel))
-      const squared = exampleSum(w, square)
-      const isNone = logicalOr(isLabel(j), equal(squared, 0))
-      const length = sqrt(where(isNone, 1, squared))
-      return {
-        w,
-        scale: where(isNone, 0, div(gap, where(isNone, 1, squared))),
-        distance: where(isNone, Infinity, div(gap, length)),
-      }
-    })
-    const nearest = argmin(stack(ways.map(way => way.distance)), { axis: 0 })
-    const isNearest = (j: number): Tensor => equal(nearest, j)
-    const strides = chosen(
-      ways.map(({ w, scale }) => mapFeatures(w, x => mul(x, beside(scale, x)))),
-      j => logicalAnd(isNearest(j), logicalNot(kept.broken)),
-    )
-    const moved = mapFeatures(delta, (d, name) => add(d, astype(strides[name], d.dtype)))
+    const { gap, slope, gradient } = boundariesAt(victim, model, there(delta), options.featureMask).nearest('l2')
+    const squared = exampleSum(slope, square)
+    const isDone = logicalOr(kept.broken, equal(squared, 0))
+    const scale = where(isDone, 0, div(abs(gap), where(isDone, 1, squared)))
+    const moved = mapFeatures(delta, (d, name) => add(d, mul(slope[name], beside(scale, slope[name]))))
     const next = there(moved)
     return {
       kept: victim.keep(kept, next, victim.logits(model, next)),
       delta: moved,
-      report: addReports(report, gradientReport(chosen(towards, isNearest), victim.n)),
+      report: addReports(report, gradientReport(gradient, victim.n)),
     }
   }
   const { kept, report } = await search(victim, model, steps, start, step)
-  return result(batch, victim, kept, report)
+  return smallestOf(batch, victim, kept, report)
 }
 
 export interface CarliniWagnerOptions extends SearchOptions {
@@ -211,12 +182,14 @@ export async function carliniWagner<M>(
   const victim = targetOf(op, logits, batch, options)
   const { n, features: original, labels } = victim
   const [middle, half] = [(clipMax + clipMin) / 2, (clipMax - clipMin) / 2]
+  // In float16, 1 - 1e-6 would be 1, and Adam's squares and its 1e-8 would be 0.
+  const origin = widened(original)
   // Not the ends themselves, which are infinitely far away.
-  const outward = mapFeatures(original, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
+  const outward = mapFeatures(origin, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
   const inward = (w: Features): Features =>
     mapFeatures(w, (v, name) => {
-      const there = astype(add(mul(tanh(v), half), middle), original[name].dtype)
-      return add(original[name], applyMask(sub(there, original[name]), name, options.featureMask))
+      const there = add(mul(tanh(v), half), middle)
+      return add(origin[name], applyMask(sub(there, origin[name]), name, options.featureMask))
     })
   /** By how much the likeliest wrong class is above the label [n]. */
   const margins = (model: M, x: Features): Tensor => marginLoss(victim.logits(model, x), labels, { reduction: 'none' })
@@ -235,20 +208,22 @@ export async function carliniWagner<M>(
   }
   const step = (model: M, state: State): State => {
     const { w, c, k } = state
-    const x = inward(w)
+    const [there, pull] = vjp(inward, w)
+    const x = alike(there, original)
+    const gaps = (m: M, moved: Batch): Tensor => {
+      const at = mapFeatures(original, (_, name) => moved[name])
+      return maximum(neg(margins(m, at)), -confidence)
+    }
+    const { gradient } = inputGradient(op, gaps, model, batch, x, { training: false })
+    const away = mapFeatures(there, (y, name) => {
+      const g = gradient[name]
+      return add(mul(sub(y, origin[name]), 2), mul(g, beside(c, g)))
+    })
+    const [g] = pull(away)
     // A margin only approaches κ.
     const isBroken = less(confidence * (1 - 1e-6), margins(model, x))
     const distance = astype(distanceTo(x, original), 'float32')
     const isCloser = logicalAnd(isBroken, less(distance, state.distance))
-    const g = grad((v: Features) => {
-      const there = inward(v)
-      const far = exampleSum(
-        mapFeatures(there, (y, name) => sub(y, original[name])),
-        square,
-      )
-      const gap = maximum(neg(margins(model, there)), -confidence)
-      return sum(add(far, mul(astype(c, far.dtype), gap)))
-    })(w)
     const t = add(astype(k, 'float32'), 1)
     const mean = mapFeatures(state.mean, (m, name) => add(mul(m, 0.9), mul(g[name], 0.1)))
     const squared = mapFeatures(state.square, (v, name) => add(mul(v, 0.999), mul(square(g[name]), 0.001)))
@@ -302,5 +277,5 @@ export async function carliniWagner<M>(
     c = where(less(high, Number.POSITIVE_INFINITY), mul(add(low, high), 0.5), mul(c, 10))
     await realize({ low, high, c })
   }
-  return result(batch, victim, kept, report)
+  return smallestOf(batch, victim, kept, report)
 }

@@ -1,27 +1,31 @@
 /**
  * Square: a random search that asks for logits alone. What it breaks and an attack along gradients does not, tells of masked
  * gradients. Andriushchenko et al. 2020, "Square attack: a query-efficient black-box adversarial attack via random search",
- * algorithms 1 and 2.
+ * algorithms 1 and 2; 3 is in windows.ts.
  */
 
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
-import { iota, tensor } from '../tensor/create.js'
-import { add, astype, floor, less, lessEqual, logicalAnd, logicalOr, mul, where } from '../tensor/elementwise.js'
+import { tensor } from '../tensor/create.js'
+import { add, astype, less, lessEqual, logicalOr, mul, sub, where } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
-import { bernoulli, foldIn, uniform } from '../tensor/random.js'
+import { foldIn } from '../tensor/random.js'
 import { full, type Tensor } from '../tensor/tensor.js'
-import { applyMask, type Features, mapFeatures } from './features.js'
+import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { widened } from './gradient.js'
 import type { Logits } from './logits.js'
-import { checkCounts, checkRequired, checkSizes } from './method.js'
+import { checkCounts, checkRequired, checkSizes, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Found, type Kept, type SearchOptions, search, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures } from './steps.js'
+import { beside, checkRule, clipFeatures, project, steepest } from './steps.js'
+import { drawWindow, type Frame, frameOf, moveMass, oddSideOf, sideOf, signs, tiles, windowsOf } from './windows.js'
 
 export interface SquareOptions extends SearchOptions {
-  /** The radius of the linf ball. */
+  /** The radius of the ball. */
   epsilon: number
+  /** 'linf' or 'l2'. Default 'linf'. */
+  norm?: 'linf' | 'l2'
   key: Tensor
   /** Queries for each example. Default 5000. */
   steps?: number
@@ -45,9 +49,13 @@ export const shareAt = (k: number, steps: number, first: number): number =>
   first / 2 ** halvings.filter(h => (k / steps) * 10_000 > h).length
 
 /**
- * A random search in the linf ball of radius epsilon: from vertical stripes on, each step sets a square of an image to ±epsilon in
- * each channel, and keeps it where the margin of the label falls. Features that are no images [n, height, width, channels] are
- * lines, of which a step sets a stretch.
+ * A random search in the ball of radius epsilon, which keeps what lets the margin of the label fall.
+ *
+ * - linf: from vertical stripes on, each step sets a square of an image to ±epsilon in each channel
+ * - l2: from a grid of bumps on, each step moves the length of the perturbation in one square to another, where it makes two
+ *   opposite bumps of it, so that ‖δ‖₂ is epsilon but for the valid range
+ *
+ * Features that are no images [n, height, width, channels] are lines, of which a step takes stretches.
  *
  * Cost: steps + 2 forward passes; fewer once all examples are broken.
  *
@@ -59,12 +67,14 @@ export async function square<M>(logits: Logits<M>, model: M, batch: Batch, optio
   const op = 'square'
   const {
     epsilon,
+    norm = 'linf',
     key,
     steps = 5000,
     share = 0.8,
   } = knownOptions(op, options, {
     ...searchNames,
     epsilon: true,
+    norm: true,
     steps: true,
     share: true,
   })
@@ -72,61 +82,25 @@ export async function square<M>(logits: Logits<M>, model: M, batch: Batch, optio
   checkSizes(op, { share })
   checkCounts(op, { steps })
   if (!key) throw new Error(`${op}: a random search needs a random key: { key: random.key(0) }`)
-  const rule = { ...options, norm: 'linf' as const, stepSize: 0 }
+  if (norm !== 'linf' && norm !== 'l2') throw new Error(`${op}: unknown norm '${norm}'; one of linf, l2`)
+  const rule = { ...options, norm, stepSize: 0 }
   checkRule(op, rule)
   const victim = targetOf(op, logits, batch, options)
-  const { n, features: original, labels } = victim
-  const names = Object.keys(original)
-  const frames = names.map(name => frameOf(original[name].shape))
-  const sides = frames.map(frame =>
-    tensor(Int32Array.from({ length: steps }, (_, k) => sideOf(frame, shareAt(k, steps, share)))),
-  )
-
-  const signs = (k: Tensor, shape: readonly number[], x: Tensor): Tensor =>
-    where(bernoulli(k, shape), full([], epsilon, x.dtype), full([], -epsilon, x.dtype))
-  /** A feature moved by δ, in the valid range. */
-  const moved = (name: string, delta: Tensor): Tensor => {
-    const there = { [name]: add(original[name], applyMask(delta, name, options.featureMask)) }
-    return astype(clipFeatures(there, rule)[name], original[name].dtype)
-  }
+  const { features: original, labels } = victim
+  const masked = (x: Tensor, name: string): Tensor => applyMask(x, name, options.featureMask)
+  const valid = (x: Features): Features => alike(clipFeatures(x, rule), original)
+  const shares = Array.from({ length: steps }, (_, k) => shareAt(k, steps, share))
+  const { first, next } = (norm === 'linf' ? squares : bumps)({ original, epsilon, shares, masked, valid })
   const marginAt = (z: Tensor): Tensor => mul(astype(marginLoss(z, labels, { reduction: 'none' }), 'float32'), -1)
 
   const start = (model: M): State => {
-    const current = mapFeatures(original, (x, name) => {
-      const i = names.indexOf(name)
-      const { columns, channels } = frames[i]
-      const striped = signs(foldIn(foldIn(key, 0), i), [n, 1, columns, channels], x)
-      return moved(name, reshape(broadcastTo(striped, [n, frames[i].rows, columns, channels]), x.shape))
-    })
+    const current = first(foldIn(key, 0))
     const z = victim.logits(model, current)
     return { kept: victim.keep(victim.none(model), current, z), current, margin: marginAt(z), k: full([], 0, 'int32') }
   }
 
   const step = (model: M, { kept, current, margin, k }: State): State => {
-    const drawn = foldIn(foldIn(key, 1), k)
-    const tried = mapFeatures(current, (x, name) => {
-      const i = names.indexOf(name)
-      const { rows, columns, channels } = frames[i]
-      const side = take(sides[i], k)
-      const own = foldIn(drawn, i)
-      const corner = (size: number, part: number, length: Tensor): Tensor =>
-        reshape(
-          astype(
-            floor(mul(uniform(foldIn(own, part), [n]), astype(add(size + 1, mul(length, -1)), 'float32'))),
-            'int32',
-          ),
-          [n, 1, 1, 1],
-        )
-      const [height, width] = columns === 1 ? [side, full([], 1, 'int32')] : [side, side]
-      const [top, left] = [corner(rows, 0, height), corner(columns, 1, width)]
-      const within = (axis: number, first: Tensor, length: Tensor): Tensor => {
-        const place = iota([n, rows, columns, channels], axis)
-        return logicalAnd(lessEqual(first, place), less(place, add(first, length)))
-      }
-      const isInside = reshape(logicalAnd(within(1, top, height), within(2, left, width)), x.shape)
-      const colour = broadcastTo(signs(foldIn(own, 2), [n, 1, 1, channels], x), [n, rows, columns, channels])
-      return where(isInside, moved(name, reshape(colour, x.shape)), x)
-    })
+    const tried = next(foldIn(foldIn(key, 1), k), current, k)
     const z = victim.logits(model, tried)
     const found = marginAt(z)
     const isBetter = logicalOr(less(found, margin), lessEqual(found, 0))
@@ -143,20 +117,92 @@ export async function square<M>(logits: Logits<M>, model: M, batch: Batch, optio
   return { adversarial: { ...batch, ...features }, broken: kept.broken }
 }
 
-/** A feature as images: rows, columns and channels of an example. */
-interface Frame {
-  readonly rows: number
-  readonly columns: number
-  readonly channels: number
+interface Proposals {
+  /** The point to start from. */
+  first(key: Tensor): Features
+  /** What step k tries next. */
+  next(key: Tensor, current: Features, k: Tensor): Features
 }
 
-function frameOf([, ...shape]: readonly number[]): Frame {
-  if (shape.length === 3) return { rows: shape[0], columns: shape[1], channels: shape[2] }
-  return { rows: shape.reduce((a, b) => a * b, 1), columns: 1, channels: 1 }
+interface Ball {
+  readonly original: Features
+  readonly epsilon: number
+  /** The share of the elements that each step changes. */
+  readonly shares: readonly number[]
+  masked(x: Tensor, name: string): Tensor
+  /** In the valid range, and the dtypes of the original. */
+  valid(x: Features): Features
 }
 
-/** The side of a square, or the length of a stretch, that is a share of a frame. */
-function sideOf({ rows, columns }: Frame, share: number): number {
-  const side = columns === 1 ? share * rows : Math.sqrt(share * rows * columns)
-  return Math.max(1, Math.min(Math.round(side), rows, columns === 1 ? rows : columns))
+/** Algorithm 2. */
+function squares({ original, epsilon, shares, masked, valid }: Ball): Proposals {
+  const names = Object.keys(original)
+  const frames = mapValues(original, x => frameOf(x.shape))
+  const sides = mapValues(frames, frame => tensor(Int32Array.from(shares, share => sideOf(frame, share))))
+  /** Every element moved by ±epsilon. */
+  const moved = (signs: Features): Features =>
+    valid(mapFeatures(original, (x, name) => add(x, masked(mul(reshape(signs[name], x.shape), epsilon), name))))
+  const whole = (x: Tensor, { rows, columns, channels }: Frame): Tensor =>
+    broadcastTo(x, [x.shape[0], rows, columns, channels])
+  return {
+    first: key =>
+      moved(
+        mapFeatures(original, (x, name) => {
+          const { columns, channels } = frames[name]
+          const drawn = signs(foldIn(key, names.indexOf(name)), [x.shape[0], 1, columns, channels], x)
+          return whole(drawn, frames[name])
+        }),
+      ),
+    next: (key, current, k) => {
+      const own = (name: string, part: number): Tensor => foldIn(foldIn(key, names.indexOf(name)), part)
+      const tried = moved(
+        mapFeatures(original, (x, name) =>
+          whole(signs(own(name, 2), [x.shape[0], 1, 1, frames[name].channels], x), frames[name]),
+        ),
+      )
+      return mapFeatures(current, (x, name) => {
+        const side = take(sides[name], k)
+        const { inside } = drawWindow([own(name, 0), own(name, 1)], x.shape[0], frames[name], side)
+        return where(reshape(whole(inside, frames[name]), x.shape), tried[name], x)
+      })
+    },
+  }
 }
+
+/** Algorithm 3. */
+function bumps({ original, epsilon, shares, masked, valid }: Ball): Proposals {
+  const names = Object.keys(original)
+  const origin = widened(original)
+  const frames = mapValues(original, x => frameOf(x.shape))
+  const images = (x: Features): Features =>
+    mapFeatures(x, (v, name) => {
+      const { rows, columns, channels } = frames[name]
+      return reshape(v, [v.shape[0], rows, columns, channels])
+    })
+  const features = (x: Features): Features => mapFeatures(x, (v, name) => reshape(v, original[name].shape))
+  const maskedImage = (v: Tensor, name: string): Tensor =>
+    reshape(masked(reshape(v, original[name].shape), name), v.shape)
+  const moved = (delta: Features): Features => valid(plus(origin, project(features(delta), epsilon, 'l2')))
+  const draw = mapValues(frames, frame =>
+    windowsOf(
+      frame,
+      shares.map(share => oddSideOf(frame, share)),
+    ),
+  )
+  return {
+    first: key => {
+      const tiled = mapFeatures(images(origin), (x, name) =>
+        maskedImage(tiles(foldIn(key, names.indexOf(name)), frames[name], x), name),
+      )
+      return moved(mapFeatures(steepest(tiled, 'l2'), d => mul(d, epsilon)))
+    },
+    next: (key, current, k) => {
+      const delta = images(mapFeatures(widened(current), (x, name) => sub(x, origin[name])))
+      const draws = mapValues(delta, (v, name) => draw[name](foldIn(key, names.indexOf(name)), k, v))
+      return moved(moveMass(delta, draws, epsilon, maskedImage))
+    },
+  }
+}
+
+const mapValues = <T, U>(record: Readonly<Record<string, T>>, f: (value: T, name: string) => U): Record<string, U> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, f(value, name)]))

@@ -75,6 +75,10 @@ const exampleMax = (features: Features): Tensor =>
     .map(x => max(rows(abs(x)), { axis: 1 }))
     .reduce(maximum)
 
+/** ‖x‖ of each example: [n]. */
+export const exampleNorm = (features: Features, norm: 'linf' | 'l2'): Tensor =>
+  norm === 'linf' ? exampleMax(features) : sqrt(exampleSum(features, square))
+
 /**
  * The direction v of each example that maximises <g, v> with ‖v‖ <= 1; zero where g is zero.
  *

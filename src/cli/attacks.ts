@@ -51,9 +51,10 @@ type Search = (logits: Task['logits'], model: unknown, batch: Batch, options: ne
 /** Attacks that read logits, and what of the task's attacker they take. */
 const searches: Readonly<Record<string, { readonly run: Search; readonly threat: readonly (keyof Threat)[] }>> = {
   apgd: { run: adversarial.apgd, threat: ['epsilon', 'norm', ...range] },
+  fab: { run: adversarial.fab, threat: ['norm', ...range] },
   deepFool: { run: adversarial.deepFool, threat: range },
   carliniWagner: { run: adversarial.carliniWagner, threat: range },
-  square: { run: adversarial.square, threat: ['epsilon', ...range] },
+  square: { run: adversarial.square, threat: ['epsilon', 'norm', ...range] },
 }
 
 export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]

@@ -296,6 +296,8 @@ test('bad options say what and the way out', () => {
   expect(() => fgsm(linear, w, { x: one.x }, { epsilon: 1 })).toThrow("names 'label', but the batch has 'x'")
   const targets: Loss<Tensor> = (m, { x }) => mse(matmul(x, m), f64([0, 0, 0]))
   expect(() => fgsm(targets, w, one, { epsilon: 1 })).toThrow('mse')
+  const integers: Loss<Tensor> = (m, { x }) => matmul(x, m).astype('int32')
+  expect(() => fgsm(integers, w, one, { epsilon: 1 })).toThrow('losses of 1 examples, not int32 of shape [1]')
   // @ts-expect-error a number is no tensor
   const number: Loss<Tensor> = () => 3
   for (const [name, attack] of Object.entries({ fgsm, pgd }))

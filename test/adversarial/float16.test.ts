@@ -4,7 +4,11 @@ import { getDevice, matmul, random, setDevice, type Tensor } from 'saddlepoint'
 import {
   type Attacked,
   adversarialRegularization,
+  carliniWagner,
+  deepFool,
+  fab,
   fgsm,
+  type Logits,
   type Norm,
   norms,
   perturbOnBatch,
@@ -28,11 +32,10 @@ interface Model {
  * Two matrix products, so that a gradient is stored in float16 between them; it is of the size of `gradient`, in two
  * factors that float16 holds.
  */
-const model = (gradient: number): Model => ({
-  first: draw(1, [d, d]),
-  second: draw(2, [d, d]),
-  scale: [2 ** -12, gradient * 2 ** 12],
-})
+const model = (gradient: number): Model => {
+  const small = gradient > 1 ? 1 : 2 ** -12
+  return { first: draw(1, [d, d]), second: draw(2, [d, d]), scale: [small, gradient / small] }
+}
 const wide = (x: Tensor): Tensor => x.astype('float32')
 const wideModel = (gradient: number): Model => {
   const { first, second, scale } = model(gradient)
@@ -70,9 +73,9 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
 
   for (const [name, loss] of Object.entries({ losses, mean })) {
     test(
-      `the input gradient of ${name} has the digits of float16, though it is far below its normal numbers`,
+      `the input gradient of ${name} has the digits of float16, though it is far below its normal numbers, or at their end`,
       on(async x => {
-        for (const size of [1e-7, 1e-5, 1]) {
+        for (const size of [1e-7, 1e-5, 1, 100, 3000]) {
           const of = (m: Model, x: Tensor) =>
             inputGradient('test', loss, m, { x }, { x }, { training: false }).gradient.x
           const [half, exact] = [of(model(size), x), of(wideModel(size), wide(x))]
@@ -132,6 +135,52 @@ describe.each(['reference', 'wasm'] as const)('%s', device => {
       }
     }),
   )
+})
+
+describe('the smallest perturbations of float16 are about those of float32', () => {
+  interface Net {
+    readonly first: Tensor
+    readonly second: Tensor
+  }
+  const logits: Logits<Net> = ({ first, second }, { x }) => matmul(matmul(x, first).tanh(), second)
+  const clipMin = 0
+  const clipMax = 1
+  type Found = Promise<{ readonly adversarial: Batch; readonly broken: Tensor; readonly distance: Tensor }>
+  const attacks: Readonly<Record<string, (net: Net, batch: Batch) => Found>> = {
+    carliniWagner: (net, batch) =>
+      carliniWagner(logits, net, batch, {
+        clipMin,
+        clipMax,
+        searches: 5,
+        steps: 150,
+        learningRate: 0.05,
+        initial: 0.1,
+      }),
+    deepFool: (net, batch) => deepFool(logits, net, batch, { clipMin, clipMax }),
+    'fab, linf': (net, batch) => fab(logits, net, batch, { clipMin, clipMax, steps: 40 }),
+    'fab, l2': (net, batch) => fab(logits, net, batch, { norm: 'l2', clipMin, clipMax, steps: 40, targets: 2 }),
+  }
+  test.each(Object.keys(attacks))('%s', async name => {
+    // A third of the elements stand at an end of the range.
+    const x = draw(11, [24, d]).mul(1.5).add(0.5).clip(0, 1)
+    const half: Net = { first: draw(12, [d, 12]).mul(2), second: draw(13, [12, 4]) }
+    const full: Net = { first: wide(half.first), second: wide(half.second) }
+    const label = logits(full, { x: wide(x) }, { training: false }).argmax({ axis: -1 })
+    const [small, exact] = [await attacks[name](half, { x, label }), await attacks[name](full, { x: wide(x), label })]
+    expect(small.adversarial.x.dtype).toBe('float16')
+    const [got, want] = [await flat(small.distance), await flat(exact.distance)]
+    const both = got.flatMap((g, i) => (Number.isFinite(g) && Number.isFinite(want[i]) ? [i] : []))
+    // Clipped linear steps may end in a corner, and do so elsewhere where they are rounded.
+    expect(both.length).toBeGreaterThan(10)
+    expect(both.length).toBeGreaterThanOrEqual(want.filter(Number.isFinite).length - 1)
+    const total = (v: readonly number[]): number => both.reduce((s, i) => s + v[i], 0)
+    expect(total(got) / total(want)).toBeLessThan(1.03)
+    expect(total(got) / total(want)).toBeGreaterThan(0.97)
+    // They are what breaks the model of float16.
+    const z = logits(half, small.adversarial, { training: false })
+    const isBroken = await flat(z.argmax({ axis: -1 }).equal(label).astype('int32'))
+    expect(isBroken).toEqual((await flat(small.broken.astype('int32'))).map(b => 1 - b))
+  })
 })
 
 test('the loss of an attack sees float16 at every step, after a random start too', async () => {

@@ -34,6 +34,7 @@ const {
   catastrophicOverfitting,
   curvaturePenalty,
   deepFool,
+  fab,
   fastTraining,
   fgm,
   fgsm,
@@ -82,7 +83,7 @@ const calls: Readonly<Record<string, Call>> = {
   ...alike({ trades, mart, vat, smart }, (f, more) => f({ logits, epsilon: 0.1, ...more })),
   ...alike({ jacobianPenalty, proximal, rDrop }, (f, more) => f({ logits, ...more })),
   ...alike({ fgsm, pgd, bim, mifgsm }, (f, more) => f(meanLoss, model, batch, { epsilon: 0.1, ...more })),
-  ...alike({ apgd, square }, (f, more) => f(logits, model, batch, { epsilon: 0.1, key, steps: 1, ...more })),
+  ...alike({ apgd, fab, square }, (f, more) => f(logits, model, batch, { epsilon: 0.1, key, steps: 1, ...more })),
   ...alike({ topEigenvalue, hessianTrace }, (f, more) => f(meanLoss, model, batch, { iterations: 1, ...more })),
   deepFool: more => deepFool(logits, model, batch, more),
   carliniWagner: more => {

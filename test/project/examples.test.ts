@@ -101,7 +101,7 @@ describe('each on a small size', () => {
       '1',
     ]
     const { table } = await run('madry', ...small)
-    expect(table.map(row => row.attack)).toEqual(['none', 'apgd-ce', 'apgd-t', 'deepfool', 'square'])
+    expect(table.map(row => row.attack)).toEqual(['none', 'apgd-ce', 'apgd-t', 'fab-t', 'square'])
   })
 
   test('text-fgm: nine ways to train', async () => {
