@@ -150,8 +150,7 @@ export async function autoAttack<M>(
 
   const targets = Math.min(options.targets ?? 9, classes - 1)
   const run = async (name: EnsembleAttack): Promise<void> => {
-    const search = pick(options, searchNames)
-    const common = { ...search, epsilon, norm, steps }
+    const common = { ...pick(options, searchNames), epsilon, norm, steps }
     const onShare = (share: number): void => onProgress?.(name, share)
     switch (name) {
       case 'apgd-ce':
@@ -188,8 +187,7 @@ export async function autoAttack<M>(
         return
       case 'square':
         return sweep(
-          (batch, part) =>
-            square(logits, model, batch, { ...search, epsilon, steps: queries, key: foldIn(key, number(part)) }),
+          (batch, part) => square(logits, model, batch, { ...common, steps: queries, key: foldIn(key, number(part)) }),
           onShare,
         )
     }

@@ -271,11 +271,12 @@ describe('fab', () => {
     const model = { w1, w2: random.normal(random.key(6), [12, 5], 'float64') }
     const x = random.uniform(random.key(7), [40, 6], { low: -1, high: 1, dtype: 'float64' })
     const batch = { x, label: net(model, { x }, { training: false }).argmax({ axis: -1 }).astype('int32') }
-    const options = { norm: 'l2', clipMin: -1, clipMax: 1, steps: 50 } as const
+    const common = { clipMin: -1, clipMax: 1, steps: 50 }
+    const options = { ...common, norm: 'l2' } as const
     const distances = async (found: Promise<{ distance: Tensor }>): Promise<number[]> =>
       Array.from(await (await found).distance.data())
     const one = await distances(fab(net, model, batch, options))
-    const linear = await distances(deepFool(net, model, batch, options))
+    const linear = await distances(deepFool(net, model, batch, common))
     const more = await distances(fab(net, model, batch, { ...options, restarts: 3, epsilon: 0.8, key: random.key(8) }))
     const both = one.flatMap((d, i) => (Number.isFinite(d + linear[i]) ? [i] : []))
     const mean = (v: number[]): number => both.reduce((s, i) => s + v[i], 0) / both.length

@@ -93,8 +93,8 @@ describe('freeTraining', () => {
     const model = fresh(net)
     const nets: Net[] = []
     const reports: StepReport[] = []
-    const [clipMin, clipMax] = rule.range ?? []
-    const { epochs } = await freely(model, { ...rule, clipMin, clipMax }).fit(data, {
+    const { range: [clipMin, clipMax] = [], ...given } = rule
+    const { epochs } = await freely(model, { ...given, clipMin, clipMax }).fit(data, {
       ...options,
       onStep: async report => {
         reports.push(report)
