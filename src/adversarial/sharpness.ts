@@ -128,7 +128,7 @@ function hessianProduct<M>(loss: Loss<M>): (model: M, batch: Batch, v: Features)
 
 /**
  * The eigenvalue of largest magnitude of the Hessian of the mean loss in all trained parameters, by power iteration from a
- * random start, the model in evaluation mode.
+ * random start, the model in evaluation mode: v ← Hv / ‖Hv‖₂, λ = vᵀHv.
  *
  * Cost: iterations Hessian-vector products (a forward and three backward passes each).
  *
@@ -160,7 +160,8 @@ export async function topEigenvalue<M>(
 }
 
 /**
- * The trace of the same Hessian by Hutchinson's estimator: the mean of vᵀHv over random signs v, which is unbiased.
+ * The trace of the same Hessian: the mean of vᵀHv over random signs v, which is unbiased. Hutchinson 1990, "A stochastic estimator
+ * of the trace of the influence matrix for Laplacian smoothing splines".
  *
  * Cost: iterations Hessian-vector products.
  *

@@ -102,6 +102,8 @@ export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
  * to 0 within an epoch (catastrophic overfitting). Watch `catastrophicOverfitting` as a metric.
  *
  * Cost: two forward and backward passes.
+ *
+ * @throws as `adversarialTraining` does
  */
 export function fastTraining(options: FastTrainingOptions): Method {
   const op = 'fastTraining'
@@ -127,8 +129,8 @@ function replacing(op: string, options: AdversarialTrainingOptions): Method {
 }
 
 /**
- * How much higher the loss is under PGD than under the single step that fast training uses, as a metric: a jump tells of
- * catastrophic overfitting.
+ * How much higher the loss is under PGD than under a single step of ε, as a metric: a jump tells of catastrophic overfitting.
+ * L(x + δ_K) - L(x + ε·v(g)), both from x itself, where fast training steps from a random point.
  *
  * Cost: steps + 3 forward and steps + 1 backward passes.
  *
@@ -277,7 +279,7 @@ export interface VatOptions<M> extends PlaceOptions {
  * iteration on exact Hessian-vector products, no finite difference; p(x) and r are cut. No label is used. Miyato et al. 2018,
  * "Virtual adversarial training", algorithm 1.
  *
- * Cost: a Hessian-vector product (two backward passes) an iteration, and two forward and backward passes.
+ * Cost: a Hessian-vector product an iteration, and two forward and backward passes.
  */
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
