@@ -72,6 +72,8 @@ export interface CurvePoint {
  * The accuracy under PGD for each of some radii. It must fall to 0 where the ball is large enough to hold another class: a curve that
  * levels out above tells of masked gradients.
  *
+ * Cost: for each radius that of `attackDataset`, and a forward pass.
+ *
  * @param loss what the attack raises: the mean loss, or the losses of the examples [n]
  * @param options of `attackDataset`; its stepSize is by default 2.5 · epsilon / steps for each radius
  */

@@ -224,6 +224,8 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
  * start. δ is cut. Of looked-up vectors, those of an example are moved together (`scope: 'example'`). Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
  *
  * Cost: steps + 3 forward and backward passes, and the backward pass of a gradient.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key or there is nothing to perturb
  */
 export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'localLinearity'
@@ -290,6 +292,8 @@ export interface AlignmentOptions extends PlaceOptions {
  * gradient of 0 has cosine 0 with any, and passes nothing back.
  *
  * Cost: two forward and backward passes and one through both.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key or there is nothing to perturb
  */
 export function gradientAlignment(given: AlignmentOptions): Method {
   const op = 'gradientAlignment'

@@ -179,6 +179,9 @@ export interface TradesOptions<M> extends SmoothnessOptions<M> {
  * robustness and accuracy", equation 3 with 1/λ = β.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'trades'
@@ -229,6 +232,9 @@ export interface MartOptions<M> extends SmoothnessOptions<M> {
  * requires revisiting misclassified examples", equation 11.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'mart'
@@ -280,6 +286,9 @@ export interface VatOptions<M> extends PlaceOptions {
  * "Virtual adversarial training", algorithm 1.
  *
  * Cost: a Hessian-vector product an iteration, and two forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
@@ -325,6 +334,9 @@ export interface SmartOptions<M> extends SmoothnessOptions<M> {
  * proximal steps are not part of it.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'smart'
