@@ -211,13 +211,14 @@ const repeat = (x: Tensor, restarts: number): Tensor =>
 
 /**
  * x moved by epsilon in the steepest direction of the loss, clipped: x + ε sign(g) for linf, x + ε g / ‖g‖₂ for l2, ε on
- * the largest |g| for l1; minus where targeted. g is the gradient of the sum of the examples' losses.
+ * the largest |g| for l1; minus where targeted. g is the gradient of the sum of the examples' losses. Goodfellow, Shlens and Szegedy
+ * 2015, "Explaining and harnessing adversarial examples", section 4; for l2 Miyato et al. 2017.
  *
  * Cost: one forward and one backward pass.
  *
  * @param loss the mean loss, or the losses of the examples [n]
  * @returns the perturbed batch and the gradient report, as expressions: they work inside a loss and inside `compile`
- * @throws if an option is out of range or names a column that the batch lacks
+ * @throws if an option is out of range or unknown, or names a column that the batch lacks
  * @example const { adversarial } = fgsm(loss, model, batch, { epsilon: 0.2, clipMin: 0, clipMax: 1 })
  */
 export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOptions): Attacked => {
@@ -227,7 +228,7 @@ export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOpti
 
 /**
  * `steps` steps of `stepSize` in the steepest direction of the loss, each followed by the projection on the ball of
- * radius epsilon around x and the clip. Of several restarts, the one that raises (targeted: lowers) its loss most is kept
+ * radius epsilon around x and the clip: x_{k+1} = clip(x + Π(x_k + α·v(g) - x)). Madry et al. 2018, section 2.1. Of several restarts, the one that raises (targeted: lowers) its loss most is kept
  * for each example.
  *
  * Cost: `steps` forward and backward passes of restarts · n examples, all in one graph; one more forward pass for
@@ -241,7 +242,7 @@ export const fgsm = <M>(loss: Loss<M>, model: M, batch: Batch, options: FgsmOpti
 export function pgd<M>(loss: Loss<M>, model: M, batch: Batch, options: PgdOptions<M>): Attacked
 /**
  * PGD on parameters: L + L(E + δ_K), δ_{k+1} = Π(δ_k + α·g/‖g‖₂) on the ball of radius ε around the parameter, or around the
- * vectors looked up, by `scope`. As `fgm` in everything else.
+ * vectors looked up, by `scope`. As `fgm` in everything else. Madry et al. 2018, section 2.1.
  *
  * Cost: steps + 1 forward and backward passes.
  *

@@ -47,6 +47,8 @@ export interface IntervalOptions {
  * Cost: two forward passes.
  *
  * @param x [n, ...]
+ * @returns the bounds of each output [n, ...]
+ * @throws if a layer is not known to be non-decreasing, or an option is out of range or unknown
  */
 export function intervalBounds(model: Sequential, x: Tensor, options: IntervalOptions): Bounds {
   const { epsilon, clipMin, clipMax } = knownOptions('intervalBounds', options, { ...rangeNames, epsilon: true })
@@ -75,7 +77,10 @@ function throughLayer(layer: Stage, { lower, upper }: Bounds): Bounds {
 
 /**
  * The logits that are worst for each example's label: its lower bound, and the upper bounds of all other classes. Where the label is still
- * the largest, no point of the ball is misclassified; their cross-entropy trains for that.
+ * the largest, no point of the ball is misclassified; their cross-entropy trains for that. Gowal et al. 2018, section 3.
+ *
+ * @param labels int32 [n]
+ * @returns [n, classes]
  */
 export function worstLogits({ lower, upper }: Bounds, labels: Tensor): Tensor {
   const isLabel = equal(iota(lower.shape, 1), expandDims(astype(labels, 'int32'), -1))
@@ -117,6 +122,9 @@ export interface SmoothedExample {
  * "Certified adversarial robustness via randomized smoothing", section 3.2.
  *
  * Cost: selection + samples forward passes.
+ *
+ * @param logits the logits [n, classes] of a batch
+ * @throws if an option is out of range or unknown, or there is no key
  */
 export async function smoothed<M>(
   logits: Logits<M>,

@@ -64,10 +64,12 @@ export interface PerturbedLoss<M> extends Loss<M> {
  * the vectors looked up. The gradient is that of the pass itself, in its mode and with its dropout; r is cut from the
  * gradient unless `throughAttack`. Where G is 0 or not finite, nothing is added. Several parameters have a norm each.
  *
+ * Miyato, Dai and Goodfellow 2017, arXiv:1605.07725, section 3.
+ *
  * Cost: two forward and two backward passes.
  *
  * @returns a function from loss to loss; what it returns tells `skipped` apart
- * @throws at the call of the loss, if `on` matches no parameter or an option is out of range
+ * @throws if an option is out of range or unknown, and at the call of the loss, if `on` matches no parameter or options exclude each other
  * @example trainer.use(fgm({ on: 'embedding', epsilon: 0.5 }))
  */
 export function fgm(given: FgmOptions) {
@@ -149,7 +151,8 @@ const startStream = 0x66726565
  *
  * Cost: K forward and backward passes; the gradient that moves δ comes from the same pass as the model's.
  *
- * @throws at the call of the loss, if `on` matches no parameter, an option is out of range or a random start has no key
+ * @throws if an option is out of range or unknown, and at the call of the loss, if `on` matches no parameter, options exclude
+ * each other or a random start has no key
  * @example trainer.use(freeLB({ on: 'embedding', steps: 3, stepSize: 0.1, start: 0.02 }))
  */
 export function freeLB(options: FreeLbOptions): <M>(loss: Loss<M>) => Loss<M> {

@@ -38,7 +38,14 @@ export interface AccuracyOptions {
 
 const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true }
 
-/** The share of a data set that is classified right, the model in evaluation mode. */
+/**
+ * The share of a data set that is classified right, the model in evaluation mode; a row of logits with a NaN is wrong.
+ *
+ * Cost: a forward pass.
+ *
+ * @param logits the logits [n, classes] of a batch
+ * @throws if the data set is empty or lacks the column of labels
+ */
 export async function accuracyOn<M>(
   logits: Logits<M>,
   model: M,
@@ -74,6 +81,8 @@ export interface CurvePoint {
  * another class: a curve that levels out above tells of masked gradients.
  *
  * Cost: steps forward and backward passes of restarts · radii · size examples; `batchSize` counts examples times radii.
+ *
+ * Cost: for each radius that of `attackDataset`, and a forward pass.
  *
  * @param loss what the attack raises: the mean loss, or the losses of the examples [n]
  * @param options of `attackDataset`; its stepSize is by default 2.5 · epsilon / steps for each radius
@@ -139,6 +148,10 @@ export async function accuracyCurve<M>(
 /**
  * accuracies[i][j]: of model j on the examples that were made from model i. The diagonal is white box; a column in which something
  * is smaller than its diagonal is a model whose own gradients mislead.
+ *
+ * Cost: for each model that of `attackDataset`, and a forward pass of every model.
+ *
+ * @param options of `attackDataset` and `accuracyOn`
  */
 export async function transferMatrix<M>(
   logits: Logits<M>,
@@ -178,7 +191,7 @@ export interface LinearityOptions extends FeatureOptions {
 }
 
 /**
- * How linear the loss is along a perturbation. Gradients that are masked promise little where the loss rises much: attacks that follow
+ * How linear the loss is along a perturbation: ℓ(x + δ) - ℓ(x) beside δᵀg and ½δᵀHδ, its Taylor polynomial of order 2. Gradients that are masked promise little where the loss rises much: attacks that follow
  * them find nothing, and others do.
  *
  * Cost: two forward passes, and the three backward passes of a Hessian-vector product.

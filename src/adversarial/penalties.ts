@@ -43,11 +43,12 @@ export interface GradientPenaltyOptions extends Pick<LeafOptions, 'on' | 'paddin
 
 /**
  * L + ½ε·‖∂L/∂E‖², for parameters E such as an embedding's table. By rows, ids that occur twice add up before the square; by
- * occurrence each is squared by itself: w = (1, 2) read twice gives 20 and 10.
+ * occurrence each is squared by itself: w = (1, 2) read twice gives 20 and 10. Double backpropagation, on parameters: Drucker and
+ * Le Cun 1992, "Improving generalization performance using double backpropagation".
  *
  * Cost: a forward, a backward and a second backward pass through both.
  *
- * @throws at the call of the loss, if `on` matches no parameter or an option is out of range
+ * @throws if an option is out of range, unknown or excluded by another, and at the call of the loss, if `on` matches no parameter
  * @example trainer.use(gradientPenalty({ on: 'embedding', epsilon: 1 }))
  */
 export function gradientPenalty(given: GradientPenaltyOptions): Method {
@@ -92,6 +93,9 @@ export interface InputPenaltyOptions extends FeatureOptions {
  * and interpretability of deep neural networks by regularizing their input gradients".
  *
  * Cost: a forward, a backward and a second backward pass through both.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the batch has nothing to perturb
+ * @example trainer.use(inputGradientPenalty({ weight: 0.1 }))
  */
 export function inputGradientPenalty(given: InputPenaltyOptions = {}): Method {
   const op = 'inputGradientPenalty'
@@ -220,6 +224,8 @@ export interface LocalLinearityOptions<M> extends PlaceOptions {
  * start. δ is cut. Of looked-up vectors, those of an example are moved together (`scope: 'example'`). Qin et al. 2019, "Adversarial robustness through local linearization", algorithm 1.
  *
  * Cost: steps + 3 forward and backward passes, and the backward pass of a gradient.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key or there is nothing to perturb
  */
 export function localLinearity<M>(options: LocalLinearityOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'localLinearity'
@@ -286,6 +292,8 @@ export interface AlignmentOptions extends PlaceOptions {
  * gradient of 0 has cosine 0 with any, and passes nothing back.
  *
  * Cost: two forward and backward passes and one through both.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key or there is nothing to perturb
  */
 export function gradientAlignment(given: AlignmentOptions): Method {
   const op = 'gradientAlignment'
@@ -317,6 +325,10 @@ export interface WganPenaltyOptions<M> {
 /**
  * L + weight · mean_i (‖∂D(x̂_i)/∂x̂_i‖₂ - 1)², x̂ = t·real + (1 - t)·fake with t uniform in [0, 1) for each pair. Gulrajani et al.
  * 2017, "Improved training of Wasserstein GANs", algorithm 1. The norm's derivative at 0 is 0.
+ *
+ * Cost: a forward, a backward and a second backward pass through both, of the critic.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the columns are not there or differ in shape
  */
 export function wganGradientPenalty<M>(options: WganPenaltyOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'wganGradientPenalty'

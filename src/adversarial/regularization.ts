@@ -133,7 +133,9 @@ export function adversarialRegularization(options: RegularizationOptions = {}) {
 }
 
 /**
- * The batch with its features perturbed as `adversarialRegularization` does it, for looking at or evaluating on.
+ * The batch with its features perturbed as `adversarialRegularization` does it, for looking at or evaluating on: x + δ.
+ *
+ * Cost: iterations forward and backward passes.
  *
  * @param loss a loss made by `adversarialRegularization`, whose options hold, or any other, with the defaults
  * @param overrides options that replace those of the loss, such as `{ clipMin: 0, clipMax: 1 }`

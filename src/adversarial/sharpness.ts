@@ -51,6 +51,9 @@ const slopes = <M>(loss: Loss<M>, model: M, batch: Batch, ctx: Context): Feature
  * for efficiently improving generalization", equation 2. Running statistics are those of the pass at θ.
  *
  * Cost: two forward and backward passes.
+ *
+ * @throws if rho is negative or not finite
+ * @example trainer.use(sam({ rho: 0.05 }))
  */
 export function sam(options: { rho?: number } = {}): Method {
   const { rho = 0.05 } = knownOptions('sam', options, { rho: true })
@@ -86,6 +89,8 @@ export interface AwpOptions {
  * again at θ + v, where the paper keeps its examples.
  *
  * Cost: twice that of the loss.
+ *
+ * @throws if gamma is out of range, and at the call of the loss, if `on` matches no parameter
  */
 export function awp(options: AwpOptions = {}): Method {
   const { gamma = 0.005, on = (_: string, leaf: Tensor) => leaf.ndim > 1 } = knownOptions('awp', options, {
@@ -128,7 +133,7 @@ function hessianProduct<M>(loss: Loss<M>): (model: M, batch: Batch, v: Features)
 
 /**
  * The eigenvalue of largest magnitude of the Hessian of the mean loss in all trained parameters, by power iteration from a
- * random start, the model in evaluation mode.
+ * random start, the model in evaluation mode: v ← Hv / ‖Hv‖₂, λ = vᵀHv.
  *
  * Cost: iterations Hessian-vector products (a forward and three backward passes each).
  *
@@ -160,7 +165,8 @@ export async function topEigenvalue<M>(
 }
 
 /**
- * The trace of the same Hessian by Hutchinson's estimator: the mean of vᵀHv over random signs v, which is unbiased.
+ * The trace of the same Hessian: the mean of vᵀHv over random signs v, which is unbiased. Hutchinson 1990, "A stochastic estimator
+ * of the trace of the influence matrix for Laplacian smoothing splines".
  *
  * Cost: iterations Hessian-vector products.
  *

@@ -103,6 +103,8 @@ export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
  * to 0 within an epoch (catastrophic overfitting). Watch `catastrophicOverfitting` as a metric.
  *
  * Cost: two forward and backward passes.
+ *
+ * @throws as `adversarialTraining` does
  */
 export function fastTraining(options: FastTrainingOptions): Method {
   const op = 'fastTraining'
@@ -135,8 +137,8 @@ const startOf = (
   random ? mapFeatures(uniformStart(place, keyOf(op, ctx, streams.pgd), epsilon, norm), stopGradient) : place.origin
 
 /**
- * How much higher the loss is under PGD than under the single step that fast training uses, as a metric: a jump tells of
- * catastrophic overfitting.
+ * How much higher the loss is under PGD than under a single step of ε, as a metric: a jump tells of catastrophic overfitting.
+ * L(x + δ_K) - L(x + ε·v(g)), both from x itself, where fast training steps from a random point.
  *
  * Cost: steps + 3 forward and steps + 1 backward passes.
  *
@@ -219,6 +221,9 @@ export interface TradesOptions<M> extends SmoothnessOptions<M> {
  * robustness and accuracy", equation 3 with 1/λ = β.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function trades<M>(options: TradesOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'trades'
@@ -269,6 +274,9 @@ export interface MartOptions<M> extends SmoothnessOptions<M> {
  * requires revisiting misclassified examples", equation 11.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'mart'
@@ -319,7 +327,10 @@ export interface VatOptions<M> extends PlaceOptions {
  * iteration on exact Hessian-vector products, no finite difference; p(x) and r are cut. No label is used. Miyato et al. 2018,
  * "Virtual adversarial training", algorithm 1.
  *
- * Cost: a Hessian-vector product (two backward passes) an iteration, and two forward and backward passes.
+ * Cost: a Hessian-vector product an iteration, and two forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function vat<M>(options: VatOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'vat'
@@ -365,6 +376,9 @@ export interface SmartOptions<M> extends SmoothnessOptions<M> {
  * proximal point is `proximal`.
  *
  * Cost: steps + 2 forward and backward passes.
+ *
+ * @throws if an option is out of range or unknown, and at the call of the loss, if the context has no key, `on` matches no parameter
+ * or logits are not [n, classes]
  */
 export function smart<M>(options: SmartOptions<M>): (loss: Loss<M>) => Loss<M> {
   const op = 'smart'

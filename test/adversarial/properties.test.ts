@@ -123,7 +123,13 @@ const seeds = fc.integer({ min: 0, max: 2 ** 20 })
 const radius = fc.oneof(fc.constantFrom(0, 0.1, 0.3, 8 / 255), fc.double({ min: 1e-6, max: 2, noNaN: true }))
 const normed = fc.constantFrom(...norms)
 
-describe('the ball', () => {
+describe.each(['reference', 'wasm'] as const)('the ball, on %s', name => {
+  beforeAll(async () => {
+    await setDevice(name)
+  })
+  afterAll(async () => {
+    await setDevice('reference')
+  })
   test('linf holds a projection to the last bit; l2 and l1 but for the rounding of their sums', () =>
     holds(
       fc.asyncProperty(
