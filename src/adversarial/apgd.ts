@@ -32,7 +32,7 @@ import { ofRuns, sideBySide } from './lanes.js'
 import { type Logits, wrongClass } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
-import { type Kept, type Searched, type SearchOptions, search, targetOf } from './search.js'
+import { type Kept, reported, type Searched, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, type Norm, project, steepest, uniformInBall } from './steps.js'
 
 export interface ApgdOptions extends SearchOptions {
@@ -263,5 +263,6 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
   const broken = any(runs.broken, { axis: 0 })
   const best = where(broken, argmax(astype(runs.broken, 'int32'), { axis: 0 }), argmax(runs.loss, { axis: 0 }))
   const features = mapFeatures(runs.features, x => ofRuns(x, best))
-  return { adversarial: { ...batch, ...features }, broken, report: mapTree(runs.report, c => sum(c)) }
+  const found = { adversarial: { ...batch, ...features }, broken, report: mapTree(runs.report, c => sum(c)) }
+  return reported(victim, model, found, options)
 }

@@ -8,9 +8,8 @@ import { tensor } from '../tensor/create.js'
 import { foldIn } from '../tensor/random.js'
 import { realize } from '../tensor/realize.js'
 import { leaves } from '../tensor/tree.js'
-import { warnOnce } from '../tensor/warn.js'
 import { attackParts, type PgdOptions } from './attacks.js'
-import { gradientDeaths } from './deaths.js'
+import { areDead, type GradientCounts, reportNames, warnOfDeaths } from './deaths.js'
 import { featureNames, knownOptions, pick } from './options.js'
 
 export interface AttackDatasetOptions<M = unknown> {
@@ -26,10 +25,6 @@ export interface AttackDatasetOptions<M = unknown> {
   /** Ends the attack after the batch in hand, with the examples done so far. */
   signal?: AbortSignal
 }
-
-const reportNames = ['gradients', 'zero', 'nonFinite', 'floorHit'] as const
-/** The counts of a GradientReport, as numbers. */
-export type GradientCounts = Readonly<Record<(typeof reportNames)[number], number>>
 
 /**
  * The data set with its features perturbed by PGD; FGSM is `{ steps: 1 }`. Every batch has random starts of its own.
@@ -80,7 +75,7 @@ export async function attackDataset<M>(
     await onBatch?.(done)
     if (signal?.aborted) break
   }
-  await warnOfDeaths(loss, model, data, options, report, batchSize)
+  await warnOfDeadRows('attackDataset', loss, model, data, options, report, batchSize)
   if (fallback && dead.length > 0 && !signal?.aborted) {
     const once = { batchSize, signal }
     const { data: again } = await attackDataset(fallback, model, dataset(data.rows(dead)), options, once)
@@ -93,34 +88,18 @@ export async function attackDataset<M>(
   return { data: dataset(columns).slice(0, done), report }
 }
 
-/** Gradients that are 0 or not finite make an attack weaker than it looks from this share on. */
-const deadShare = 0.01
-
-/** Where too many gradients died, says once how many, where they did in the first batch, and what to do. */
-export async function warnOfDeaths<M>(
+/** Where too many gradients of a data set died, says so by its first batch. */
+export async function warnOfDeadRows<M>(
+  op: string,
   loss: Loss<M>,
   model: M,
   data: Dataset,
   options: PgdOptions<M>,
-  { gradients, zero, nonFinite }: GradientCounts,
+  counts: GradientCounts,
   batchSize: number,
 ): Promise<void> {
-  if (Math.max(zero, nonFinite) <= deadShare * gradients) return
-  const percent = (count: number, of: number): string => `${((100 * count) / of).toFixed(1)}%`
-  const rows = data.rows(Array.from({ length: Math.min(batchSize, data.size) }, (_, i) => i))
-  const batch = tensorsOf(rows)
-  const { places, examples } = await gradientDeaths(
-    loss,
-    model,
-    batch,
-    pick(options, { ...featureNames, context: true }),
-  )
+  if (!areDead(counts)) return
+  const batch = tensorsOf(data.slice(0, Math.min(batchSize, data.size)).columns)
+  await warnOfDeaths(op, loss, model, batch, pick(options, { ...featureNames, context: true }), counts)
   for (const t of leaves(batch)) t.dispose()
-  const where = places
-    .slice(0, 3)
-    .map(p => `${p.operation} (${percent(p.examples, examples)} of the first ${examples})`)
-  warnOnce(
-    `attackDataset: of the gradients ${percent(zero, gradients)} are exactly 0 and ${percent(nonFinite, gradients)} not finite: the attack is weaker ` +
-      `than it looks. ${where.length ? `They died at ${where.join(', ')}. ` : ''}Use a loss on logits, such as crossEntropy, or attack by marginLoss or dlrLoss`,
-  )
 }

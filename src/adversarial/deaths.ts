@@ -12,9 +12,14 @@ import { astype, equal, logicalNot } from '../tensor/elementwise.js'
 import { reshape, stack } from '../tensor/movement.js'
 import { max, sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
+import { warnOnce } from '../tensor/warn.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { featureNames, knownOptions } from './options.js'
+
+export const reportNames = ['gradients', 'zero', 'nonFinite', 'floorHit'] as const
+/** The counts of a GradientReport, as numbers. */
+export type GradientCounts = Readonly<Record<(typeof reportNames)[number], number>>
 
 export interface GradientDeaths {
   /** Examples of the batch. */
@@ -94,3 +99,32 @@ function nameOf(node: Node): string {
 }
 
 const isConstant = (node: Node): node is Node<'constant'> => node.op === 'constant'
+
+/** Gradients that are 0 or not finite make an attack weaker than it looks from this share on. */
+const deadShare = 0.01
+
+export const areDead = ({ gradients, zero, nonFinite }: GradientCounts): boolean =>
+  Math.max(zero, nonFinite) > deadShare * gradients
+
+/** Where too many gradients of an attack died, says once how many, where those of a batch do, and what to do. */
+export async function warnOfDeaths<M>(
+  op: string,
+  loss: Loss<M>,
+  model: M,
+  batch: Batch,
+  options: FeatureOptions & { readonly context?: Context },
+  counts: GradientCounts,
+): Promise<void> {
+  if (!areDead(counts)) return
+  const { gradients, zero, nonFinite } = counts
+  const percent = (count: number, of: number): string => `${((100 * count) / of).toFixed(1)}%`
+  const { places, examples } = await gradientDeaths(loss, model, batch, options)
+  const where = places
+    .slice(0, 3)
+    .map(p => `${p.operation} (${percent(p.examples, examples)} of the first ${examples})`)
+  warnOnce(
+    `${op}: of the gradients ${percent(zero, gradients)} are exactly 0 and ${percent(nonFinite, gradients)} not finite: the attack is weaker ` +
+      `than it looks. ${where.length ? `They died at ${where.join(', ')}. ` : ''}Use a loss on logits, such as crossEntropy, or attack by marginLoss or dlrLoss`,
+    `${op}: ${places[0]?.operation}`,
+  )
+}

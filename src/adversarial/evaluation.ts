@@ -20,7 +20,8 @@ import { sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { type AttackState, attackParts, type PgdOptions } from './attacks.js'
-import { attackDataset, type GradientCounts, warnOfDeaths } from './dataset.js'
+import { attackDataset, warnOfDeadRows } from './dataset.js'
+import type { GradientCounts } from './deaths.js'
 import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { sideBySide } from './lanes.js'
@@ -141,7 +142,7 @@ export async function accuracyCurve<M>(
     report,
   }))
   for (const { epsilon, report } of curve)
-    await warnOfDeaths(loss, model, data, { ...attack, epsilon }, report, batchSize)
+    await warnOfDeadRows(op, loss, model, data, { ...attack, epsilon }, report, batchSize)
   return curve
 }
 

@@ -28,7 +28,7 @@ import { addReports, emptyReport, type GradientReport, gradientReport, widened }
 import { type Logits, logitOf, wrongClass } from './logits.js'
 import { checkCounts, checkSizes, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
-import { isRight, type Kept, type SearchOptions, search, targetOf } from './search.js'
+import { isRight, type Kept, reported, type SearchOptions, search, targetOf } from './search.js'
 import { distanceTo, type Smallest, smallestOf } from './smallest.js'
 import { beside, checkRule, clipFeatures, exampleDot, exampleNorm, uniformInBall } from './steps.js'
 
@@ -206,5 +206,5 @@ export async function fab<M>(logits: Logits<M>, model: M, batch: Batch, options:
   }
   kept = nearest(model, kept)
   await realize(kept)
-  return smallestOf(batch, victim, kept, report, norm)
+  return reported(victim, model, smallestOf(batch, victim, kept, report, norm), options)
 }

@@ -14,8 +14,8 @@ export {
   smoothed,
   worstLogits,
 } from './certificates.js'
-export { type AttackDatasetOptions, attackDataset, type GradientCounts } from './dataset.js'
-export { type GradientDeaths, gradientDeaths } from './deaths.js'
+export { type AttackDatasetOptions, attackDataset } from './dataset.js'
+export { type GradientCounts, type GradientDeaths, gradientDeaths } from './deaths.js'
 export {
   type EmbeddingOptions,
   type EmbeddingPgdOptions,

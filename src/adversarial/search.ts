@@ -4,6 +4,7 @@
  */
 
 import { type Batch, type Context, evaluation } from '../nn/context.js'
+import { marginLoss } from '../nn/losses.js'
 import { warnOfProbabilities } from '../nn/probabilities.js'
 import { compile } from '../tensor/compile.js'
 import {
@@ -22,6 +23,7 @@ import { realize } from '../tensor/realize.js'
 import { any, argmax, min, sum } from '../tensor/reduction.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { warnOnce } from '../tensor/warn.js'
+import { type GradientCounts, reportNames, warnOfDeaths } from './deaths.js'
 import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext, type GradientReport } from './gradient.js'
 import { type Logits, logitsOf } from './logits.js'
@@ -121,6 +123,24 @@ export async function search<M, S extends { readonly kept: Kept }>(
     state = await next(model, state)
   }
   return state
+}
+
+/**
+ * What an attack along gradients came to, computed; where too many of them died it warns once, and names where those of the
+ * logits' margin do.
+ */
+export async function reported<M, F extends Searched>(
+  { op, features, labels, logits }: Target<M>,
+  model: M,
+  found: F,
+  { featureMask }: FeatureOptions,
+): Promise<F> {
+  await realize(found)
+  const read = reportNames.map(async name => [name, await found.report[name].item()] as const)
+  const counts = Object.fromEntries(await Promise.all(read)) as GradientCounts
+  const margin = (m: M, moved: Features): Tensor => marginLoss(logits(m, moved), labels)
+  await warnOfDeaths(op, margin, model, features, { labelKeys: [], featureMask }, counts)
+  return found
 }
 
 /** Says once that logits are probabilities, by their graph or by their looks: losses saturate there, and attacks with them. */

@@ -20,7 +20,6 @@ import {
   logicalOr,
   maximum,
   mul,
-  neg,
   sqrt,
   square,
   sub,
@@ -35,7 +34,7 @@ import { addReports, emptyReport, type GradientReport, gradientReport, inputGrad
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { knownOptions, searchNames } from './options.js'
-import { type Kept, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
+import { type Kept, reported, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
 import { beside, checkRule, clipFeatures, exampleNorm, exampleSum } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
@@ -125,7 +124,7 @@ export async function deepFool<M>(
     }
   }
   const { kept, report } = await search(victim, model, steps, start, step)
-  return smallestOf(batch, victim, kept, report)
+  return reported(victim, model, smallestOf(batch, victim, kept, report), options)
 }
 
 export interface CarliniWagnerOptions extends SearchOptions {
@@ -210,18 +209,21 @@ export async function carliniWagner<M>(
     const { w, c, k } = state
     const [there, pull] = vjp(inward, w)
     const x = alike(there, original)
-    const gaps = (m: M, moved: Batch): Tensor => {
-      const at = mapFeatures(original, (_, name) => moved[name])
-      return maximum(neg(margins(m, at)), -confidence)
-    }
-    const { gradient } = inputGradient(op, gaps, model, batch, x, { training: false })
+    const rise = (m: M, moved: Batch): Tensor =>
+      margins(
+        m,
+        mapFeatures(original, (_, name) => moved[name]),
+      )
+    const { gradient, losses: margin } = inputGradient(op, rise, model, batch, x, { training: false })
+    // Beyond κ the margin no longer counts.
+    const pressure = where(less(margin, confidence), c, 0)
     const away = mapFeatures(there, (y, name) => {
       const g = gradient[name]
-      return add(mul(sub(y, origin[name]), 2), mul(g, beside(c, g)))
+      return sub(mul(sub(y, origin[name]), 2), mul(g, beside(pressure, g)))
     })
     const [g] = pull(away)
     // A margin only approaches κ.
-    const isBroken = less(confidence * (1 - 1e-6), margins(model, x))
+    const isBroken = less(confidence * (1 - 1e-6), margin)
     const distance = astype(distanceTo(x, original), 'float32')
     const isCloser = logicalAnd(isBroken, less(distance, state.distance))
     const t = add(astype(k, 'float32'), 1)
@@ -243,7 +245,7 @@ export async function carliniWagner<M>(
       },
       distance: where(isCloser, distance, state.distance),
       broken: logicalOr(state.broken, isBroken),
-      report: addReports(state.report, gradientReport(g, n)),
+      report: addReports(state.report, gradientReport(gradient, n)),
       w: next,
       mean,
       square: squared,
@@ -277,5 +279,5 @@ export async function carliniWagner<M>(
     c = where(less(high, Number.POSITIVE_INFINITY), mul(add(low, high), 0.5), mul(c, 10))
     await realize({ low, high, c })
   }
-  return smallestOf(batch, victim, kept, report)
+  return reported(victim, model, smallestOf(batch, victim, kept, report), options)
 }

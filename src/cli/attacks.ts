@@ -1,6 +1,7 @@
 /** Attacks by name on the data of a task, counted as commands report them. */
 
-import { attackDataset, type GradientCounts } from '../adversarial/dataset.js'
+import { attackDataset } from '../adversarial/dataset.js'
+import type { GradientCounts } from '../adversarial/deaths.js'
 import * as adversarial from '../adversarial/index.js'
 import { type Found, isRight, type Searched } from '../adversarial/search.js'
 import { batches, type Dataset, dataset } from '../data/dataset.js'

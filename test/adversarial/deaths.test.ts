@@ -1,7 +1,16 @@
 /** The vanished gradient: a confident classifier under a clipped loss, and the report that says where it died. */
 
-import { grad, mul, random, setDevice, softmax, type Tensor, tensor } from 'saddlepoint'
-import { attackDataset, fgsm, gradientDeaths } from 'saddlepoint/adversarial'
+import { grad, matmul, mul, random, setDevice, sigmoid, softmax, type Tensor, tanh, tensor } from 'saddlepoint'
+import {
+  apgd,
+  attackDataset,
+  carliniWagner,
+  deepFool,
+  fab,
+  fgsm,
+  gradientDeaths,
+  type Logits,
+} from 'saddlepoint/adversarial'
 import { dataset } from 'saddlepoint/data'
 import {
   type Batch,
@@ -125,6 +134,46 @@ describe('attackDataset', () => {
     await attackDataset(fused, null, data, { epsilon: 0.1, steps: 2 }, { batchSize: 4 })
     expect(warn).not.toHaveBeenCalled()
   })
+})
+
+describe('attacks that read logits', () => {
+  // Saturated: the first stage is 0 or 1 to the last bit.
+  const w = f64([
+    [9000, -9000],
+    [-9000, 9000],
+  ])
+  const saturated: Logits<null> = (_, { x }) => sigmoid(matmul(x, w))
+  const open: Logits<null> = (_, { x }) => tanh(matmul(x, mul(w, 1e-4)))
+  const batch = {
+    x: f64([
+      [1, 0.1],
+      [0.2, 1],
+    ]),
+    label: classes(0, 1),
+  }
+  const range = { clipMin: 0, clipMax: 1 }
+  const attacks: Readonly<Record<string, (logits: Logits<null>) => Promise<unknown>>> = {
+    apgd: logits => apgd(logits, null, batch, { epsilon: 0.05, steps: 3 }),
+    deepFool: logits => deepFool(logits, null, batch, { steps: 3 }),
+    fab: logits => fab(logits, null, batch, { steps: 3 }),
+    carliniWagner: logits => carliniWagner(logits, null, batch, { searches: 1, steps: 3, ...range }),
+  }
+  test.each(Object.entries(attacks))(
+    '%s warns once where its gradients died, and not where they live',
+    async (name, run) => {
+      const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+      const said = () =>
+        warn.mock.calls.map(([message]) => String(message)).filter(m => m.startsWith(`${name}: of the`))
+      await run(open)
+      expect(said()).toEqual([])
+      await run(saturated)
+      await run(saturated)
+      expect(said()).toHaveLength(1)
+      expect(said()[0]).toMatch(
+        /of the gradients 100\.0% are exactly 0 .* They died at \S.* \(100\.0% of the first 2\)/,
+      )
+    },
+  )
 })
 
 test('the clipped loss checks its floor', () => {

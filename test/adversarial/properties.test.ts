@@ -1,7 +1,19 @@
 /** What holds of every attack, for any classifier, norm, range, mask and key. */
 
 import fc from 'fast-check'
-import { type Device, matmul, namedLeaves, random, relu, setDevice, type Tensor, tanh, tensor } from 'saddlepoint'
+import {
+  concat,
+  type Device,
+  matmul,
+  mul,
+  namedLeaves,
+  random,
+  relu,
+  setDevice,
+  type Tensor,
+  tanh,
+  tensor,
+} from 'saddlepoint'
 import {
   accuracyCurve,
   adversarialRegularization,
@@ -10,6 +22,7 @@ import {
   bim,
   carliniWagner,
   deepFool,
+  fab,
   fgm,
   fgsm,
   gradientDeaths,
@@ -31,6 +44,7 @@ import {
   type Context,
   crossEntropy,
   Dropout,
+  evaluation,
   Linear,
   type Loss,
   Sequential,
@@ -105,15 +119,26 @@ const inBall: Readonly<Record<string, { of: readonly Norm[]; run: Run }>> = {
     of: ['linf', 'l2'],
     run: async (m, b, rule) => (await apgd(logits, m, b, { ...rule, norm: rule.norm as 'l2', steps: 4 })).adversarial,
   },
+  'apgd, restarts and targets': {
+    of: ['linf', 'l2'],
+    run: async (m, b, rule) => {
+      const wide: Logits<Net> = (net, batch) =>
+        concat([logits(net, batch, evaluation), mul(logits(net, batch, evaluation), 0.5)], 1)
+      const options = { ...rule, norm: rule.norm as 'l2', loss: 'targeted-dlr', target: [1, 3], restarts: 2 } as const
+      return (await apgd(wide, m, b, { ...options, steps: 3 })).adversarial
+    },
+  },
   square: {
-    of: ['linf'],
-    run: async (m, b, { norm: _, ...rule }) => (await square(logits, m, b, { ...rule, steps: 4 })).adversarial,
+    of: ['linf', 'l2'],
+    run: async (m, b, rule) => (await square(logits, m, b, { ...rule, norm: rule.norm as 'l2', steps: 4 })).adversarial,
   },
 }
 /** Those that look for the least perturbation. */
 const smallest: Readonly<Record<string, Run>> = {
   deepFool: async (m, b, { norm: _, epsilon: __, ...rule }) =>
     (await deepFool(logits, m, b, { ...rule, steps: 3 })).adversarial,
+  fab: async (m, b, { norm, epsilon: _, ...rule }) =>
+    (await fab(logits, m, b, { ...rule, norm: norm as 'l2', steps: 3 })).adversarial,
   carliniWagner: async (m, b, { norm: _, epsilon: __, ...rule }) =>
     (await carliniWagner(logits, m, b, { ...rule, clipMin: 0, clipMax: 1, searches: 2, steps: 4, learningRate: 0.1 }))
       .adversarial,
@@ -188,7 +213,7 @@ test.each([...Object.entries(inBall).map(([name, { run }]) => [name, run] as con
       fc.asyncProperty(seeds, fc.integer({ min: 0, max: 2 ** features - 2 }), async (seed, bits) => {
         const { model, batch, key } = make(seed)
         const mask = Array.from({ length: features }, (_, j) => (bits >> j) & 1)
-        const norm = run === inBall.square.run ? 'linf' : 'l2'
+        const norm = bits % 2 ? 'linf' : 'l2'
         const rule = { epsilon: 0.5, norm, key, clipMin: 0, clipMax: 1, featureMask: tensor(mask) } as const
         const [x, moved] = [await rows(batch.x), await rows((await run(model, batch, rule)).x)]
         x.forEach((row, i) =>
@@ -331,6 +356,7 @@ describe('the state of a model', () => {
       () => apgd(z, model, batch, { ...common, steps: 2 }),
       () => square(z, model, batch, { ...common, key, steps: 2 }),
       () => deepFool(z, model, batch, { context, steps: 2 }),
+      () => fab(z, model, batch, { context, steps: 2 }),
       () => carliniWagner(z, model, batch, { context, clipMin: 0, clipMax: 1, searches: 1, steps: 2 }),
       () => gradientDeaths(each, model, batch, { context }),
       () => linearity(each, model, batch, batch, { context }),
