@@ -9,10 +9,13 @@ import {
   awp,
   fgm,
   freeLB,
+  freeTraining,
   gradientPenalty,
   pgd,
+  proximal,
   rDrop,
   sam,
+  smart,
   trades,
   vat,
 } from 'saddlepoint/adversarial'
@@ -57,6 +60,12 @@ const methods: readonly (readonly [string, Method, Loss<TextCNN>])[] = [
     l => rDrop<TextCNN>({ logits })(vat<TextCNN>({ logits, on, scope: 'token', epsilon: 0.1 })(l)),
     loss,
   ],
+  [
+    'smart and proximal',
+    l => proximal<TextCNN>({ logits })(smart<TextCNN>({ logits, on, scope: 'example', epsilon: 0.1 })(l)),
+    loss,
+  ],
+  ['freeTraining', freeTraining({ epsilon: 0.1, replays: 3 }), scaled],
   ['sam of awp', l => sam()(awp()(l)), loss],
   ['adversarialRegularization', adversarialRegularization({ stepSize: 0.1 }), scaled],
 ]
