@@ -1,7 +1,7 @@
 /** Attacks by name on the data of a task, counted as commands report them. */
 
 import { attackDataset } from '../adversarial/dataset.js'
-import type { GradientCounts } from '../adversarial/deaths.js'
+import { type GradientCounts, reportNames } from '../adversarial/deaths.js'
 import * as adversarial from '../adversarial/index.js'
 import { type Found, isRight, type Searched } from '../adversarial/search.js'
 import { batches, type Dataset, dataset } from '../data/dataset.js'
@@ -27,6 +27,13 @@ export interface Attacked {
   readonly distance?: number
   /** The attacked examples; none where looked-up vectors are attacked. */
   readonly data?: Dataset
+}
+
+/** What is attacked. */
+interface Victim {
+  readonly task: Task
+  readonly model: unknown
+  readonly data: Dataset
 }
 
 interface Surroundings {
@@ -69,21 +76,13 @@ export function checkAttack({ name }: Named): void {
  * Attacks a model.
  * @throws if the attack does not like its options, or is not for what is attacked here
  */
-export async function attack(
-  { name, options }: Named,
-  task: Task,
-  model: unknown,
-  data: Dataset,
-  around: Surroundings,
-): Promise<Attacked> {
+export async function attack({ name, options }: Named, victim: Victim, around: Surroundings): Promise<Attacked> {
+  const { task, data } = victim
   const isSearch = Object.hasOwn(searches, name)
   const given: Options = { ...assumed(task, isSearch ? searches[name].threat : threat, options), ...options }
-  if ('on' in given || task.threat.on)
-    return { accuracy: await accuracyAmongVectors(name, task, model, data, given, around) }
-  const { data: moved, gradients } = isSearch
-    ? await searchAll(name, task, model, data, given, around)
-    : await followAll(name, task, model, data, given, around)
-  const [before, after] = [await rightOn(task, model, data), await rightOn(task, model, moved)]
+  if ('on' in given || task.threat.on) return { accuracy: await accuracyAmongVectors(name, given, victim, around) }
+  const { data: moved, gradients } = await (isSearch ? searchAll : followAll)(name, given, victim, around)
+  const [before, after] = [await rightOn(victim), await rightOn({ ...victim, data: moved })]
   const norm = name === 'deepFool' || name === 'carliniWagner' ? 'l2' : (given.norm ?? 'linf')
   const lengths = after.flatMap((isRight, i) => (before[i] && !isRight ? [lengthOf(data, moved, i, String(norm))] : []))
   lengths.sort((a, b) => a - b)
@@ -97,28 +96,46 @@ export async function attack(
 
 export const share = (right: readonly boolean[]): number => right.filter(Boolean).length / right.length
 
+/** Visits a data set batch by batch, with a random key and the number of the first example for each. */
+async function eachBatch(
+  data: Dataset,
+  { seed, onBatch, signal }: Partial<Surroundings>,
+  visit: (batch: Batch, key: Tensor, first: number) => Promise<void>,
+): Promise<void> {
+  let done = 0
+  for (const rows of batches(data, { batchSize })) {
+    signal?.throwIfAborted()
+    const batch = tensorsOf(rows)
+    await visit(batch, random.foldIn(random.key(seed ?? 0), tensor(done, { dtype: 'int32' })), done)
+    for (const t of leaves(batch)) t.dispose()
+    done += Math.min(batchSize, data.size - done)
+    onBatch?.(done)
+  }
+}
+
 /** Which examples are classified right. */
-export async function rightOn(task: Task, model: unknown, data: Dataset): Promise<boolean[]> {
+export async function rightOn({ task, model, data }: Victim): Promise<boolean[]> {
   await realize(model)
   const judge = compile((m: unknown, batch: Batch) => isRight(task.logits(m, batch, evaluation), batch.label))
   const right: boolean[] = []
-  for (const rows of batches(data, { batchSize })) {
-    const batch = tensorsOf(rows)
+  await eachBatch(data, {}, async batch => {
     for (const one of await (await judge(model, batch)).data()) right.push(Boolean(one))
-    for (const t of leaves(batch)) t.dispose()
-  }
+  })
   return right
+}
+
+interface Moved {
+  readonly data: Dataset
+  readonly gradients?: GradientCounts
 }
 
 /** PGD and its relatives, by one compiled step. */
 async function followAll(
   name: string,
-  task: Task,
-  model: unknown,
-  data: Dataset,
   given: Options,
+  { task, model, data }: Victim,
   around: Surroundings,
-) {
+): Promise<Moved> {
   const { seed, onBatch, signal } = around
   const options = { ...relatives[name](given), key: random.key(seed), ...given }
   const hooks = { batchSize, onBatch, signal }
@@ -130,45 +147,30 @@ async function followAll(
 /** An attack that reads logits, batch by batch. */
 async function searchAll(
   name: string,
-  task: Task,
-  model: unknown,
-  data: Dataset,
   given: Options,
+  { task, model, data }: Victim,
   around: Surroundings,
-) {
-  const { seed, onBatch, signal } = around
+): Promise<Moved> {
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
   const counts = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
-  const names = Object.keys(counts) as (keyof GradientCounts)[]
-  let [done, follows] = [0, false]
-  for (const rows of batches(data, { batchSize })) {
-    signal.throwIfAborted()
-    const batch = tensorsOf(rows)
-    const key = random.foldIn(random.key(seed), tensor(done, { dtype: 'int32' }))
+  await eachBatch(data, around, async (batch, key, first) => {
     const found = await searches[name].run(task.logits, model, batch, { key, ...given } as never)
     for (const [column, moved] of Object.entries(found.adversarial)) {
       const { data: to } = columns[column]
-      to.set((await moved.data()) as never, (done * to.length) / data.size)
+      to.set((await moved.data()) as never, (first * to.length) / data.size)
     }
-    if ('report' in found) {
-      follows = true
-      for (const one of names) counts[one] += await found.report[one].item()
-    }
-    for (const t of leaves([batch, found])) t.dispose()
-    done += batch.label.shape[0]
-    onBatch(done)
-  }
-  return { data: dataset(columns), gradients: follows ? counts : undefined }
+    if ('report' in found) for (const one of reportNames) counts[one] += await found.report[one].item()
+    for (const t of leaves(found)) t.dispose()
+  })
+  return { data: dataset(columns), ...(counts.gradients > 0 && { gradients: counts }) }
 }
 
 /** The accuracy when the vectors that an embedding looks up are attacked. */
 async function accuracyAmongVectors(
   name: string,
-  task: Task,
-  model: unknown,
-  data: Dataset,
   given: Options,
-  { seed, onBatch, signal }: Surroundings,
+  { task, model, data }: Victim,
+  around: Surroundings,
 ): Promise<number> {
   if (!amongVectors.includes(name))
     throw new Error(
@@ -178,17 +180,10 @@ async function accuracyAmongVectors(
   const options = { logits: task.logits, ...relatives[name](given), ...given }
   const metric: Loss<unknown> = adversarial.robustAccuracy(task.loss, options as never)
   const measure = compile((m: unknown, batch: Batch, key: Tensor) => metric(m, batch, { training: false, key }))
-  let [done, right] = [0, 0]
-  for (const rows of batches(data, { batchSize })) {
-    signal.throwIfAborted()
-    const batch = tensorsOf(rows)
-    const key = random.foldIn(random.key(seed), tensor(done, { dtype: 'int32' }))
-    const size = batch.label.shape[0]
-    right += size * (await (await measure(model, batch, key)).item())
-    for (const t of leaves(batch)) t.dispose()
-    done += size
-    onBatch(done)
-  }
+  let right = 0
+  await eachBatch(data, around, async (batch, key) => {
+    right += (await (await measure(model, batch, key)).item()) * batch.label.shape[0]
+  })
   return right / data.size
 }
 

@@ -46,13 +46,14 @@ async function run(name: string, options: AttackOptions, signal: AbortSignal): P
   const task = await taskOf(name)
   const model = await trainedModel(task, weights)
   const data = firstOf(task.test, options.test)
-  const clean = share(await rightOn(task, model, data))
+  const victim = { task, model, data }
+  const clean = share(await rightOn(victim))
 
   const results: (Named & Attacked)[] = []
   for (const one of named) {
     const shown = await progress(data.size, one.name)
     try {
-      const found = await attack(one, task, model, data, { seed, onBatch: done => shown.update(done), signal })
+      const found = await attack(one, victim, { seed, onBatch: done => shown.update(done), signal })
       results.push({ ...one, ...found })
     } catch (error) {
       if (signal.aborted) throw new Interrupted(`stopped during ${one.name}: nothing was written`)

@@ -104,12 +104,13 @@ async function judge(
 ): Promise<Omit<Judged, 'weights'>> {
   const shown = bars()
   try {
-    const clean = share(await rightOn(task, model, data))
+    const victim = { task, model, data }
+    const clean = share(await rightOn(victim))
     const curve = [{ epsilon: 0, accuracy: clean }]
     for (const [i, part] of parts.entries()) {
       const epsilon = Number((part * task.threat.epsilon).toPrecision(6))
       const onBatch = (done: number) => shown.update(`PGD-${steps}${label}`, (i + done / data.size) / parts.length)
-      const { accuracy } = await attack({ name: 'pgd', options: { epsilon, steps } }, task, model, data, {
+      const { accuracy } = await attack({ name: 'pgd', options: { epsilon, steps } }, victim, {
         seed,
         onBatch,
         signal,
