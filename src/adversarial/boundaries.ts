@@ -14,6 +14,7 @@ import {
   equal,
   isfinite,
   less,
+  lessEqual,
   logicalOr,
   maximum,
   minimum,
@@ -23,10 +24,8 @@ import {
   sub,
   where,
 } from '../tensor/elementwise.js'
-import { takeAlongAxis } from '../tensor/indexing.js'
-import { concat, expandDims, flip, reshape, stack } from '../tensor/movement.js'
-import { argsort } from '../tensor/order.js'
-import { argmin, cumulativeSum, max, sum } from '../tensor/reduction.js'
+import { concat, expandDims, reshape, stack } from '../tensor/movement.js'
+import { argmin, max, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
@@ -95,13 +94,15 @@ export function boundariesAt<M>(
   }
 }
 
+/** Newton's steps of a projection: random images take up to 5, and 20 where all but a millionth of the range is used up. */
+const newtonSteps = 16
+
 /**
  * The δ of least norm that leads from x onto a boundary and stays in the valid range; where the range ends before it, the corner
  * towards it. Croce and Hein 2020, section 3.1:
  *
- * |δ_i| = min(λ·v_i, u_i), v_i = 1 in linf and |w_i| in l2, u_i what the range leaves in the direction that closes the gap. As
- * Σ|w_i||δ_i| is concave in λ, it reaches |f| at λ = max_k (|f| - Σ_{i<k}|w_i|u_i) / Σ_{i>=k}|w_i|v_i, elements in the order
- * in which they reach their u_i.
+ * |δ_i| = min(λ·v_i, u_i), v_i = 1 in linf and |w_i| in l2, u_i what the range leaves in the direction that closes the gap. Of
+ * Σ|w_i||δ_i|, concave and piecewise linear in λ, Newton's method from 0 reaches |f| from below, exactly once it is on the last piece.
  */
 export function ontoBoundary(
   x: Features,
@@ -120,23 +121,19 @@ export function ontoBoundary(
   const space = where(less(0, towards), sub(clipMax, from), sub(from, clipMin))
   const room = where(logicalOr(equal(size, 0), less(space, 0)), 0, space)
   const speed = norm === 'linf' ? sign(size) : size
-  const [filled, rate] = [where(equal(size, 0), 0, mul(size, room)), mul(size, speed)]
-  const lambda = (): Tensor => {
-    const order = argsort(div(room, where(equal(size, 0), 1, speed)), { axis: 1 })
-    const before = at(
-      cumulativeSum(takeAlongAxis(filled, order, { axis: 1 }), { axis: 1, includeInitial: true }),
-      [],
-      [0, -1],
-    )
-    const after = flip(cumulativeSum(flip(takeAlongAxis(rate, order, { axis: 1 }), 1), { axis: 1 }), 1)
-    const reached = where(equal(after, 0), 0, div(sub(target, before), where(equal(after, 0), 1, after)))
-    return max(reached, { axis: 1, keepdims: true })
-  }
-  // Without a range, every element moves.
-  const total = sum(rate, { axis: 1, keepdims: true })
+  const [filled, rate] = [mul(size, room), mul(size, speed)]
+  const total = (of: Tensor): Tensor => sum(of, { axis: 1, keepdims: true })
+  let lambda: Tensor | number = 0
+  // Without a range, there is one piece.
   const isBounded = clipMin > Number.NEGATIVE_INFINITY || clipMax < Number.POSITIVE_INFINITY
-  const far = isBounded ? lambda() : div(target, where(equal(total, 0), 1, total))
-  return parted(mul(towards, minimum(mul(far, speed), room)), x)
+  for (let i = 0; i < (isBounded ? newtonSteps : 1); i++) {
+    const isFilled = lessEqual(filled, mul(rate, lambda))
+    const [before, slope] = [total(where(isFilled, filled, 0)), total(where(isFilled, 0, rate))]
+    const isFlat = equal(slope, 0)
+    lambda = maximum(lambda, where(isFlat, 0, div(sub(target, before), where(isFlat, 1, slope))))
+  }
+  const corner = lessEqual(total(filled), target)
+  return parted(mul(towards, where(corner, room, minimum(mul(speed, lambda), room))), x)
 }
 
 /** The features of each example in a row: [n, elements]. */
