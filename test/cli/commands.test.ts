@@ -147,13 +147,14 @@ describe('evaluate', () => {
     await weights('p.safetensors')
     await weights('q.safetensors', '--seed', '1')
     const files = ['--weights', 'p.safetensors', '--weights', 'q.safetensors']
-    const small = ['--test', '60', '--steps', '5', '--ensemble', 'steps=5,queries=20']
+    const small = ['--test', '60', '--steps', '5', '--ensemble', 'steps=5,queries=20,attacks=apgd-ce+square']
     const result = await json('evaluate', moons, ...files, ...small)
     expect(result.threat).toMatchObject({ epsilon: 0.15, norm: 'l2' })
     for (const { clean, curve, ensemble, masked } of result.models) {
       expect(curve[0]).toEqual({ epsilon: 0, accuracy: clean })
       const accuracies = curve.map((p: { accuracy: number }) => p.accuracy)
       expect(accuracies).toEqual([...accuracies].sort((a, b) => b - a))
+      expect(ensemble.accuracies.map((a: { attack: string }) => a.attack)).toEqual(['apgd-ce', 'square'])
       expect(ensemble.accuracies.at(-1).accuracy).toBeLessThanOrEqual(clean)
       expect(masked).toBe(0)
     }
@@ -228,6 +229,12 @@ test('what is wrong is said in one line, with an exit code', async () => {
     [1, 'there are no weights at none.safetensors', ['attack', moons, '--weights', 'none.safetensors']],
     [1, "there is no attack 'fgm'; one of fgsm", ['attack', moons, '--weights', 'moons.safetensors', '--use', 'fgm']],
     [1, 'broken.safetensors', ['attack', moons, '--weights', 'broken.safetensors']],
+    [
+      1,
+      'there is no checkpoint none.checkpoint.safetensors',
+      ['train', moons, '--resume', '--out', 'none.safetensors'],
+    ],
+    [1, "expected option=value, found 'foo'", ['evaluate', moons, '--ensemble', 'foo']],
     [1, 'does not fit', ['evaluate', 'mnist', '--weights', 'moons.safetensors']],
   ]
   for (const [code, says, args] of wrong) {

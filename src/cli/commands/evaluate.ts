@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander'
 import { fgsm } from '../../adversarial/attacks.js'
-import { autoAttack, type Evaluated } from '../../adversarial/ensemble.js'
+import { type AutoAttackOptions, autoAttack, type EnsembleAttack, type Evaluated } from '../../adversarial/ensemble.js'
 import { linearity, transferMatrix } from '../../adversarial/evaluation.js'
 import type { Dataset } from '../../data/dataset.js'
 import { tensorsOf } from '../../data/tensors.js'
@@ -39,7 +39,11 @@ export const addEvaluate = (program: Command): Command =>
       .option('--epsilon <x>', "the radius (default: the task's)", amount)
       .addOption(new Option('--norm <name>', "the norm of the ball (default: the task's)").choices(['linf', 'l2']))
       .option('--steps <n>', 'of PGD', count, 20)
-      .option('--ensemble <options>', 'of the ensemble, for less than the standard', 'steps=100,targets=9,queries=5000')
+      .option(
+        '--ensemble <options>',
+        'of the ensemble, for less than the standard; also attacks=apgd-ce+square',
+        'steps=100,targets=9,queries=5000',
+      )
       .option('--no-ensemble', 'leaves the ensemble out')
       .option('--test <n>', 'the first n test examples', count, 1000)
       .addOption(seedOption('of what is random in an attack'))
@@ -50,6 +54,8 @@ export const addEvaluate = (program: Command): Command =>
 const parts = [0.25, 0.5, 0.75, 1, 1.5, 2]
 /** Examples that the linearity of the loss is looked at for. */
 const looked = 100
+
+type EnsembleOptions = Partial<AutoAttackOptions>
 
 interface Judged {
   readonly weights: string
@@ -62,6 +68,7 @@ interface Judged {
 
 async function run(name: string, options: EvaluateOptions, signal: AbortSignal): Promise<void> {
   const files = options.weights.length ? options.weights : ['model.safetensors']
+  const ensemble = ensembleOf(options)
   const task = withThreat(await taskOf(name), options)
   const models: unknown[] = []
   for (const file of files) models.push(await trainedModel(task, file))
@@ -70,7 +77,10 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
   let transfer: number[][] | undefined
   try {
     for (const [i, model] of models.entries())
-      judged.push({ weights: files[i], ...(await judge(task, model, data, options, signal, labelOf(files, i))) })
+      judged.push({
+        weights: files[i],
+        ...(await judge(task, model, data, { ...options, ensemble }, signal, labelOf(files, i))),
+      })
     if (models.length > 1 && !task.threat.on) {
       const pgd = { ...assumed(task, ball, {}), steps: options.steps } as { epsilon: number }
       transfer = await transferMatrix(task.logits, task.loss, models, data, pgd)
@@ -87,6 +97,13 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
 
 const ball = ['epsilon', 'norm', 'clipMin', 'clipMax'] as const
 
+/** The options of the ensemble; undefined where there is none. */
+function ensembleOf({ ensemble }: EvaluateOptions): EnsembleOptions | undefined {
+  if (ensemble === false) return undefined
+  const { attacks, ...options } = parseOptions(ensemble)
+  return { ...options, ...(attacks !== undefined && { attacks: String(attacks).split('+') as EnsembleAttack[] }) }
+}
+
 const withThreat = (task: Task, { epsilon, norm }: EvaluateOptions): Task => ({
   ...task,
   threat: { ...task.threat, ...(epsilon !== undefined && { epsilon }), ...(norm && { norm }) },
@@ -98,7 +115,7 @@ async function judge(
   task: Task,
   model: unknown,
   data: Dataset,
-  { steps, ensemble, seed }: EvaluateOptions,
+  { steps, ensemble, seed }: Omit<EvaluateOptions, 'ensemble'> & { readonly ensemble?: EnsembleOptions },
   signal: AbortSignal,
   label: string,
 ): Promise<Omit<Judged, 'weights'>> {
@@ -119,10 +136,10 @@ async function judge(
     }
     if (task.threat.on) return { clean, curve }
     const masked = await maskedShare(task, model, data)
-    if (ensemble === false) return { clean, curve, masked }
+    if (!ensemble) return { clean, curve, masked }
     const { accuracies, errors } = await autoAttack(task.logits, model, data, {
       ...(assumed(task, ball, {}) as { epsilon: number }),
-      ...parseOptions(ensemble),
+      ...ensemble,
       key: random.key(seed),
       onProgress: (name, done) => shown.update(`${name}${label}`, done),
       signal,

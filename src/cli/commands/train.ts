@@ -68,6 +68,8 @@ async function run(name: string, options: TrainOptions, signal: AbortSignal): Pr
     throw new Error(
       `${checkpoint} is of a training that was interrupted: --resume goes on with it; or remove it to begin anew`,
     )
+  if (resume && !existsSync(checkpoint))
+    throw new Error(`there is no checkpoint ${checkpoint} to go on from; leave --resume out to begin`)
   const task = await taskOf(name)
   const trainer = await trainerOf(task, options)
   for (const method of use) trainer.use(methodOf(parseNamed(method), task))
