@@ -8,13 +8,11 @@ import { vjp } from '../autodiff/transforms.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
 import {
-  abs,
   add,
   astype,
   atanh,
   clip,
   div,
-  equal,
   less,
   logicalAnd,
   logicalOr,
@@ -28,14 +26,14 @@ import {
 } from '../tensor/elementwise.js'
 import { realize } from '../tensor/realize.js'
 import { full, type Tensor } from '../tensor/tensor.js'
-import { boundariesAt } from './boundaries.js'
+import { boundariesAt, ontoBoundary } from './boundaries.js'
 import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, exampleNorm, exampleSum } from './steps.js'
+import { beside, checkRule, clipFeatures, exampleNorm } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
 export interface Smallest extends Searched {
@@ -75,7 +73,7 @@ export const smallestOf = <M>(
 
 /**
  * Each step goes to the nearest of the boundaries to other classes, as if logits were linear: r = |f_l|/‖w_l‖²·w_l for the class l of
- * least |f_l|/‖w_l‖, f = z_l - z_y, w = ∂f/∂x. Algorithm 2 of the paper.
+ * least |f_l|/‖w_l‖, f = z_l - z_y, w = ∂f/∂x. Algorithm 2 of the paper; with a valid range, r is the shortest way within it.
  *
  * Cost: at most steps forward passes and steps · classes backward passes.
  *
@@ -111,11 +109,11 @@ export async function deepFool<M>(
     report: emptyReport(),
   })
   const step = (model: M, { kept, delta, report }: State): State => {
-    const { gap, slope, gradient } = boundariesAt(victim, model, there(delta), options.featureMask).nearest('l2')
-    const squared = exampleSum(slope, square)
-    const isDone = logicalOr(kept.broken, equal(squared, 0))
-    const scale = where(isDone, 0, div(abs(gap), where(isDone, 1, squared)))
-    const moved = mapFeatures(delta, (d, name) => add(d, mul(slope[name], beside(scale, slope[name]))))
+    const x = there(delta)
+    const { gap, slope, gradient } = boundariesAt(victim, model, x, options.featureMask).nearest('l2')
+    // Within the range: what is cut off a step afterwards would leave a part of every gap, and the boundary would never be crossed.
+    const step = ontoBoundary(widened(x), { gap, slope }, 'l2', options)
+    const moved = mapFeatures(delta, (d, name) => where(beside(kept.broken, d), d, add(d, step[name])))
     const next = there(moved)
     return {
       kept: victim.keep(kept, next, victim.logits(model, next)),

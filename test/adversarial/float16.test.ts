@@ -170,8 +170,7 @@ describe('the smallest perturbations of float16 are about those of float32', () 
     expect(small.adversarial.x.dtype).toBe('float16')
     const [got, want] = [await flat(small.distance), await flat(exact.distance)]
     const both = got.flatMap((g, i) => (Number.isFinite(g) && Number.isFinite(want[i]) ? [i] : []))
-    // Clipped linear steps may end in a corner, and do so elsewhere where they are rounded.
-    expect(both.length).toBeGreaterThan(10)
+    expect(both.length).toBeGreaterThan(20)
     expect(both.length).toBeGreaterThanOrEqual(want.filter(Number.isFinite).length - 1)
     const total = (v: readonly number[]): number => both.reduce((s, i) => s + v[i], 0)
     expect(total(got) / total(want)).toBeLessThan(1.03)
