@@ -11,7 +11,7 @@ const range = { clipMin: 0, clipMax: 1 }
 const defaults = {
   train: 60000,
   test: 1000,
-  epochs: 3,
+  epochs: 12,
   epsilon: 0.3,
   batch: 100,
   steps: 100,
