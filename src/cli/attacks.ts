@@ -4,6 +4,7 @@ import { attackDataset } from '../adversarial/dataset.js'
 import { type GradientCounts, reportNames } from '../adversarial/deaths.js'
 import * as adversarial from '../adversarial/index.js'
 import { type Found, isRight, type Searched } from '../adversarial/search.js'
+import type { Norm } from '../adversarial/steps.js'
 import { batches, type Dataset, dataset } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import { isFloat } from '../graph/dtype.js'
@@ -20,6 +21,10 @@ import type { Task, Threat } from './task.js'
 const batchSize = 250
 
 export interface Attacked {
+  /** The radius; none for attacks that look for the smallest perturbation. */
+  readonly epsilon?: number
+  /** Of the radius and the lengths. */
+  readonly norm: Norm
   readonly accuracy: number
   /** How the gradients fared, for attacks that follow them over features. */
   readonly gradients?: GradientCounts
@@ -42,7 +47,7 @@ interface Surroundings {
   readonly signal: AbortSignal
 }
 
-const range = ['clipMin', 'clipMax'] as const
+const range = ['clipMin', 'clipMax', 'features'] as const
 const threat = ['epsilon', 'norm', ...range, 'on', 'scope'] as const
 
 /** What makes the relatives of PGD of it. */
@@ -65,28 +70,36 @@ const searches: Readonly<Record<string, { readonly run: Search; readonly threat:
   square: { run: adversarial.square, threat: ['epsilon', 'norm', ...range] },
 }
 
-export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]
+/** Those that look for the smallest perturbation, however far. */
+const smallest = ['fab', 'deepFool', 'carliniWagner']
 
-/** @throws unless there is an attack of that name. */
-export function checkAttack({ name }: Named): void {
-  if (!attackNames.includes(name)) throw new Error(`there is no attack '${name}'; one of ${attackNames.join(', ')}`)
-}
+export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]
 
 /**
  * Attacks a model.
  * @throws if the attack does not like its options, or is not for what is attacked here
  */
-export async function attack({ name, options }: Named, victim: Victim, around: Surroundings): Promise<Attacked> {
+export async function attack(
+  { name, options }: Omit<Named, 'text'>,
+  victim: Victim,
+  around: Surroundings,
+): Promise<Attacked> {
   const { task, data } = victim
   const isSearch = Object.hasOwn(searches, name)
   const given: Options = { ...assumed(task, isSearch ? searches[name].threat : threat, options), ...options }
-  if ('on' in given || task.threat.on) return { accuracy: await accuracyAmongVectors(name, given, victim, around) }
+  const norm = name === 'deepFool' || name === 'carliniWagner' ? 'l2' : ((given.norm ?? 'linf') as Norm)
+  const ball = { norm, ...(!smallest.includes(name) && { epsilon: Number(given.epsilon) }) }
+  if ('on' in given || task.threat.on)
+    return { ...ball, accuracy: await accuracyAmongVectors(name, given, victim, around) }
   const { data: moved, gradients } = await (isSearch ? searchAll : followAll)(name, given, victim, around)
-  const [before, after] = [await rightOn(victim), await rightOn({ ...victim, data: moved })]
-  const norm = name === 'deepFool' || name === 'carliniWagner' ? 'l2' : (given.norm ?? 'linf')
-  const lengths = after.flatMap((isRight, i) => (before[i] && !isRight ? [lengthOf(data, moved, i, String(norm))] : []))
+  const [before, after] = [
+    await rightOn(victim, around.signal),
+    await rightOn({ ...victim, data: moved }, around.signal),
+  ]
+  const lengths = after.flatMap((isRight, i) => (before[i] && !isRight ? [lengthOf(data, moved, i, norm)] : []))
   lengths.sort((a, b) => a - b)
   return {
+    ...ball,
     accuracy: share(after),
     gradients,
     ...(lengths.length > 0 && { distance: lengths[Math.floor(lengths.length / 2)] }),
@@ -111,14 +124,15 @@ async function eachBatch(
     done += Math.min(batchSize, data.size - done)
     onBatch?.(done)
   }
+  signal?.throwIfAborted()
 }
 
 /** Which examples are classified right. */
-export async function rightOn({ task, model, data }: Victim): Promise<boolean[]> {
+export async function rightOn({ task, model, data }: Victim, signal: AbortSignal): Promise<boolean[]> {
   await realize(model)
   const judge = compile((m: unknown, batch: Batch) => isRight(task.logits(m, batch, evaluation), batch.label))
   const right: boolean[] = []
-  await eachBatch(data, {}, async batch => {
+  await eachBatch(data, { signal }, async batch => {
     for (const one of await (await judge(model, batch)).data()) right.push(Boolean(one))
   })
   return right
@@ -139,7 +153,7 @@ async function followAll(
   const { seed, onBatch, signal } = around
   const options = { ...relatives[name](given), key: random.key(seed), ...given }
   const hooks = { batchSize, onBatch, signal }
-  const { data: moved, report } = await attackDataset(task.loss, model, data, options as never, hooks)
+  const { data: moved, report } = await attackDataset(task.losses ?? task.loss, model, data, options as never, hooks)
   signal.throwIfAborted()
   return { data: moved, gradients: report }
 }
@@ -188,7 +202,7 @@ async function accuracyAmongVectors(
 }
 
 /** How far a row of the float columns was moved. */
-function lengthOf(from: Dataset, to: Dataset, row: number, norm: string): number {
+function lengthOf(from: Dataset, to: Dataset, row: number, norm: Norm): number {
   let [squares, sum, largest] = [0, 0, 0]
   for (const [name, { data, dtype }] of Object.entries(from.columns)) {
     if (!isFloat(dtype)) continue

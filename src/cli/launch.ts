@@ -9,6 +9,11 @@ export async function launch(load: () => Promise<(args: string[]) => Promise<num
     process.exitCode = 1
     return
   }
+  // A reader such as head has seen enough.
+  process.stdout.on('error', error => {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
+    process.exit()
+  })
   const command = await load()
   process.exitCode = await command(process.argv.slice(2))
 }

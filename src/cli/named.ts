@@ -1,42 +1,66 @@
 /** Training methods and attacks by name, with options, as a command line gives them: `trades:beta=3,steps=5`. */
 
+import { InvalidArgumentError } from 'commander'
 import * as adversarial from '../adversarial/index.js'
 import type { Loss } from '../nn/context.js'
 import type { Task, Threat } from './task.js'
 
-type Value = string | number | boolean | RegExp
+type Value = string | number | boolean | RegExp | readonly (string | number)[]
 export type Options = Readonly<Record<string, Value>>
 
 /** A name and the options behind it. */
 export interface Named {
+  /** As it was given. */
+  readonly text: string
   readonly name: string
   readonly options: Options
 }
 
+/** A parser for commander of an option that names one of these and may be repeated. */
+export const named =
+  (names: readonly string[]) =>
+  (text: string, given: readonly Named[]): Named[] => {
+    const one = parseNamed(text)
+    if (!names.includes(one.name))
+      throw new InvalidArgumentError(`There is no '${one.name}'; one of ${names.join(', ')}.`)
+    return [...given, one]
+  }
+
 /**
- * Reads `name:option=value,option=value`. A value is a number, true, false, a /pattern/ or a text.
- * @throws where an option has no value
+ * Reads `name:option=value,option=value`. A value is a number, true, false, a /pattern/, a text, or several as in `a+b`.
+ * @throws where an option has no value, or none that can be written
  */
 export function parseNamed(text: string): Named {
   const [name, ...rest] = text.split(':')
-  return { name, options: parseOptions(rest.join(':')) }
+  return { text, name, options: parseOptions(rest.join(':')) }
 }
 
-/** Reads `option=value,option=value`. */
+/** Reads `option=value,option=value`, as a parser for commander. */
 export const parseOptions = (text: string): Options =>
   Object.fromEntries(text.split(',').filter(Boolean).map(parseOption))
 
+/** Options that are functions, tensors or the command's own concern. */
+const unwritable = new Set([
+  ...['key', 'context', 'broken', 'fallback', 'featureMask', 'logits', 'losses', 'signal', 'onBatch', 'onAttack'],
+  ...['onProgress', 'batchSize', 'label', 'labelKeys', 'sampleWeightKey', 'targeted'],
+])
+/** Options that are lists even where there is one value. */
+const lists = new Set(['features', 'attacks'])
+
 function parseOption(part: string): [string, Value] {
   const [, name, value] = /^([^=]+)=(.+)$/.exec(part) ?? []
-  if (name === undefined) throw new Error(`expected option=value, found '${part}'`)
+  if (name === undefined) throw new InvalidArgumentError(`Expected option=value, found '${part}'.`)
+  if (unwritable.has(name)) throw new InvalidArgumentError(`The option '${name}' cannot be given on a command line.`)
   const pattern = /^\/(.+)\/$/.exec(value)
   if (pattern) return [name, new RegExp(pattern[1])]
   if (value === 'true' || value === 'false') return [name, value === 'true']
-  return [name, Number.isNaN(Number(value)) ? value : Number(value)]
+  const one = (text: string): string | number => (Number.isNaN(Number(text)) ? text : Number(text))
+  const isList = lists.has(name) || (value.includes('+') && Number.isNaN(Number(value)))
+  return [name, isList ? value.split('+').map(one) : one(value)]
 }
 
 /** What a task says of its attacker, and what of it a method takes. */
-const range = ['clipMin', 'clipMax', 'on', 'scope'] as const
+const range = ['clipMin', 'clipMax', 'features', 'on', 'scope'] as const
 const ball = ['epsilon', 'norm', ...range] as const
 
 interface Kind {
@@ -51,10 +75,10 @@ const methods: Readonly<Record<string, Kind>> = {
   pgd: { make: adversarial.pgd, threat: ['on'] },
   freeLB: { make: adversarial.freeLB, threat: ['on'] },
   gradientPenalty: { make: adversarial.gradientPenalty, threat: ['on'] },
-  adversarialRegularization: { make: adversarial.adversarialRegularization },
+  adversarialRegularization: { make: adversarial.adversarialRegularization, threat: ['features'] },
   adversarialTraining: { make: adversarial.adversarialTraining, threat: ball },
   fastTraining: { make: adversarial.fastTraining, threat: ball },
-  freeTraining: { make: adversarial.freeTraining, threat: ['epsilon', 'norm', 'clipMin', 'clipMax'] },
+  freeTraining: { make: adversarial.freeTraining, threat: ['epsilon', 'norm', 'clipMin', 'clipMax', 'features'] },
   trades: { make: adversarial.trades, threat: ball, gets: 'logits' },
   mart: { make: adversarial.mart, threat: ball, gets: 'logits' },
   smart: { make: adversarial.smart, threat: ball, gets: 'logits' },
@@ -63,9 +87,9 @@ const methods: Readonly<Record<string, Kind>> = {
   rDrop: { make: adversarial.rDrop, gets: 'logits' },
   sam: { make: adversarial.sam },
   awp: { make: adversarial.awp },
-  inputGradientPenalty: { make: adversarial.inputGradientPenalty },
-  jacobianPenalty: { make: adversarial.jacobianPenalty, gets: 'logits' },
-  curvaturePenalty: { make: adversarial.curvaturePenalty },
+  inputGradientPenalty: { make: adversarial.inputGradientPenalty, threat: ['features'] },
+  jacobianPenalty: { make: adversarial.jacobianPenalty, threat: ['features'], gets: 'logits' },
+  curvaturePenalty: { make: adversarial.curvaturePenalty, threat: ['features'] },
   localLinearity: { make: adversarial.localLinearity, threat: ['epsilon', ...range], gets: 'losses' },
   gradientAlignment: { make: adversarial.gradientAlignment, threat: ['epsilon', ...range] },
 }
@@ -74,10 +98,9 @@ export const methodNames = Object.keys(methods)
 
 /**
  * A method of saddlepoint/adversarial by name: what its options leave open of the attacker is the task's.
- * @throws if there is no such method, or it does not like its options
+ * @throws if it does not like its options
  */
 export function methodOf({ name, options }: Named, task: Task): (loss: Loss<unknown>) => Loss<unknown> {
-  if (!Object.hasOwn(methods, name)) throw new Error(`there is no method '${name}'; one of ${methodNames.join(', ')}`)
   const { make, threat = [], gets } = methods[name]
   if (gets && !task[gets]) throw new Error(`${name}: needs ${gets}, which ${task.name} with a loss of its own lacks`)
   return make({ ...assumed(task, threat, options), ...(gets && { [gets]: task[gets] }), ...options } as never)

@@ -1,6 +1,7 @@
 /** What the commands train and attack: a model, its data and its attacker, built in under a name or exported by an ES module. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, realpathSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Argument } from 'commander'
@@ -8,19 +9,23 @@ import type { Logits } from '../adversarial/logits.js'
 import type { Scope } from '../adversarial/places.js'
 import type { Norm } from '../adversarial/steps.js'
 import type { Dataset } from '../data/dataset.js'
-import type { Context, Loss } from '../nn/context.js'
+import { tensorsOf } from '../data/tensors.js'
+import { type Context, evaluation, type Loss } from '../nn/context.js'
 import { crossEntropy } from '../nn/losses.js'
 import * as random from '../tensor/random.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { loadTree } from '../train/checkpoint.js'
 
 /** What an attacker may do where the command line does not say. */
 export interface Threat {
-  readonly epsilon: number
+  /** 0.1 by default. */
+  readonly epsilon?: number
   readonly norm?: Norm
   readonly clipMin?: number
   readonly clipMax?: number
+  /** The columns that are perturbed; without it, all that are float. */
+  readonly features?: readonly string[]
   /** The embedding whose vectors are perturbed; without it, the features of the batch are. */
   readonly on?: string
   readonly scope?: Scope
@@ -41,6 +46,7 @@ export interface TaskModule<M> {
 
 export interface Task<M = unknown> extends Required<TaskModule<M>> {
   readonly name: string
+  readonly threat: Threat & { readonly epsilon: number }
   /** The losses of the examples [n], where the loss is the default one. */
   readonly losses?: Loss<M>
 }
@@ -62,12 +68,34 @@ export async function taskOf(name: string): Promise<Task> {
   return checked(name, given as Partial<TaskModule<unknown>>)
 }
 
-/** What a file exports by its default: a task, an expression, or a function that makes one. */
-export function moduleOf(name: string): Promise<Record<string, unknown>> {
+/** What a file exports, or a task of that name. */
+export async function moduleOf(name: string): Promise<Record<string, unknown>> {
   if (Object.hasOwn(builtIn, name)) return builtIn[name]()
   const path = resolve(name)
   if (!existsSync(path)) throw new Error(`there is no file ${path}, nor a task of that name; tasks are ${taskNames}`)
-  return import(pathToFileURL(path).href)
+  if (!statSync(path).isFile()) throw new Error(`${path} is no file; a task is an ES module`)
+  checkCopy(path)
+  try {
+    return await import(pathToFileURL(path).href)
+  } catch (cause) {
+    throw new Error(`${name}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+  }
+}
+
+/** @throws if a module would load another copy of this package, whose tensors are not this one's, or none. */
+function checkCopy(path: string): void {
+  const own = realpathSync(new URL('../index.js', import.meta.url))
+  let found: string
+  try {
+    found = realpathSync(createRequire(path).resolve('saddlepoint'))
+  } catch {
+    // It may import by path, and then says itself what it misses.
+    return
+  }
+  if (found !== own)
+    throw new Error(
+      `${path} loads another copy of saddlepoint (${found}) than this command (${own}): run the command of that copy`,
+    )
 }
 
 /** Whether a module's default is a task rather than an expression. */
@@ -75,35 +103,58 @@ export const isTask = (given: unknown): given is TaskModule<unknown> =>
   typeof given === 'object' && given !== null && typeof (given as { model?: unknown }).model === 'function'
 
 export function checked(name: string, given: Partial<TaskModule<unknown>> | undefined): Task {
-  const isSet = (data: Dataset | undefined): boolean => typeof data?.rows === 'function' && data.size > 0
+  const isSet = (data: Dataset | undefined): boolean =>
+    typeof data?.rows === 'function' && data.size > 0 && data.columns.label?.dtype === 'int32'
+  const { threat } = given ?? {}
   const needs: readonly (readonly [string, boolean, string])[] = [
     ['model', typeof given?.model === 'function', 'a function of a random key that gives a tree of tensors'],
     ['logits', typeof given?.logits === 'function', 'a function (model, batch, ctx) => [n, classes]'],
-    ['train', isSet(given?.train), 'a dataset({ ... }) with rows'],
-    ['test', isSet(given?.test), 'a dataset({ ... }) with rows'],
+    ['train', isSet(given?.train), 'a dataset({ ... }) with rows and a column label of int32'],
+    ['test', isSet(given?.test), 'a dataset({ ... }) with rows and a column label of int32'],
+    [
+      'threat',
+      threat === undefined || (typeof threat === 'object' && threat !== null),
+      'an object such as { epsilon: 0.1 }',
+    ],
   ]
   const missing = needs.find(([, isGood]) => !isGood)
   if (!given || missing)
     throw new Error(
       `${name}: a task, its default export, needs ${missing?.[0]}, ${missing?.[2]}: { model, logits, train, test }`,
     )
-  const { model, logits, train, test, threat = { epsilon: 0.1 } } = given as TaskModule<unknown>
+  const { model, logits, train, test } = given as TaskModule<unknown>
   const ofLogits =
     (options: { reduction?: 'none' }): Loss<unknown> =>
     (m, batch, ctx: Context) =>
       crossEntropy(logits(m, batch, ctx), batch.label, options)
   return {
-    ...{ name, model, logits, train, test, threat },
+    ...{ name, model, logits, train, test, threat: { epsilon: 0.1, ...threat } },
     loss: given.loss ?? ofLogits({}),
     ...(!given.loss && { losses: ofLogits({ reduction: 'none' }) }),
   }
 }
 
 /** The task's model with first weights of a seed. */
-export async function modelOf({ name, model }: Task, seed: number): Promise<unknown> {
+export async function modelOf(task: Task, seed: number): Promise<unknown> {
+  const { name, model } = task
   const made = await model(random.key(seed))
   if (leaves(made).length === 0) throw new Error(`${name}: model(key) returned no tensors; return a tree of them`)
+  checkLabels(task, made)
   return made
+}
+
+/** @throws unless logits are [n, classes] and all labels are classes; nothing is computed. */
+function checkLabels({ name, logits, train, test }: Task, model: unknown): void {
+  const z = logits(model, tensorsOf(train.slice(0, 1).columns), evaluation)
+  if (!(z instanceof Tensor) || z.ndim !== 2)
+    throw new Error(`${name}: logits must be [n, classes], not ${z instanceof Tensor ? `[${z.shape}]` : typeof z}`)
+  for (const [set, { columns }] of Object.entries({ train, test })) {
+    const at = columns.label.data.findIndex((label: number | bigint) => !(label >= 0 && label < z.shape[1]))
+    if (at >= 0)
+      throw new Error(
+        `${name}: row ${at} of ${set} has the label ${columns.label.data[at]}, and logits have ${z.shape[1]} classes`,
+      )
+  }
 }
 
 /** The task's model with the weights of a file. */

@@ -10,6 +10,7 @@ export const checkFolder = (option: string, path: string): Promise<void> => atte
 /** @throws naming the option, where no such file can be written */
 export const checkFile = (option: string, path: string): Promise<void> =>
   attempt(option, path, async () => {
+    if (path === '' || /[/\\]$/.test(path)) throw new Error('it names no file')
     if (existsSync(path) && !(await stat(path)).isFile()) throw new Error('it is there, and no file')
     await probe(dirname(path))
   })

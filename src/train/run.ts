@@ -28,6 +28,8 @@ export interface Running {
 
 export interface Run {
   readonly seed: number
+  /** What is trained and how, in words. */
+  readonly about?: string
   /** 'loss' and the names of the metrics. */
   readonly names: readonly string[]
   /** Steps made since the beginning. */
@@ -50,12 +52,16 @@ export const printRun = (run: Run): string =>
   JSON.stringify({ version, ...run }, (_, x) => (typeof x === 'number' && !Number.isFinite(x) ? String(x) : x))
 const notFinite = new Set<unknown>(['NaN', 'Infinity', '-Infinity'])
 
-/** @throws if the text is not from `printRun`, or its metrics are not those expected. */
-export function parseRun(path: string, text: string | undefined, names: readonly string[]): Run {
+/** @throws if the text is not from `printRun`, or its metrics or what it is about are not those expected. */
+export function parseRun(path: string, text: string | undefined, names: readonly string[], about?: string): Run {
   const run = text?.startsWith(`{"version":"${version}"`) ? parsed(text) : undefined
   if (!isRun(run)) throw new Error(`load: ${path} was not written by the save of a Trainer (${version})`)
   if (run.names.join() !== names.join())
     throw new Error(`load: ${path} has the metrics ${run.names.join(', ')}, this trainer ${names.join(', ')}`)
+  if (run.about !== about)
+    throw new Error(
+      `load: ${path} is about ${run.about ?? 'something without words'}; this trainer about ${about ?? 'the like'}`,
+    )
   return run
 }
 
@@ -99,6 +105,7 @@ const isRunning = (x: unknown): x is Running =>
 const isRun = (x: unknown): x is Run =>
   isRecord(x) &&
   isCount(x.seed) &&
+  (x.about === undefined || isText(x.about)) &&
   isList(x.names, isText) &&
   isCount(x.steps) &&
   isList(x.epochs, isEpoch) &&

@@ -27,6 +27,8 @@ export interface TrainerOptions<M> extends Objective<M> {
   readonly model: M
   /** Determines the order of the examples and all random keys. */
   readonly seed?: number
+  /** What is trained and how, in words that checkpoints keep: `load` refuses those of something else. */
+  readonly about?: string
 }
 
 export interface StepReport {
@@ -82,6 +84,7 @@ export class Trainer<M> {
   #compiled: Compiled<M>
   readonly #names: readonly string[]
   #seed: number
+  readonly #about: string | undefined
   #steps = 0
   #epochs: EpochRecord[] = []
   #running: Running | undefined
@@ -91,7 +94,7 @@ export class Trainer<M> {
    * @throws if the model has no tensors or one parameter at two paths, the seed is no integer from 0 to 2^53 - 1, or an
    * option is out of range.
    */
-  constructor({ model, seed = 0, ...objective }: TrainerOptions<M>) {
+  constructor({ model, seed = 0, about, ...objective }: TrainerOptions<M>) {
     const { loss, metrics = {}, clipNorm, microBatches = 1, precision = 'float32', lossScale } = objective
     if (leaves(model).length === 0) throw new Error('Trainer: the model has no tensors')
     checkUntied('Trainer', model)
@@ -112,6 +115,7 @@ export class Trainer<M> {
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw new Error(`Trainer: the seed must be an integer from 0 to 2^53 - 1, not ${seed}`)
     this.#seed = seed
+    this.#about = about
     this.#names = ['loss', ...Object.keys(metrics)]
     this.#objective = objective
     this.#compiled = compileObjective(objective)
@@ -215,6 +219,7 @@ export class Trainer<M> {
   save(path: string): Promise<void> {
     const run = printRun({
       seed: this.#seed,
+      about: this.#about,
       names: this.#names,
       steps: this.#steps,
       epochs: this.#epochs,
@@ -226,13 +231,13 @@ export class Trainer<M> {
   /**
    * Goes back (or on) to a saved state; the next `fit` continues from there, with the seed of the checkpoint.
    *
-   * @throws if the file was not written by `save`, or a tensor or metric is missing, left over or of another shape or
+   * @throws if the file was not written by `save`, or is about something else, or a tensor or metric is missing, left over or of another shape or
    * dtype; nothing has then changed.
    */
   async load(path: string): Promise<void> {
     if (this.#busy) throw new Error('load: the trainer is fitting; wait for fit to end')
     const { tensors, metadata } = await readSafetensors(path)
-    const run = parseRun(path, metadata.run, this.#names)
+    const run = parseRun(path, metadata.run, this.#names, this.#about)
     // What losses remember is as the file has it: which of it is of use, the next fit finds out.
     const prefix = 'memory.'
     const remembered = Object.entries(tensors).filter(([name]) => name.startsWith(prefix))

@@ -85,10 +85,34 @@ describe('train', () => {
     const anew = await saddlepoint([...args, '--out', 'cut.safetensors'])
     expect(anew.code).toBe(1)
     expect(anew.err).toContain('cut.checkpoint.safetensors is of a training that was interrupted')
+    const other = await saddlepoint([...args, '--out', 'cut.safetensors', '--resume', '--seed', '3'])
+    expect(other).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/is about .*"seed":0.* this trainer about .*"seed":3/),
+    })
+    const fewer = await saddlepoint([...args, '--out', 'cut.safetensors', '--resume', '--epochs', '1'])
+    expect(fewer).toMatchObject({ code: 1, err: expect.stringMatching(/has \d+ epochs; ask for more/) })
     expect((await saddlepoint([...args, '--out', 'cut.safetensors', '--resume'])).code).toBe(0)
     const [whole, resumed] = await Promise.all(['whole', 'cut'].map(n => readFile(join(folder, `${n}.safetensors`))))
     expect(resumed.equals(whole)).toBe(true)
     expect(await readdir(folder)).not.toContain('cut.checkpoint.safetensors')
+  })
+
+  test('Ctrl-C before the first step promises nothing', async () => {
+    const slow = join(folder, 'slow.mjs')
+    await writeFile(
+      slow,
+      `import task from ${JSON.stringify(moons)}
+      export default async () => {
+        console.error('waiting')
+        await new Promise(resolve => setTimeout(resolve, 1000))
+        return task()
+      }`,
+    )
+    const { code, err } = await saddlepoint(['train', slow, '--out', 'slow.safetensors'], 'waiting')
+    expect(code).toBe(130)
+    expect(err).toContain('stopped before the first step: nothing was written')
+    expect((await readdir(folder)).filter(name => name.startsWith('slow.c'))).toEqual([])
   })
 
   test('text: the embedding is the place, unless the options say otherwise', async () => {
@@ -103,6 +127,8 @@ describe('train', () => {
     const attacked = await json('attack', 'wordnet', '--weights', 'text.safetensors', '--test', '32')
     expect(attacked.attacks.map((a: { name: string }) => a.name)).toEqual(['fgsm', 'pgd'])
     for (const { accuracy } of attacked.attacks) expect(accuracy).toBeLessThanOrEqual(attacked.clean)
+    const kept = await saddlepoint(['attack', 'wordnet', '--weights', 'text.safetensors', '--out', 'x.safetensors'])
+    expect(kept.err).toContain("--out: what is attacked here are the vectors that 'embedding' looks up")
     const wrong = await saddlepoint(['attack', 'wordnet', '--weights', 'text.safetensors', '--use', 'apgd'])
     expect(wrong.err).toContain("the vectors that 'embedding' looks up: use fgsm, pgd, bim")
     const judged = await json('evaluate', 'wordnet', '--weights', 'text.safetensors', '--test', '32', '--steps', '2')
@@ -134,12 +160,25 @@ describe('attack', () => {
     )
     const [moved, kept] = [tensors['fgsm.point'].data, tensors['deepFool.point'].data]
     expect(moved).not.toEqual(kept)
+    expect([fgsm, deepFool].map(({ norm, epsilon }) => [norm, epsilon])).toEqual([
+      ['l2', 0.15],
+      ['l2', undefined],
+    ])
     // Both start from the same points: at most one radius, and what DeepFool needed, apart.
     const lengths = Array.from({ length: 200 }, (_, i) =>
       Math.hypot(...[0, 1].map(k => Number(moved[2 * i + k]) - Number(tensors['pgd.point'].data[2 * i + k]))),
     )
     expect(Math.max(...lengths)).toBeLessThanOrEqual(0.3 + 1e-6)
   })
+})
+
+test('an attack that fails takes no results with it', async () => {
+  await weights('kept.safetensors')
+  const args = ['attack', moons, '--weights', 'kept.safetensors', '--use', 'pgd:restarts=2,steps=3']
+  const { code, out, err } = await saddlepoint([...args, '--use', 'carliniWagner'])
+  expect(code).toBe(1)
+  expect(out).toMatch(/pgd:restarts=2,steps=3 +l2 0\.15 +\d/)
+  expect(err).toContain('error: carliniWagner: needs the valid range')
 })
 
 describe('evaluate', () => {
@@ -176,6 +215,17 @@ describe('evaluate', () => {
   }, 120_000)
 })
 
+test('a reader that has seen enough ends a command quietly', async () => {
+  const child = spawn(process.execPath, [join(root, 'dist/cli/saddlepoint.js'), 'inspect', moons], { cwd: folder })
+  let err = ''
+  child.stderr.on('data', text => {
+    err += text
+  })
+  child.stdout.destroy()
+  const code = await new Promise(resolve => child.on('close', resolve))
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+})
+
 describe('inspect', () => {
   test('shows the loss of a task, its gradient, its schedule and its code', async () => {
     const all = await json('inspect', moons, '--use', 'gradientPenalty:on=/weight/')
@@ -184,6 +234,8 @@ describe('inspect', () => {
     expect(all.gradient.split('\n').length).toBeGreaterThan(all.graph.split('\n').length)
     expect(all.code).toContain('f32x4.')
     const plain = await json('inspect', moons, '--stage', 'graph')
+    for (const method of ['freeTraining', 'proximal'])
+      expect((await json('inspect', moons, '--stage', 'graph', '--use', method)).graph).not.toBe(plain.graph)
     expect(plain.graph.split('\n').length).toBeLessThan(all.graph.split('\n').length)
   })
 
@@ -215,6 +267,19 @@ test('what is wrong is said in one line, with an exit code', async () => {
   await weights('moons.safetensors')
   await writeFile(join(folder, 'empty.mjs'), 'export default { model: () => [] }')
   await writeFile(join(folder, 'broken.safetensors'), 'no')
+  await writeFile(join(folder, 'syntax.mjs'), 'export default {')
+  const variant = (name: string, change: string): Promise<void> =>
+    writeFile(
+      join(folder, name),
+      `import task from ${JSON.stringify(moons)}
+      import { dataset } from ${JSON.stringify(join(root, 'dist/data/index.js'))}
+      const { columns } = (await task()).train.slice(0, 3)
+      const { label, ...rest } = columns
+      export default async () => ({ ...(await task()), ${change} })`,
+    )
+  await variant('threat.mjs', "threat: 'hard'")
+  await variant('unlabelled.mjs', 'train: dataset(rest)')
+  await variant('classes.mjs', 'train: dataset({ ...rest, label: { ...label, data: Int32Array.of(0, 2, 1) } })')
   const wrong: readonly (readonly [number, string, string[]])[] = [
     [2, "unknown command 'frobnicate'", ['frobnicate']],
     [2, "unknown option '--frob'", ['train', '--frob']],
@@ -222,19 +287,28 @@ test('what is wrong is said in one line, with an exit code', async () => {
     [2, 'Allowed choices are linf, l2', ['evaluate', '--norm', 'l3']],
     [1, 'nor a task of that name; tasks are mnist, wordnet', ['train', 'nothing']],
     [1, 'empty.mjs: a task, its default export, needs logits', ['train', 'empty.mjs']],
-    [1, "there is no method 'fgsm'; one of fgm, pgd", ['train', moons, '--use', 'fgsm']],
-    [1, "expected option=value, found 'steps'", ['train', moons, '--use', 'trades:steps']],
+    [2, "There is no 'fgsm'; one of fgm, pgd", ['train', moons, '--use', 'fgsm']],
+    [2, "Expected option=value, found 'steps'", ['train', moons, '--use', 'trades:steps']],
     [1, 'adversarialTraining: steps must be an integer >= 1', ['train', moons, '--use', 'adversarialTraining:steps=0']],
     [1, '--out: cannot write /proc/none/x', ['train', moons, '--out', '/proc/none/x']],
     [1, 'there are no weights at none.safetensors', ['attack', moons, '--weights', 'none.safetensors']],
-    [1, "there is no attack 'fgm'; one of fgsm", ['attack', moons, '--weights', 'moons.safetensors', '--use', 'fgm']],
+    [2, "There is no 'fgm'; one of fgsm", ['attack', moons, '--weights', 'moons.safetensors', '--use', 'fgm']],
     [1, 'broken.safetensors', ['attack', moons, '--weights', 'broken.safetensors']],
     [
       1,
       'there is no checkpoint none.checkpoint.safetensors',
       ['train', moons, '--resume', '--out', 'none.safetensors'],
     ],
-    [1, "expected option=value, found 'foo'", ['evaluate', moons, '--ensemble', 'foo']],
+    [2, "Expected option=value, found 'foo'", ['evaluate', moons, '--ensemble', 'foo']],
+    [2, 'Give --epsilon', ['evaluate', moons, '--ensemble', 'epsilon=9']],
+    [2, "The option 'key' cannot be given", ['attack', moons, '--use', 'pgd:key=1']],
+    [1, '--out: cannot write folder/', ['train', moons, '--out', 'folder/']],
+    [1, '--out: cannot write :', ['train', moons, '--out', '']],
+    [1, 'is no file; a task is an ES module', ['train', '/tmp']],
+    [1, 'syntax.mjs: Unexpected', ['train', 'syntax.mjs']],
+    [1, 'needs threat, an object', ['train', 'threat.mjs']],
+    [1, 'needs train, a dataset({ ... }) with rows and a column label of int32', ['train', 'unlabelled.mjs']],
+    [1, 'row 1 of train has the label 2, and logits have 2 classes', ['train', 'classes.mjs']],
     [1, 'does not fit', ['evaluate', 'mnist', '--weights', 'moons.safetensors']],
   ]
   for (const [code, says, args] of wrong) {
@@ -259,10 +333,13 @@ test('every command has help, with its device and its JSON', async () => {
 })
 
 test('a method and its options are read from one word', () => {
-  expect(parseNamed('sam')).toEqual({ name: 'sam', options: {} })
-  expect(parseNamed('fgm:on=/embed/,epsilon=1e-1,mode=replace,throughAttack=true')).toEqual({
+  expect(parseNamed('sam')).toEqual({ text: 'sam', name: 'sam', options: {} })
+  expect(parseNamed('fgm:on=/embed/,epsilon=1e-1,mode=replace,throughAttack=true')).toMatchObject({
     name: 'fgm',
     options: { on: /embed/, epsilon: 0.1, mode: 'replace', throughAttack: true },
   })
-  expect(() => parseNamed('fgm:on=')).toThrow("expected option=value, found 'on='")
+  expect(parseNamed('apgd:target=1+3,epsilon=1e+2,features=x').options).toEqual({
+    ...{ target: [1, 3], epsilon: 100, features: ['x'] },
+  })
+  expect(() => parseNamed('fgm:on=')).toThrow("Expected option=value, found 'on='")
 })

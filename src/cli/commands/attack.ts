@@ -3,9 +3,9 @@
 import type { Command } from 'commander'
 import { writeSafetensors } from '../../data/safetensors.js'
 import { progress } from '../../train/progress.js'
-import { type Attacked, attack, attackNames, checkAttack, rightOn, share } from '../attacks.js'
-import { type Named, parseNamed } from '../named.js'
-import { addDeviceOptions, count, type DeviceSettings, jsonOption, many, seedOption } from '../options.js'
+import { type Attacked, attack, attackNames, rightOn, share } from '../attacks.js'
+import { type Named, named, parseNamed } from '../named.js'
+import { addDeviceOptions, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
 import { Interrupted, session } from '../session.js'
 import { firstOf, taskArgument, taskOf, trainedModel } from '../task.js'
@@ -13,7 +13,7 @@ import { checkFile } from '../writable.js'
 
 interface AttackOptions extends DeviceSettings, JsonOption {
   readonly weights: string
-  readonly use: readonly string[]
+  readonly use: readonly Named[]
   readonly test: number
   readonly out?: string
   readonly seed: number
@@ -29,7 +29,7 @@ export const addAttack = (program: Command): Command =>
       .option(
         '--use <attack>',
         `an attack and its options, such as pgd:epsilon=0.3,steps=100; may be repeated (default: fgsm and pgd). Of ${attackNames.join(', ')}`,
-        many,
+        named(attackNames),
         [],
       )
       .option('--test <n>', 'the first n test examples', count, 1000)
@@ -38,45 +38,59 @@ export const addAttack = (program: Command): Command =>
       .addOption(jsonOption()),
   ).action((name: string, options: AttackOptions) => session(options, (_, signal) => run(name, options, signal)))
 
+type Result = Named & Attacked
+
 async function run(name: string, options: AttackOptions, signal: AbortSignal): Promise<void> {
   const { weights, use, out, seed } = options
   if (out !== undefined) await checkFile('--out', out)
-  const named = (use.length ? use : ['fgsm', 'pgd']).map(parseNamed)
-  named.forEach(checkAttack)
   const task = await taskOf(name)
+  if (out !== undefined && task.threat.on)
+    throw new Error(
+      `--out: what is attacked here are the vectors that '${task.threat.on}' looks up; there are no examples`,
+    )
   const model = await trainedModel(task, weights)
   const data = firstOf(task.test, options.test)
   const victim = { task, model, data }
-  const clean = share(await rightOn(victim))
-
-  const results: (Named & Attacked)[] = []
-  for (const one of named) {
-    const shown = await progress(data.size, one.name)
-    try {
-      const found = await attack(one, victim, { seed, onBatch: done => shown.update(done), signal })
-      results.push({ ...one, ...found })
-    } catch (error) {
-      if (signal.aborted) throw new Interrupted(`stopped during ${one.name}: nothing was written`)
-      throw error
-    } finally {
-      shown.stop()
-    }
+  const results: Result[] = []
+  const show = (clean: number, written?: string): void => {
+    const rows = [{ attack: 'none', within: '', accuracy: percent(clean), ...blank }, ...results.map(rowOf)]
+    const title = `${name}, ${weights}, first ${data.size} test examples, seed ${seed}`
+    const lines = [title, '', tableOf(rows), ...(written === undefined ? [] : ['', `wrote ${written}`])]
+    const attacks = results.map(({ data: _, ...result }) => result)
+    print(options, { task: name, weights, seed, examples: data.size, clean, attacks }, lines.join('\n'))
   }
-
+  let clean: number | undefined
+  let doing = 'the clean examples'
+  try {
+    clean = share(await rightOn(victim, signal))
+    for (const one of use.length ? use : ['fgsm', 'pgd'].map(parseNamed)) {
+      doing = one.text
+      const shown = await progress(data.size, one.text)
+      try {
+        const around = { seed, onBatch: (done: number) => shown.update(done), signal }
+        results.push({ ...one, ...(await attack(one, victim, around)) })
+      } finally {
+        shown.stop()
+      }
+    }
+  } catch (error) {
+    // What is done is not lost.
+    if (clean !== undefined && results.length) show(clean)
+    if (signal.aborted)
+      throw new Interrupted(`stopped during ${doing}${out === undefined ? '' : ': no examples were written'}`)
+    throw error
+  }
   if (out !== undefined) await writeSafetensors(out, columnsOf(results))
-  const printed = results.map(({ data: _, ...result }) => result)
-  const rows = [{ attack: 'none', accuracy: percent(clean), ...blank }, ...printed.map(rowOf)]
-  const title = `${name}, ${weights}, first ${data.size} test examples`
-  const lines = [title, '', tableOf(rows), ...(out === undefined ? [] : ['', `wrote ${out}`])]
-  print(options, { task: name, weights, seed, examples: data.size, clean, attacks: printed }, lines.join('\n'))
+  show(clean, out)
 }
 
 const blank = { 'median length': '', 'gradients 0': '', 'not finite': '' }
 
-function rowOf({ name, accuracy, distance, gradients }: Named & Attacked) {
+function rowOf({ text, norm, epsilon, accuracy, distance, gradients }: Result) {
   const of = (dead: number): string => percent(dead / (gradients?.gradients ?? 1))
   return {
-    attack: name,
+    attack: text,
+    within: `${norm} ${epsilon ?? 'any'}`,
     accuracy: percent(accuracy),
     'median length': distance === undefined ? '' : distance.toFixed(4),
     'gradients 0': gradients ? of(gradients.zero) : '',
@@ -85,7 +99,7 @@ function rowOf({ name, accuracy, distance, gradients }: Named & Attacked) {
 }
 
 /** The columns of what each attack made; those of a second attack of a name are called NAME-2. */
-function columnsOf(results: readonly (Named & Attacked)[]) {
+function columnsOf(results: readonly Result[]) {
   const seen = new Map<string, number>()
   return Object.fromEntries(
     results.flatMap(({ name, data }) => {

@@ -1,7 +1,7 @@
 /** `saddlepoint devices`: what can compute here. */
 
-import type { Command } from 'commander'
-import { type Device, deviceNames, setDevice } from '../../runtime/device.js'
+import { type Command, Option } from 'commander'
+import { type Device, type DeviceName, deviceNames, setDevice } from '../../runtime/device.js'
 import { jsonOption } from '../options.js'
 import { type JsonOption, print } from '../output.js'
 
@@ -9,6 +9,7 @@ export const addDevices = (program: Command): Command =>
   program
     .command('devices')
     .description('Lists the devices and what they run on here.')
+    .addOption(new Option('--device <name>', 'that one alone').choices(deviceNames))
     .addOption(jsonOption())
     .action(showDevices)
 
@@ -20,13 +21,14 @@ interface Found {
   readonly error?: string
 }
 
-async function showDevices(options: JsonOption): Promise<void> {
+async function showDevices({ device: only, ...options }: JsonOption & { readonly device?: DeviceName }): Promise<void> {
   const tries: readonly (readonly [string, () => Promise<Device>])[] = [
     ...deviceNames.map(name => [name, () => setDevice(name)] as const),
     ['webgpu, software', () => setDevice('webgpu', { software: true })],
   ]
   const found: Found[] = []
   for (const [name, open] of tries) {
+    if (only && !name.startsWith(only)) continue
     try {
       const device = await open()
       found.push({ device: name, threads: device.threads, description: device.description })

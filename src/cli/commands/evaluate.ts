@@ -1,8 +1,8 @@
 /** `saddlepoint evaluate`: what can honestly be said of the robustness of trained models. */
 
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { fgsm } from '../../adversarial/attacks.js'
-import { type AutoAttackOptions, autoAttack, type EnsembleAttack, type Evaluated } from '../../adversarial/ensemble.js'
+import { type AutoAttackOptions, autoAttack, type Evaluated } from '../../adversarial/ensemble.js'
 import { linearity, transferMatrix } from '../../adversarial/evaluation.js'
 import type { Dataset } from '../../data/dataset.js'
 import { tensorsOf } from '../../data/tensors.js'
@@ -20,9 +20,18 @@ interface EvaluateOptions extends DeviceSettings, JsonOption {
   readonly norm?: 'linf' | 'l2'
   readonly steps: number
   /** False for `--no-ensemble`. */
-  readonly ensemble: string | false
+  readonly ensemble?: EnsembleOptions | false
   readonly test: number
   readonly seed: number
+}
+
+type EnsembleOptions = Partial<AutoAttackOptions>
+
+function parseEnsemble(text: string): EnsembleOptions {
+  const options = parseOptions(text)
+  for (const name of ['epsilon', 'norm'])
+    if (name in options) throw new InvalidArgumentError(`Give --${name}, which all of the evaluation goes by.`)
+  return options as EnsembleOptions
 }
 
 export const addEvaluate = (program: Command): Command =>
@@ -41,8 +50,8 @@ export const addEvaluate = (program: Command): Command =>
       .option('--steps <n>', 'of PGD', count, 20)
       .option(
         '--ensemble <options>',
-        'of the ensemble, for less than the standard; also attacks=apgd-ce+square',
-        'steps=100,targets=9,queries=5000',
+        'of the ensemble, for less than the standard; also attacks=apgd-ce+square (default: steps=100,targets=9,queries=5000)',
+        parseEnsemble,
       )
       .option('--no-ensemble', 'leaves the ensemble out')
       .option('--test <n>', 'the first n test examples', count, 1000)
@@ -55,8 +64,6 @@ const parts = [0.25, 0.5, 0.75, 1, 1.5, 2]
 /** Examples that the linearity of the loss is looked at for. */
 const looked = 100
 
-type EnsembleOptions = Partial<AutoAttackOptions>
-
 interface Judged {
   readonly weights: string
   readonly clean: number
@@ -67,8 +74,7 @@ interface Judged {
 }
 
 async function run(name: string, options: EvaluateOptions, signal: AbortSignal): Promise<void> {
-  const files = options.weights.length ? options.weights : ['model.safetensors']
-  const ensemble = ensembleOf(options)
+  const files = options.weights.length ? [...new Set(options.weights)] : ['model.safetensors']
   const task = withThreat(await taskOf(name), options)
   const models: unknown[] = []
   for (const file of files) models.push(await trainedModel(task, file))
@@ -79,7 +85,7 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
     for (const [i, model] of models.entries())
       judged.push({
         weights: files[i],
-        ...(await judge(task, model, data, { ...options, ensemble }, signal, labelOf(files, i))),
+        ...(await judge(task, model, data, options, signal, labelOf(files, i))),
       })
     if (models.length > 1 && !task.threat.on) {
       const pgd = { ...assumed(task, ball, {}), steps: options.steps } as { epsilon: number }
@@ -95,14 +101,7 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
   print(options, result, [title, ...sections(judged, transfer)].join('\n\n'))
 }
 
-const ball = ['epsilon', 'norm', 'clipMin', 'clipMax'] as const
-
-/** The options of the ensemble; undefined where there is none. */
-function ensembleOf({ ensemble }: EvaluateOptions): EnsembleOptions | undefined {
-  if (ensemble === false) return undefined
-  const { attacks, ...options } = parseOptions(ensemble)
-  return { ...options, ...(attacks !== undefined && { attacks: String(attacks).split('+') as EnsembleAttack[] }) }
-}
+const ball = ['epsilon', 'norm', 'clipMin', 'clipMax', 'features'] as const
 
 const withThreat = (task: Task, { epsilon, norm }: EvaluateOptions): Task => ({
   ...task,
@@ -115,36 +114,39 @@ async function judge(
   task: Task,
   model: unknown,
   data: Dataset,
-  { steps, ensemble, seed }: Omit<EvaluateOptions, 'ensemble'> & { readonly ensemble?: EnsembleOptions },
+  { steps, ensemble, seed }: EvaluateOptions,
   signal: AbortSignal,
   label: string,
 ): Promise<Omit<Judged, 'weights'>> {
   const shown = bars()
   try {
     const victim = { task, model, data }
-    const clean = share(await rightOn(victim))
+    const clean = share(await rightOn(victim, signal))
+    // First, since it has much to say about its options.
+    const found =
+      ensemble === false || task.threat.on
+        ? undefined
+        : await autoAttack(task.logits, model, data, {
+            ...(assumed(task, ball, {}) as { epsilon: number }),
+            ...ensemble,
+            key: random.key(seed),
+            onProgress: (name, done) => shown.update(`${name}${label}`, done),
+            signal,
+          })
     const curve = [{ epsilon: 0, accuracy: clean }]
     for (const [i, part] of parts.entries()) {
       const epsilon = Number((part * task.threat.epsilon).toPrecision(6))
       const onBatch = (done: number) => shown.update(`PGD-${steps}${label}`, (i + done / data.size) / parts.length)
-      const { accuracy } = await attack({ name: 'pgd', options: { epsilon, steps } }, victim, {
-        seed,
-        onBatch,
-        signal,
-      })
+      const pgd = { name: 'pgd', options: { epsilon, steps } }
+      const { accuracy } = await attack(pgd, victim, { seed, onBatch, signal })
       curve.push({ epsilon, accuracy })
     }
-    if (task.threat.on) return { clean, curve }
-    const masked = await maskedShare(task, model, data)
-    if (!ensemble) return { clean, curve, masked }
-    const { accuracies, errors } = await autoAttack(task.logits, model, data, {
-      ...(assumed(task, ball, {}) as { epsilon: number }),
-      ...ensemble,
-      key: random.key(seed),
-      onProgress: (name, done) => shown.update(`${name}${label}`, done),
-      signal,
-    })
-    return { clean, curve, masked, ensemble: { accuracies, errors } }
+    return {
+      clean,
+      curve,
+      ...(!task.threat.on && { masked: await maskedShare(task, model, data) }),
+      ...(found && { ensemble: { accuracies: found.accuracies, errors: found.errors } }),
+    }
   } finally {
     shown.stop()
   }

@@ -6,6 +6,7 @@ import { valueAndGrad } from '../../autodiff/transforms.js'
 import { tensorsOf } from '../../data/tensors.js'
 import { isFloat } from '../../graph/dtype.js'
 import { leavesOf, type Node, topological } from '../../graph/node.js'
+import type { Context } from '../../nn/context.js'
 import { isParameter } from '../../nn/parameters.js'
 import type { Device } from '../../runtime/device.js'
 import { onesLike } from '../../tensor/create.js'
@@ -13,8 +14,9 @@ import * as random from '../../tensor/random.js'
 import { inspect, realize } from '../../tensor/realize.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { leaves, namedLeaves } from '../../tensor/tree.js'
-import { methodOf, parseNamed } from '../named.js'
-import { addDeviceOptions, count, type DeviceSettings, jsonOption, many, seedOption } from '../options.js'
+import { memoriesOf } from '../../train/memory.js'
+import { methodNames, methodOf, type Named, named } from '../named.js'
+import { addDeviceOptions, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
 import { type JsonOption, print } from '../output.js'
 import { session } from '../session.js'
 import { checked, firstOf, isTask, modelOf, moduleOf, type Task, taskNames } from '../task.js'
@@ -25,7 +27,7 @@ type Stage = (typeof stages)[number]
 interface InspectOptions extends DeviceSettings, JsonOption {
   readonly stage?: Stage
   readonly export: string
-  readonly use: readonly string[]
+  readonly use: readonly Named[]
   readonly batchSize: number
   readonly seed: number
 }
@@ -43,7 +45,7 @@ export const addInspect = (program: Command): Command =>
       .argument('<task|file>', `${taskNames}, or an ES module`)
       .addOption(new Option('--stage <name>', 'one of them alone').choices(stages))
       .option('--export <name>', 'what the file exports it as', 'default')
-      .option('--use <method>', 'as for train; may be repeated', many, [])
+      .option('--use <method>', 'as for train; may be repeated', named(methodNames), [])
       .option('--batch-size <n>', 'examples of a task', count, 4)
       .addOption(seedOption('of the first weights'))
       .addOption(jsonOption()),
@@ -90,8 +92,11 @@ async function ofTask(task: Task, { use, batchSize, seed }: InspectOptions): Pro
   const batch = tensorsOf(rows.columns)
   const key = random.key(seed)
   await realize(model, batch, key)
-  const loss = use.map(parseNamed).reduce((inner, named) => methodOf(named, task)(inner), task.loss)
-  const [value, gradient] = valueAndGrad((m: unknown) => loss(m, batch, { training: true, key }))(model)
+  const loss = use.reduce((inner, method) => methodOf(method, task)(inner), task.loss)
+  const ctx: Context = { training: true, key }
+  const memories = memoriesOf(model, batch, means => loss(model, batch, { ...ctx, ...means }))
+  const step = { ...ctx, ...memories.inStep(memories.begin({})).means(0, rows.size) }
+  const [value, gradient] = valueAndGrad((m: unknown) => loss(m, batch, step))(model)
   const gradients = namedLeaves(gradient).flatMap(({ name, tensor }) => (isParameter(tensor, name) ? [tensor] : []))
   return { values: [value], gradients, executed: [value, ...gradients] }
 }

@@ -12,15 +12,15 @@ import { mean } from '../../tensor/reduction.js'
 import { saveTree } from '../../train/checkpoint.js'
 import type { EpochRecord } from '../../train/history.js'
 import { Trainer } from '../../train/trainer.js'
-import { methodNames, methodOf, parseNamed } from '../named.js'
-import { addDeviceOptions, amount, count, type DeviceSettings, jsonOption, many, seedOption } from '../options.js'
+import { methodNames, methodOf, type Named, named } from '../named.js'
+import { addDeviceOptions, amount, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
 import { Interrupted, session } from '../session.js'
 import { firstOf, modelOf, type Task, taskArgument, taskOf } from '../task.js'
 import { checkFile } from '../writable.js'
 
 interface TrainOptions extends DeviceSettings, JsonOption {
-  readonly use: readonly string[]
+  readonly use: readonly Named[]
   readonly epochs: number
   readonly batchSize: number
   readonly microBatches: number
@@ -44,7 +44,7 @@ export const addTrain = (program: Command): Command =>
       .option(
         '--use <method>',
         `a training method and its options, such as trades:beta=3,steps=5; may be repeated, the last one outermost. Of ${methodNames.join(', ')}`,
-        many,
+        named(methodNames),
         [],
       )
       .option('--epochs <n>', 'passes over the training set', count, 3)
@@ -72,8 +72,10 @@ async function run(name: string, options: TrainOptions, signal: AbortSignal): Pr
     throw new Error(`there is no checkpoint ${checkpoint} to go on from; leave --resume out to begin`)
   const task = await taskOf(name)
   const trainer = await trainerOf(task, options)
-  for (const method of use) trainer.use(methodOf(parseNamed(method), task))
+  for (const method of use) trainer.use(methodOf(method, task))
   if (resume) await trainer.load(checkpoint)
+  if (trainer.epoch >= epochs)
+    throw new Error(`${checkpoint} has ${trainer.epoch} epochs; ask for more, as in --epochs ${trainer.epoch + 1}`)
   const history = await trainer.fit(firstOf(task.train, options.train), {
     epochs,
     batchSize,
@@ -83,15 +85,18 @@ async function run(name: string, options: TrainOptions, signal: AbortSignal): Pr
     signal,
     handleInterrupt: false,
   })
-  if (history.interrupted)
+  if (history.interrupted && trainer.epoch < epochs)
     throw new Interrupted(
-      `stopped after ${trainer.step} steps; the same command with --resume goes on from ${checkpoint}`,
+      existsSync(checkpoint)
+        ? `stopped after ${trainer.step} steps; the same command with --resume goes on from ${checkpoint}`
+        : 'stopped before the first step: nothing was written',
     )
   await saveTree(out, trainer.model)
   await rm(checkpoint, { force: true })
   const parameters = countParameters(trainer.model)
-  const result = { task: name, use, seed, parameters, epochs: history.epochs, weights: out }
-  const title = `${name}, ${parameters.toLocaleString('en-US')} parameters${use.map(u => `, ${u}`).join('')}`
+  const uses = use.map(u => u.text)
+  const result = { task: name, use: uses, seed, parameters, epochs: history.epochs, weights: out }
+  const title = `${name}, ${parameters.toLocaleString('en-US')} parameters${uses.map(u => `, ${u}`).join('')}`
   print(options, result, `${title}\n\n${tableOf(history.epochs.map(rowOf))}\n\nwrote ${out}`)
 }
 
@@ -107,8 +112,25 @@ async function trainerOf(task: Task, options: TrainOptions): Promise<Trainer<unk
     microBatches,
     precision,
     seed,
+    about: aboutOf(task, options),
   })
 }
+
+/** What must be the same for --resume. */
+const aboutOf = (
+  { name }: Task,
+  { use, batchSize, microBatches, learningRate, precision, train, seed }: TrainOptions,
+) =>
+  JSON.stringify({
+    task: name,
+    use: use.map(u => u.text),
+    batchSize,
+    microBatches,
+    learningRate,
+    precision,
+    train,
+    seed,
+  })
 
 const rowOf = ({ epoch, train, validation, seconds }: EpochRecord) => ({
   epoch,
