@@ -78,7 +78,9 @@ export async function moduleOf(name: string): Promise<Record<string, unknown>> {
   try {
     return await import(pathToFileURL(path).href)
   } catch (cause) {
-    throw new Error(`${name}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const hint = why.includes("package 'saddlepoint'") ? '; npm install saddlepoint beside it' : ''
+    throw new Error(`${name}: ${why}${hint}`, { cause })
   }
 }
 
