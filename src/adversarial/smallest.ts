@@ -27,13 +27,13 @@ import {
 import { realize } from '../tensor/realize.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { boundariesAt, ontoBoundary } from './boundaries.js'
-import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, exampleNorm } from './steps.js'
+import { beside, checkRule, exampleNorm, storedFeatures } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
 export interface Smallest extends Searched {
@@ -94,12 +94,10 @@ export async function deepFool<M>(
   const victim = targetOf(op, logits, batch, options)
   const { features: original } = victim
   const there = (delta: Features): Features =>
-    alike(
-      clipFeatures(
-        mapFeatures(delta, (d, name) => add(original[name], mul(d, 1 + overshoot))),
-        rule,
-      ),
+    storedFeatures(
+      mapFeatures(delta, (d, name) => add(original[name], mul(d, 1 + overshoot))),
       original,
+      rule,
     )
 
   type State = { readonly kept: Kept; readonly delta: Features; readonly report: GradientReport }
@@ -206,7 +204,7 @@ export async function carliniWagner<M>(
   const step = (model: M, state: State): State => {
     const { w, c, k } = state
     const [there, pull] = vjp(inward, w)
-    const x = alike(there, original)
+    const x = storedFeatures(there, original, { clipMin, clipMax })
     const rise = (m: M, moved: Batch): Tensor =>
       margins(
         m,

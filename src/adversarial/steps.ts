@@ -10,6 +10,7 @@ import {
   abs,
   add,
   astype,
+  bitcast,
   clip,
   div,
   equal,
@@ -219,6 +220,19 @@ export const clipFeatures = (
   features: Features,
   { clipMin, clipMax }: Pick<StepRule, 'clipMin' | 'clipMax'>,
 ): Features => mapFeatures(features, x => clip(x, clipMin ?? null, clipMax ?? null))
+
+/**
+ * Perturbed features as a data set holds them, for an attack to judge: inside the valid range, in the dtypes of the originals. A float32 is
+ * rounded by way of its bits, since `reference` computes it more exactly than that; no gradient flows through them.
+ */
+export const storedFeatures = (
+  features: Features,
+  original: Features,
+  range: Pick<StepRule, 'clipMin' | 'clipMax'>,
+): Features =>
+  mapFeatures(alike(clipFeatures(features, range), original), x =>
+    x.dtype === 'float32' ? bitcast(bitcast(x, 'int32'), 'float32') : x,
+  )
 
 /**
  * One step from `current` along its gradient, in this order: gradient elements that are not finite become 0, the mask,
