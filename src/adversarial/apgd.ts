@@ -193,15 +193,16 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     const isBetter = less(state.bestLoss, value)
     const pick = (better: Tensor, other: Tensor): Tensor => where(beside(isBetter, other), better, other)
     const gained = logicalAnd(less(0, k), less(state.lastLoss, value))
+    const kept = victim.keep(state.kept, current, victim.logits(model, current))
     return {
       ...state,
-      kept: victim.keep(state.kept, current, victim.logits(model, current)),
+      kept,
       best: mapFeatures(state.best, (x, name) => pick(current[name], x)),
       gradient: mapFeatures(state.gradient, (g, name) => pick(astype(gradient[name], g.dtype), g)),
       bestLoss: where(isBetter, value, state.bestLoss),
       lastLoss: value,
       gains: add(state.gains, astype(gained, 'int32')),
-      report: addReports(state.report, gradientReport(gradient, n)),
+      report: addReports(state.report, gradientReport(gradient, n, kept.broken)),
       gradientHere: gradient,
     }
   }

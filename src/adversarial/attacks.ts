@@ -169,7 +169,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
         batch,
         current: next,
         ...(climbed && { momentum: climbed }),
-        report: addReports(report, gradientReport(gradient, examples(op, batch))),
+        report: addReports(report, gradientReport(gradient, examples(op, batch), stopped)),
         dead: logicalAnd(dead, isZeroGradient(gradient)),
       }
     },

@@ -43,8 +43,6 @@ export interface AutoAttackOptions extends SearchOptions {
   onProgress?: (name: EnsembleAttack, share: number) => void
   /** Called after each attack, and awaited. */
   onAttack?: (name: EnsembleAttack, accuracy: number) => void | Promise<void>
-  /** Ends the evaluation after the batch in hand, which then rejects: part of it would say nothing. */
-  signal?: AbortSignal
 }
 
 export interface Evaluated {
@@ -101,7 +99,6 @@ export async function autoAttack<M>(
     batchSize: true,
     onProgress: true,
     onAttack: true,
-    signal: true,
   })
   checkCounts(op, { steps, queries, batchSize, targets: options.targets ?? 1 })
   checkRequired(op, { epsilon })

@@ -158,7 +158,7 @@ export async function fab<M>(logits: Logits<M>, model: M, batch: Batch, options:
       },
       distance: where(isCloser, distance, state.distance),
       current: mapFeatures(next, (y, name) => where(beside(isBroken, y), nearer[name], y)),
-      report: addReports(state.report, gradientReport(gradient, n)),
+      report: addReports(state.report, gradientReport(gradient, n, state.kept.broken)),
     }
   }
 
