@@ -252,12 +252,15 @@ export function step(original: Features, current: Features, gradient: Features, 
   return alike(clipFeatures(moved, rule), original)
 }
 
+/** As it would be written: '1' is no number. */
+export const written = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : String(value))
+
 /** @throws if an option is outside its range. */
 export function checkRule(op: string, rule: StepRule & { stepSize: number; epsilon?: number }): void {
   const { norm, stepSize, epsilon, clipMin = Number.NEGATIVE_INFINITY, clipMax = Number.POSITIVE_INFINITY } = rule
   if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
-  if (epsilon !== undefined && !(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
-    throw new Error(`${op}: epsilon must be a finite number >= 0, not ${epsilon}; leave it out for no bound`)
-  if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${stepSize}`)
+  if (epsilon !== undefined && !(Number.isFinite(epsilon) && epsilon >= 0))
+    throw new Error(`${op}: epsilon must be a finite number >= 0, not ${written(epsilon)}; leave it out for no bound`)
+  if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${written(stepSize)}`)
   if (!(clipMin <= clipMax)) throw new Error(`${op}: clipMin ${clipMin} must not be above clipMax ${clipMax}`)
 }
