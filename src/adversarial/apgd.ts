@@ -26,14 +26,14 @@ import { foldIn } from '../tensor/random.js'
 import { any, argmax, sum } from '../tensor/reduction.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree } from '../tensor/tree.js'
-import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient } from './gradient.js'
 import { ofRuns, sideBySide } from './lanes.js'
 import { type Logits, wrongClass } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, type Norm, project, steepest, uniformInBall } from './steps.js'
+import { beside, checkRule, type Norm, project, steepest, storedFeatures, uniformInBall } from './steps.js'
 
 export interface ApgdOptions extends SearchOptions {
   /** The radius of the ball. */
@@ -142,7 +142,7 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
 
   /** The point of the ball, in the valid range, nearest to x + δ. */
   const inside = (delta: Features): Features =>
-    alike(clipFeatures(plus(original, project(delta, epsilon, norm)), rule), original)
+    storedFeatures(plus(original, project(delta, epsilon, norm)), original, rule)
   const deltaOf = (x: Features): Features => mapFeatures(x, (v, name) => sub(v, original[name]))
   const along = (gradient: Features): Features =>
     steepest(
@@ -193,15 +193,16 @@ export async function apgd<M>(logits: Logits<M>, model: M, batch: Batch, options
     const isBetter = less(state.bestLoss, value)
     const pick = (better: Tensor, other: Tensor): Tensor => where(beside(isBetter, other), better, other)
     const gained = logicalAnd(less(0, k), less(state.lastLoss, value))
+    const kept = victim.keep(state.kept, current, victim.logits(model, current))
     return {
       ...state,
-      kept: victim.keep(state.kept, current, victim.logits(model, current)),
+      kept,
       best: mapFeatures(state.best, (x, name) => pick(current[name], x)),
       gradient: mapFeatures(state.gradient, (g, name) => pick(astype(gradient[name], g.dtype), g)),
       bestLoss: where(isBetter, value, state.bestLoss),
       lastLoss: value,
       gains: add(state.gains, astype(gained, 'int32')),
-      report: addReports(state.report, gradientReport(gradient, n)),
+      report: addReports(state.report, gradientReport(gradient, n, kept.broken)),
       gradientHere: gradient,
     }
   }

@@ -129,11 +129,11 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
     decay,
   } = knownOptions(op, options, pgdNames)
   checkCounts(op, { steps, restarts })
-  checkSizes(op, { decay })
   const stepSize = options.stepSize ?? (2.5 * epsilon) / steps
   const reach = { epsilon, stepSize: targeted ? -stepSize : stepSize }
   const rule = { ...options, norm, ...reach }
   checkRequired(op, { epsilon })
+  checkSizes(op, { decay, stepSize: options.stepSize })
   checkRule(op, rule)
   if (restarts > 1 && !randomStart)
     throw new Error(`${op}: ${restarts} restarts from one point are all the same; set randomStart`)
@@ -169,7 +169,7 @@ export function attackParts<M>(op: string, loss: Loss<M>, options: PgdOptions<M>
         batch,
         current: next,
         ...(climbed && { momentum: climbed }),
-        report: addReports(report, gradientReport(gradient, examples(op, batch))),
+        report: addReports(report, gradientReport(gradient, examples(op, batch), stopped)),
         dead: logicalAnd(dead, isZeroGradient(gradient)),
       }
     },

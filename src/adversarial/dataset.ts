@@ -1,6 +1,6 @@
 /** Attacks on whole data sets: one step is compiled once and replayed for every step of every batch. */
 
-import { batches, type Dataset, dataset } from '../data/dataset.js'
+import { batches, type Dataset, dataset, putRows } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import type { Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
@@ -64,14 +64,13 @@ export async function attackDataset<M>(
     await realize(state)
     for (let i = 0; i < attack.steps; i++) state = await step(model, state)
     const attacked = await finish(model, state)
-    for (const [name, moved] of Object.entries(attacked.adversarial)) {
-      const column = columns[name]
-      column.data.set(await moved.data(), (done * column.data.length) / data.size)
-    }
+    const size = rows[Object.keys(rows)[0]].shape[0]
+    const places = Array.from({ length: size }, (_, i) => done + i)
+    for (const [name, moved] of Object.entries(attacked.adversarial)) putRows(columns[name], await moved.data(), places)
     for (const name of reportNames) report[name] += await attacked.report[name].item()
     for (const [i, isDead] of (await attacked.dead.data()).entries()) if (isDead) dead.push(done + i)
     for (const t of leaves([batch, attacked])) t.dispose()
-    done += rows[Object.keys(rows)[0]].shape[0]
+    done += size
     await onBatch?.(done)
     if (signal?.aborted) break
   }
@@ -79,11 +78,8 @@ export async function attackDataset<M>(
   if (fallback && dead.length > 0 && !signal?.aborted) {
     const once = { batchSize, signal }
     const { data: again } = await attackDataset(fallback, model, dataset(data.rows(dead)), options, once)
-    for (const [name, { data: from }] of Object.entries(again.columns)) {
-      const to = columns[name].data
-      const width = to.length / data.size
-      for (let i = 0; i < again.size; i++) to.set(from.subarray(i * width, (i + 1) * width) as never, dead[i] * width)
-    }
+    for (const [name, { data: values }] of Object.entries(again.columns))
+      putRows(columns[name], values, dead.slice(0, again.size))
   }
   return { data: dataset(columns).slice(0, done), report }
 }

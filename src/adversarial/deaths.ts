@@ -125,6 +125,7 @@ export async function warnOfDeaths<M>(
   warnOnce(
     `${op}: of the gradients ${percent(zero, gradients)} are exactly 0 and ${percent(nonFinite, gradients)} not finite: the attack is weaker ` +
       `than it looks. ${where.length ? `They died at ${where.join(', ')}. ` : ''}Use a loss on logits, such as crossEntropy, or attack by marginLoss or dlrLoss`,
-    `${op}: ${places[0]?.operation}`,
+    // Without a place it is told by how many they are, but not again for each batch.
+    `${op}: ${places[0]?.operation ?? `${Math.ceil((10 * Math.max(zero, nonFinite)) / gradients)} tenths`}`,
   )
 }

@@ -3,7 +3,7 @@
  * evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks".
  */
 
-import { type Dataset, dataset } from '../data/dataset.js'
+import { type Dataset, dataset, putRows } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
@@ -12,11 +12,12 @@ import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { apgd } from './apgd.js'
+import { type GradientCounts, reportNames } from './deaths.js'
 import { fab } from './fab.js'
-import type { Logits } from './logits.js'
+import { checkLabels, type Logits } from './logits.js'
 import { checkCounts, checkRequired } from './method.js'
 import { knownOptions, pick, searchNames } from './options.js'
-import { type Found, isRight, type SearchOptions, targetOf } from './search.js'
+import { type Found, isRight, type Searched, type SearchOptions, targetOf } from './search.js'
 import { square } from './square.js'
 
 /** The attacks of the ensemble, in its order. */
@@ -43,8 +44,6 @@ export interface AutoAttackOptions extends SearchOptions {
   onProgress?: (name: EnsembleAttack, share: number) => void
   /** Called after each attack, and awaited. */
   onAttack?: (name: EnsembleAttack, accuracy: number) => void | Promise<void>
-  /** Ends the evaluation after the batch in hand, which then rejects: part of it would say nothing. */
-  signal?: AbortSignal
 }
 
 export interface Evaluated {
@@ -56,6 +55,8 @@ export interface Evaluated {
   readonly clean: number
   /** The share that is still right after each attack. */
   readonly accuracies: readonly { readonly attack: EnsembleAttack; readonly accuracy: number }[]
+  /** The gradient counts of its attacks along gradients, over examples that filled up a batch too. */
+  readonly report: GradientCounts
   /** What makes these numbers doubtful, in sentences; none is good news. */
   readonly errors: readonly string[]
 }
@@ -70,7 +71,7 @@ const blackBoxShare = 0.01
  * and twice as many forward passes of FAB, and `queries` forward passes.
  *
  * @param logits the logits [n, classes] of a batch
- * @throws if an option is out of range or names a column that the data set lacks, or the signal aborts
+ * @throws if an option is out of range or names a column that the data set lacks, a label is no class, or the signal aborts
  * @example const { accuracies } = await autoAttack(logits, model, test, { epsilon: 0.3, key: random.key(0), clipMin: 0, clipMax: 1 })
  */
 export async function autoAttack<M>(
@@ -101,7 +102,6 @@ export async function autoAttack<M>(
     batchSize: true,
     onProgress: true,
     onAttack: true,
-    signal: true,
   })
   checkCounts(op, { steps, queries, batchSize, targets: options.targets ?? 1 })
   checkRequired(op, { epsilon })
@@ -110,12 +110,13 @@ export async function autoAttack<M>(
   if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
   const robust: boolean[] = new Array(data.size).fill(true)
+  const report = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
 
   /** A last batch is filled up to a power of two, so that few sizes need a plan. */
   const filled = (size: number): number => Math.min(batchSize, 2 ** Math.ceil(Math.log2(size)))
   /** Runs an attack on what is still right, and takes what it breaks. */
   const sweep = async (
-    attack: (batch: Batch, part: number) => Promise<Found>,
+    attack: (batch: Batch, part: number) => Promise<Found & Partial<Searched>>,
     onShare?: (share: number) => void,
   ): Promise<void> => {
     const left = robust.flatMap((isRobust, i) => (isRobust ? [i] : []))
@@ -123,17 +124,14 @@ export async function autoAttack<M>(
       signal?.throwIfAborted()
       const size = Math.min(batchSize, left.length - first)
       const batch = tensorsOf(data.rows(Array.from({ length: filled(size) }, (_, i) => left[first + (i % size)])))
-      const { adversarial, broken } = await attack(batch, first)
+      const { adversarial, broken, report: found } = await attack(batch, first)
       const isBroken = await broken.data()
-      for (const [name, moved] of Object.entries(adversarial)) {
-        if (moved === batch[name]) continue
-        const [values, to] = [await moved.data(), columns[name].data]
-        const width = to.length / data.size
-        for (let i = 0; i < size; i++)
-          if (isBroken[i]) to.set(values.subarray(i * width, (i + 1) * width) as never, left[first + i] * width)
-      }
-      for (let i = 0; i < size; i++) if (isBroken[i]) robust[left[first + i]] = false
-      for (const t of leaves([batch, adversarial, broken])) t.dispose()
+      const fallen = left.slice(first, first + size).map((row, i) => (isBroken[i] ? row : undefined))
+      for (const [name, moved] of Object.entries(adversarial))
+        if (moved !== batch[name]) putRows(columns[name], await moved.data(), fallen)
+      for (const row of fallen) if (row !== undefined) robust[row] = false
+      if (found) for (const name of reportNames) report[name] += await found[name].item()
+      for (const t of leaves([batch, adversarial, broken, found ?? []])) t.dispose()
       onShare?.((first + size) / left.length)
     }
   }
@@ -143,6 +141,7 @@ export async function autoAttack<M>(
   await sweep(async batch => {
     const victim = targetOf(op, logits, batch, options)
     const z = victim.logits(model, victim.features)
+    checkLabels(op, data, options.label ?? 'label', z)
     classes = z.shape[1]
     return { adversarial: {}, broken: logicalNot(isRight(z, victim.labels)) }
   })
@@ -203,7 +202,7 @@ export async function autoAttack<M>(
     accuracies.push({ attack: name, accuracy: right() })
     await onAttack?.(name, right())
   }
-  return { data: dataset(columns), robust, clean, accuracies, errors: doubts(clean, accuracies) }
+  return { data: dataset(columns), robust, clean, accuracies, report, errors: doubts(clean, accuracies) }
 }
 
 /** A number that is no constant of a plan: all batches have one. */

@@ -25,7 +25,7 @@ import type { GradientCounts } from './deaths.js'
 import { column, examples, type FeatureOptions, type Features, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
 import { sideBySide } from './lanes.js'
-import { type Logits, logitsOf } from './logits.js'
+import { checkLabels, type Logits, logitsOf } from './logits.js'
 import { featureNames, knownOptions, type Names } from './options.js'
 import { isRight } from './search.js'
 import { exampleDot } from './steps.js'
@@ -35,9 +35,11 @@ export interface AccuracyOptions {
   label?: string
   /** Default 256. */
   batchSize?: number
+  /** Ends the evaluation after the batch in hand, which then rejects: part of it would say nothing. */
+  signal?: AbortSignal
 }
 
-const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true }
+const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true, signal: true }
 
 /**
  * The share of a data set that is classified right, the model in evaluation mode; a row of logits with a NaN is wrong.
@@ -45,7 +47,7 @@ const accuracyNames: Names<AccuracyOptions> = { label: true, batchSize: true }
  * Cost: a forward pass.
  *
  * @param logits the logits [n, classes] of a batch
- * @throws if the data set is empty or lacks the column of labels
+ * @throws if the data set is empty, lacks the column of labels or has one that is no class, or the signal aborts
  */
 export async function accuracyOn<M>(
   logits: Logits<M>,
@@ -53,15 +55,17 @@ export async function accuracyOn<M>(
   data: Dataset,
   options: AccuracyOptions = {},
 ): Promise<number> {
-  const { label = 'label', batchSize = 256 } = knownOptions('accuracyOn', options, accuracyNames)
+  const { label = 'label', batchSize = 256, signal } = knownOptions('accuracyOn', options, accuracyNames)
   if (data.size === 0) throw new Error('accuracyOn: the data set has no rows')
   await realize(model)
   const hits = compile((m: M, batch: Batch) => {
     const z = logitsOf('accuracyOn', logits, m, batch, evaluation)
+    checkLabels('accuracyOn', data, label, z)
     return sum(astype(isRight(z, astype(column('accuracyOn', batch, label), 'int32')), 'int32'))
   })
   let right = 0
   for (const rows of batches(data, { batchSize })) {
+    signal?.throwIfAborted()
     const batch = tensorsOf(rows)
     right += await (await hits(model, batch)).item()
     for (const t of leaves(batch)) t.dispose()
@@ -81,12 +85,12 @@ export interface CurvePoint {
  * The accuracy under PGD for each of some radii, which run as one batch. It must fall to 0 where the ball is large enough to hold
  * another class: a curve that levels out above tells of masked gradients.
  *
- * Cost: steps forward and backward passes of restarts · radii · size examples; `batchSize` counts examples times radii.
- *
- * Cost: for each radius that of `attackDataset`, and a forward pass.
+ * Cost: steps forward and backward passes of restarts · radii · size examples, and a forward pass of radii · size (twice that, with
+ * restarts); `batchSize` counts examples times radii.
  *
  * @param loss what the attack raises: the mean loss, or the losses of the examples [n]
- * @param options of `attackDataset`; its stepSize is by default 2.5 · epsilon / steps for each radius
+ * @param options of `accuracyOn` and `pgd`; the column of labels is no feature, and stepSize is by default 2.5 · epsilon / steps for each radius
+ * @throws as both do
  */
 export async function accuracyCurve<M>(
   logits: Logits<M>,
@@ -97,7 +101,8 @@ export async function accuracyCurve<M>(
   options: Omit<PgdOptions<M>, 'epsilon'> & AccuracyOptions = {},
 ): Promise<CurvePoint[]> {
   const op = 'accuracyCurve'
-  const { label = 'label', batchSize = 256, ...attack } = options
+  const { label = 'label', batchSize = 256, signal, labelKeys = [label], ...rest } = options
+  const attack = { ...rest, labelKeys }
   if (data.size === 0) throw new Error(`${op}: the data set has no rows`)
   if (epsilons.length === 0) return []
   const attacks = epsilons.map(epsilon => attackParts(op, loss, { ...attack, epsilon }))
@@ -105,6 +110,7 @@ export async function accuracyCurve<M>(
   const judge = (m: M, state: AttackState): Record<keyof Tally, Tensor> => {
     const { adversarial, report } = finish(m, state)
     const z = logitsOf(op, logits, m, adversarial, evaluation)
+    checkLabels(op, data, label, z)
     return { ...report, right: sum(astype(isRight(z, astype(column(op, adversarial, label), 'int32')), 'int32')) }
   }
   // The steps of one radius, batched over all of them.
@@ -114,6 +120,7 @@ export async function accuracyCurve<M>(
   await realize(model)
   let done = 0
   for (const rows of batches(data, { batchSize: Math.max(1, Math.floor(batchSize / epsilons.length)) })) {
+    signal?.throwIfAborted()
     const batch = tensorsOf(rows)
     const key = options.key && foldIn(options.key, tensor(done, { dtype: 'int32' }))
     let state = sideBySide(attacks.map(attack => attack.start(batch, key)))
@@ -152,7 +159,8 @@ export async function accuracyCurve<M>(
  *
  * Cost: for each model that of `attackDataset`, and a forward pass of every model.
  *
- * @param options of `attackDataset` and `accuracyOn`
+ * @param options of `pgd` and `accuracyOn`; the column of labels is no feature
+ * @throws as both do
  */
 export async function transferMatrix<M>(
   logits: Logits<M>,
@@ -161,12 +169,15 @@ export async function transferMatrix<M>(
   data: Dataset,
   options: PgdOptions<M> & AccuracyOptions,
 ): Promise<number[][]> {
-  const { label, batchSize, ...attack } = options
+  const { label = 'label', batchSize, signal, labelKeys = [label], ...rest } = options
+  const attack = { ...rest, labelKeys }
   const accuracies: number[][] = []
   for (const source of models) {
-    const { data: attacked } = await attackDataset(loss, source, data, attack, { batchSize })
+    const { data: attacked } = await attackDataset(loss, source, data, attack, { batchSize, signal })
+    // It ends with a part.
+    signal?.throwIfAborted()
     const row: number[] = []
-    for (const target of models) row.push(await accuracyOn(logits, target, attacked, { label, batchSize }))
+    for (const target of models) row.push(await accuracyOn(logits, target, attacked, { label, batchSize, signal }))
     accuracies.push(row)
   }
   return accuracies

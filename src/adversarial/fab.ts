@@ -30,7 +30,7 @@ import { checkCounts, checkSizes, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { isRight, type Kept, reported, type SearchOptions, search, targetOf } from './search.js'
 import { distanceTo, type Smallest, smallestOf } from './smallest.js'
-import { beside, checkRule, clipFeatures, exampleDot, exampleNorm, uniformInBall } from './steps.js'
+import { beside, checkRule, exampleDot, exampleNorm, storedFeatures, uniformInBall } from './steps.js'
 
 export interface FabOptions extends SearchOptions {
   /** What is to be small. Default 'linf'. */
@@ -112,7 +112,7 @@ export async function fab<M>(logits: Logits<M>, model: M, batch: Batch, options:
   const victim = targetOf(op, logits, batch, options)
   const { n, features: original, labels } = victim
   const origin = widened(original)
-  const valid = (x: Features): Features => alike(clipFeatures(x, rule), original)
+  const valid = (x: Features): Features => storedFeatures(x, original, rule)
   /** x₀ + s(x - x₀). */
   const scaled = (x: Features, s: Tensor | number): Features =>
     mapFeatures(widened(x), (v, name) => {
@@ -158,7 +158,7 @@ export async function fab<M>(logits: Logits<M>, model: M, batch: Batch, options:
       },
       distance: where(isCloser, distance, state.distance),
       current: mapFeatures(next, (y, name) => where(beside(isBroken, y), nearer[name], y)),
-      report: addReports(state.report, gradientReport(gradient, n)),
+      report: addReports(state.report, gradientReport(gradient, n, state.kept.broken)),
     }
   }
 

@@ -27,7 +27,7 @@ import { exampleSum } from './steps.js'
  * fails. A zero gradient moves nothing; many of them mean a saturated loss, not a robust model.
  */
 export interface GradientReport {
-  /** How many there were: examples times steps times restarts. */
+  /** How many there were: examples times steps times restarts, without those of examples that the attack knew to be broken. */
   readonly gradients: Tensor
   /** Those that are exactly 0 in every element. */
   readonly zero: Tensor
@@ -53,9 +53,11 @@ export const isZeroGradient = (gradient: Features): Tensor =>
     0,
   )
 
-/** The report of the gradients of one step. */
-export function gradientReport(gradient: Features, n: number): GradientReport {
-  const count = (condition: Tensor): Tensor => sum(astype(condition, 'int32'))
+/** The report of the gradients of one step; those of examples that are broken already, bool [n], are none that an attack waits for. */
+export function gradientReport(gradient: Features, n: number, broken?: Tensor): GradientReport {
+  const standing = broken && logicalNot(broken)
+  const count = (condition: Tensor): Tensor =>
+    sum(astype(standing ? logicalAnd(condition, standing) : condition, 'int32'))
   const present = (of: (g: Tensor) => Tensor): Tensor =>
     less(
       0,
@@ -64,7 +66,7 @@ export function gradientReport(gradient: Features, n: number): GradientReport {
   const isZero = isZeroGradient(gradient)
   const tiny = less(exampleSum(gradient, square), floor)
   return {
-    gradients: full([], n, 'int32'),
+    gradients: standing ? sum(astype(standing, 'int32')) : full([], n, 'int32'),
     zero: count(isZero),
     nonFinite: count(present(g => logicalNot(isfinite(g)))),
     floorHit: count(logicalAnd(logicalNot(isZero), tiny)),

@@ -1,5 +1,6 @@
 /** Classifiers by what they answer: the logits of a batch. */
 
+import type { Dataset } from '../data/dataset.js'
 import { computeType } from '../graph/dtype.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch, Context } from '../nn/context.js'
@@ -35,6 +36,16 @@ export function logitsOf<M>(op: string, logits: Logits<M>, model: M, batch: Batc
   if (z instanceof Tensor && z.ndim === 2 && z.shape[0] === n) return z
   throw new Error(
     `${op}: logits must be [${n}, classes] for this batch, not ${z instanceof Tensor ? formatShape(z.shape) : typeof z}`,
+  )
+}
+
+/** @throws unless the labels of a data set are classes that there are logits [n, classes] for. */
+export function checkLabels(op: string, { columns }: Dataset, label: string, { shape: [, classes] }: Tensor): void {
+  if (!(label in columns)) return
+  const row = columns[label].data.findIndex(y => !(y >= 0 && y < classes))
+  if (row < 0) return
+  throw new Error(
+    `${op}: the label of row ${row} is ${columns[label].data[row]}, and there are logits of ${classes} classes, 0 to ${classes - 1}`,
   )
 }
 

@@ -24,7 +24,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { attackContext, meanGradient } from './gradient.js'
 import type { Place, Point } from './places.js'
-import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall } from './steps.js'
+import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall, written } from './steps.js'
 
 /** A function from loss to loss. */
 export type Method = <M>(loss: Loss<M>) => Loss<M>
@@ -35,14 +35,15 @@ export const furtherPass = (ctx: Context): Context => attackContext(ctx, ctx.tra
 /** @throws unless every value is an integer of at least 1. */
 export function checkCounts(op: string, values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values))
-    if (!Number.isInteger(value) || value < 1) throw new Error(`${op}: ${name} must be an integer >= 1, not ${value}`)
+    if (!Number.isInteger(value) || value < 1)
+      throw new Error(`${op}: ${name} must be an integer >= 1, not ${written(value)}`)
 }
 
 /** @throws unless every value that is given is a finite number of at least 0. */
 export function checkSizes(op: string, values: Readonly<Record<string, number | undefined>>): void {
   for (const [name, value] of Object.entries(values))
-    if (value !== undefined && !(value >= 0 && value < Number.POSITIVE_INFINITY))
-      throw new Error(`${op}: ${name} must be a finite number >= 0, not ${value}`)
+    if (value !== undefined && !(Number.isFinite(value) && value >= 0))
+      throw new Error(`${op}: ${name} must be a finite number >= 0, not ${written(value)}`)
 }
 
 /** @throws unless every value is a finite number of at least 0; none may be missing. */

@@ -31,6 +31,7 @@ export const searchNames: Names<SearchOptions> = {
   label: true,
   key: true,
   context: true,
+  signal: true,
 }
 
 /** Options, given back. @throws unless they are an object of known names. */

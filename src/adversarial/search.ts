@@ -40,6 +40,8 @@ export interface SearchOptions extends FeatureOptions {
   key?: Tensor
   /** How the model runs. Default evaluation; state never changes. */
   context?: Context
+  /** Ends the attack, which then rejects: it looks every 20 steps. */
+  signal?: AbortSignal
 }
 
 /** What an attack came to. */
@@ -68,6 +70,7 @@ export interface Target<M> {
   readonly n: number
   readonly features: Features
   readonly labels: Tensor
+  readonly signal?: AbortSignal
   logits(model: M, features: Features): Tensor
   /** Nothing kept yet. */
   none(model: M): Kept
@@ -81,7 +84,7 @@ export const isRight = (z: Tensor, labels: Tensor): Tensor =>
 
 /** @throws if the batch lacks a column that the options name. */
 export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options: SearchOptions): Target<M> {
-  const { label = 'label', context } = options
+  const { label = 'label', context, signal } = options
   const labels = astype(column(op, batch, label), 'int32')
   const ctx = attackContext(context ?? evaluation, context?.training ?? false)
   const features = perturbable(op, batch, { ...options, labelKeys: options.labelKeys ?? [label] })
@@ -92,6 +95,7 @@ export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options
     n: examples(op, batch),
     features,
     labels,
+    signal,
     logits: logitsAt,
     none: model => ({ features, broken: misclassified(logitsAt(model, features)) }),
     keep: (kept, moved, z) => {
@@ -104,7 +108,7 @@ export function targetOf<M>(op: string, logits: Logits<M>, batch: Batch, options
   }
 }
 
-/** Runs the steps of an attack, or of several side by side; unless it goes on to improve what it has found, it ends once every example is broken. */
+/** Runs the steps of an attack, or of several side by side; unless it goes on to improve what it has found, it ends once every example is broken. @throws if the signal aborts */
 export async function search<M, S extends { readonly kept: Kept }>(
   victim: Target<M>,
   model: M,
@@ -119,7 +123,10 @@ export async function search<M, S extends { readonly kept: Kept }>(
   let state = start(model)
   await realize(state)
   for (let i = 0; i < steps; i++) {
-    if (endsEarly && i % checkEvery === 0 && (await standing(state.kept.broken)) === 0) break
+    if (i % checkEvery === 0) {
+      victim.signal?.throwIfAborted()
+      if (endsEarly && (await standing(state.kept.broken)) === 0) break
+    }
     state = await next(model, state)
   }
   return state
@@ -156,7 +163,7 @@ async function checkLogits<M>({ op, features, logits }: Target<M>, model: M): Pr
     )
 }
 
-/** Steps between looks at whether anything is left to break. */
+/** Steps between looks at whether anything is left to break, and wanted. */
 const checkEvery = 20
 
 /** Examples [n] that no run has broken, given bool [n] or [runs, n]. */

@@ -27,17 +27,17 @@ import {
 import { realize } from '../tensor/realize.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { boundariesAt, ontoBoundary } from './boundaries.js'
-import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, exampleNorm } from './steps.js'
+import { beside, checkRule, exampleNorm, storedFeatures } from './steps.js'
 
 /** The length of each perturbation [n], and what came of it. */
 export interface Smallest extends Searched {
-  /** ‖x' - x‖ [n] in the norm of the attack; infinity for an example that was not broken. */
+  /** ‖x' - x‖ [n] in the norm of the attack and the dtype of the features, float32 for float16; infinity for an example that was not broken. */
   readonly distance: Tensor
 }
 
@@ -68,7 +68,7 @@ export const smallestOf = <M>(
   report,
   adversarial: { ...batch, ...features },
   broken,
-  distance: where(broken, astype(distanceTo(features, original, norm), 'float32'), Number.POSITIVE_INFINITY),
+  distance: where(broken, distanceTo(features, original, norm), Number.POSITIVE_INFINITY),
 })
 
 /**
@@ -94,12 +94,10 @@ export async function deepFool<M>(
   const victim = targetOf(op, logits, batch, options)
   const { features: original } = victim
   const there = (delta: Features): Features =>
-    alike(
-      clipFeatures(
-        mapFeatures(delta, (d, name) => add(original[name], mul(d, 1 + overshoot))),
-        rule,
-      ),
+    storedFeatures(
+      mapFeatures(delta, (d, name) => add(original[name], mul(d, 1 + overshoot))),
       original,
+      rule,
     )
 
   type State = { readonly kept: Kept; readonly delta: Features; readonly report: GradientReport }
@@ -118,7 +116,7 @@ export async function deepFool<M>(
     return {
       kept: victim.keep(kept, next, victim.logits(model, next)),
       delta: moved,
-      report: addReports(report, gradientReport(gradient, victim.n)),
+      report: addReports(report, gradientReport(gradient, victim.n, kept.broken)),
     }
   }
   const { kept, report } = await search(victim, model, steps, start, step)
@@ -181,6 +179,7 @@ export async function carliniWagner<M>(
   const [middle, half] = [(clipMax + clipMin) / 2, (clipMax - clipMin) / 2]
   // In float16, 1 - 1e-6 would be 1, and Adam's squares and its 1e-8 would be 0.
   const origin = widened(original)
+  const type = exampleNorm(origin, 'l2').dtype
   // Not the ends themselves, which are infinitely far away.
   const outward = mapFeatures(origin, x => atanh(clip(div(sub(x, middle), half), -1 + 1e-6, 1 - 1e-6)))
   const inward = (w: Features): Features =>
@@ -206,7 +205,7 @@ export async function carliniWagner<M>(
   const step = (model: M, state: State): State => {
     const { w, c, k } = state
     const [there, pull] = vjp(inward, w)
-    const x = alike(there, original)
+    const x = storedFeatures(there, original, { clipMin, clipMax })
     const rise = (m: M, moved: Batch): Tensor =>
       margins(
         m,
@@ -222,12 +221,13 @@ export async function carliniWagner<M>(
     const [g] = pull(away)
     // A margin only approaches κ.
     const isBroken = less(confidence * (1 - 1e-6), margin)
-    const distance = astype(distanceTo(x, original), 'float32')
+    const distance = distanceTo(x, original)
     const isCloser = logicalAnd(isBroken, less(distance, state.distance))
-    const t = add(astype(k, 'float32'), 1)
+    const everBroken = logicalOr(state.kept.broken, isBroken)
+    const t = add(astype(k, type), 1)
     const mean = mapFeatures(state.mean, (m, name) => add(mul(m, 0.9), mul(g[name], 0.1)))
     const squared = mapFeatures(state.square, (v, name) => add(mul(v, 0.999), mul(square(g[name]), 0.001)))
-    const correction = (beta: number): Tensor => sub(1, full([], beta).pow(t))
+    const correction = (beta: number): Tensor => sub(1, full([], beta, type).pow(t))
     const next = mapFeatures(w, (v, name) => {
       const [m, s] = [
         div(mean[name], astype(correction(0.9), v.dtype)),
@@ -239,11 +239,11 @@ export async function carliniWagner<M>(
       ...state,
       kept: {
         features: mapFeatures(state.kept.features, (y, name) => where(beside(isCloser, y), x[name], y)),
-        broken: logicalOr(state.kept.broken, isBroken),
+        broken: everBroken,
       },
       distance: where(isCloser, distance, state.distance),
       broken: logicalOr(state.broken, isBroken),
-      report: addReports(state.report, gradientReport(gradient, n)),
+      report: addReports(state.report, gradientReport(gradient, n, everBroken)),
       w: next,
       mean,
       square: squared,
@@ -252,10 +252,11 @@ export async function carliniWagner<M>(
   }
 
   const none = mapFeatures(outward, v => mul(v, 0))
+  const all = (value: number): Tensor => full([n], value, type)
   let kept: Kept = { features: original, broken: full([n], false, 'bool') }
-  let distance = full([n], Number.POSITIVE_INFINITY)
+  let distance = all(Number.POSITIVE_INFINITY)
   let report = emptyReport()
-  let [low, high, c] = [full([n], 0), full([n], Number.POSITIVE_INFINITY), full([n], initial)]
+  let [low, high, c] = [all(0), all(Number.POSITIVE_INFINITY), all(initial)]
   for (let i = 0; i < searches; i++) {
     const from = {
       kept,

@@ -12,13 +12,13 @@ import { take } from '../tensor/indexing.js'
 import { broadcastTo, reshape } from '../tensor/movement.js'
 import { foldIn } from '../tensor/random.js'
 import { full, type Tensor } from '../tensor/tensor.js'
-import { alike, applyMask, type Features, mapFeatures } from './features.js'
+import { applyMask, type Features, mapFeatures } from './features.js'
 import { widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, checkSizes, plus } from './method.js'
 import { knownOptions, searchNames } from './options.js'
 import { type Found, type Kept, type SearchOptions, search, targetOf } from './search.js'
-import { beside, checkRule, clipFeatures, project, steepest } from './steps.js'
+import { beside, checkRule, project, steepest, storedFeatures } from './steps.js'
 import { drawWindow, type Frame, frameOf, moveMass, oddSideOf, sideOf, signs, tiles, windowsOf } from './windows.js'
 
 export interface SquareOptions extends SearchOptions {
@@ -88,7 +88,7 @@ export async function square<M>(logits: Logits<M>, model: M, batch: Batch, optio
   const victim = targetOf(op, logits, batch, options)
   const { features: original, labels } = victim
   const masked = (x: Tensor, name: string): Tensor => applyMask(x, name, options.featureMask)
-  const valid = (x: Features): Features => alike(clipFeatures(x, rule), original)
+  const valid = (x: Features): Features => storedFeatures(x, original, rule)
   const shares = Array.from({ length: steps }, (_, k) => shareAt(k, steps, share))
   const { first, next } = (norm === 'linf' ? squares : bumps)({ original, epsilon, shares, masked, valid })
   const marginAt = (z: Tensor): Tensor => mul(astype(marginLoss(z, labels, { reduction: 'none' }), 'float32'), -1)

@@ -10,6 +10,7 @@ import {
   abs,
   add,
   astype,
+  bitcast,
   clip,
   div,
   equal,
@@ -221,6 +222,19 @@ export const clipFeatures = (
 ): Features => mapFeatures(features, x => clip(x, clipMin ?? null, clipMax ?? null))
 
 /**
+ * Perturbed features as a data set holds them, for an attack to judge: inside the valid range, in the dtypes of the originals. A float32 is
+ * rounded by way of its bits, since `reference` computes it more exactly than that; no gradient flows through them.
+ */
+export const storedFeatures = (
+  features: Features,
+  original: Features,
+  range: Pick<StepRule, 'clipMin' | 'clipMax'>,
+): Features =>
+  mapFeatures(alike(clipFeatures(features, range), original), x =>
+    x.dtype === 'float32' ? bitcast(bitcast(x, 'int32'), 'float32') : x,
+  )
+
+/**
  * One step from `current` along its gradient, in this order: gradient elements that are not finite become 0, the mask,
  * the step in the steepest direction, the projection around `original`, the clip. Of float16 features, whose gradient is
  * float32, only the result is rounded.
@@ -238,12 +252,15 @@ export function step(original: Features, current: Features, gradient: Features, 
   return alike(clipFeatures(moved, rule), original)
 }
 
+/** As it would be written: '1' is no number. */
+export const written = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : String(value))
+
 /** @throws if an option is outside its range. */
 export function checkRule(op: string, rule: StepRule & { stepSize: number; epsilon?: number }): void {
   const { norm, stepSize, epsilon, clipMin = Number.NEGATIVE_INFINITY, clipMax = Number.POSITIVE_INFINITY } = rule
   if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
-  if (epsilon !== undefined && !(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
-    throw new Error(`${op}: epsilon must be a finite number >= 0, not ${epsilon}; leave it out for no bound`)
-  if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${stepSize}`)
+  if (epsilon !== undefined && !(Number.isFinite(epsilon) && epsilon >= 0))
+    throw new Error(`${op}: epsilon must be a finite number >= 0, not ${written(epsilon)}; leave it out for no bound`)
+  if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${written(stepSize)}`)
   if (!(clipMin <= clipMax)) throw new Error(`${op}: clipMin ${clipMin} must not be above clipMax ${clipMax}`)
 }

@@ -159,6 +159,10 @@ export function catastrophicOverfitting<M>(loss: Loss<M>, options: BallOptions):
   }
 }
 
+/** Where features are perturbed, the column of labels is none of them. */
+const besideLabels = (options: PlaceOptions, label: string): PlaceOptions =>
+  options.on === undefined ? { ...options, labelKeys: options.labelKeys ?? [label] } : options
+
 export interface RobustAccuracyOptions<M> extends AdversarialTrainingOptions {
   logits: Logits<M>
   /** The column of the classes, int32 [n]. Default 'label'. */
@@ -186,7 +190,7 @@ export function robustAccuracy<M>(loss: Loss<M>, options: RobustAccuracyOptions<
   checkFunctions(op, { logits })
   return (model, batch, ctx) => {
     const attack = attackPass(ctx)
-    const place = placeOf(op, loss, { model, batch }, attack, options)
+    const place = placeOf(op, loss, { model, batch }, attack, besideLabels(options, label))
     const delta = ascend(op, at => lossAt(loss, at, attack), place, startOf(op, place, ctx, ball, randomStart), ball)
     const z = logitsAt(op, logits, place.at(delta), attack)
     return mean(astype(isRight(z, astype(column(op, batch, label), 'int32')), 'float32'))
@@ -294,7 +298,7 @@ export function mart<M>(options: MartOptions<M>): (loss: Loss<M>) => Loss<M> {
   return loss => (model, batch, ctx) => {
     const y = column(op, batch, label)
     const attack = attackPass(ctx)
-    const place = placeOf(op, loss, { model, batch }, attack, options)
+    const place = placeOf(op, loss, { model, batch }, attack, besideLabels(options, label))
     const start = mapFeatures(uniformStart(place, keyOf(op, ctx, streams.mart), ball.epsilon, ball.norm), stopGradient)
     const delta = ascend(op, at => lossAt(loss, at, attack), place, start, ball)
     const clean = logitsOf(op, logits, model, batch, furtherPass(ctx))

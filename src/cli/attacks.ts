@@ -5,7 +5,7 @@ import { type GradientCounts, reportNames } from '../adversarial/deaths.js'
 import * as adversarial from '../adversarial/index.js'
 import { type Found, isRight, type Searched } from '../adversarial/search.js'
 import type { Norm } from '../adversarial/steps.js'
-import { batches, type Dataset, dataset } from '../data/dataset.js'
+import { batches, type Dataset, dataset, putRows } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import { isFloat } from '../graph/dtype.js'
 import { type Batch, evaluation, type Loss } from '../nn/context.js'
@@ -168,11 +168,10 @@ async function searchAll(
   const columns = data.rows(Array.from({ length: data.size }, (_, i) => i))
   const counts = { gradients: 0, zero: 0, nonFinite: 0, floorHit: 0 }
   await eachBatch(data, around, async (batch, key, first) => {
-    const found = await searches[name].run(task.logits, model, batch, { key, ...given } as never)
-    for (const [column, moved] of Object.entries(found.adversarial)) {
-      const { data: to } = columns[column]
-      to.set((await moved.data()) as never, (first * to.length) / data.size)
-    }
+    const found = await searches[name].run(task.logits, model, batch, { key, signal: around.signal, ...given } as never)
+    const places = Array.from({ length: batch.label.shape[0] }, (_, i) => first + i)
+    for (const [column, moved] of Object.entries(found.adversarial))
+      putRows(columns[column], await moved.data(), places)
     if ('report' in found) for (const one of reportNames) counts[one] += await found.report[one].item()
     for (const t of leaves(found)) t.dispose()
   })

@@ -94,6 +94,14 @@ function gathered(from: TypedArray, to: TypedArray, indices: ArrayLike<number>, 
   return to
 }
 
+/** Writes row i of `values` to row `at[i]` of a column; what is undefined there is left out. */
+export function putRows(column: HostArray, values: TypedArray, at: readonly (number | undefined)[]): void {
+  const width = rowSize(column)
+  at.forEach((row, i) => {
+    if (row !== undefined) column.data.set(values.subarray(i * width, (i + 1) * width) as never, row * width)
+  })
+}
+
 /** One pass over `data` in batches; the last one is smaller where `batchSize` does not divide the size. */
 export function batches(data: Dataset, options: BatchOptions): Generator<Record<string, HostArray>, void, undefined> {
   const { batchSize, shuffle, dropLast = false } = options

@@ -8,8 +8,10 @@ import {
   deepFool,
   fab,
   fgsm,
+  type GradientReport,
   gradientDeaths,
   type Logits,
+  pgd,
 } from 'saddlepoint/adversarial'
 import { dataset } from 'saddlepoint/data'
 import {
@@ -174,6 +176,60 @@ describe('attacks that read logits', () => {
       )
     },
   )
+})
+
+describe('what is broken already', () => {
+  // The first is, where no gradient lives; the second stands.
+  const flat: Logits<null> = (_, { x }) =>
+    x
+      .relu()
+      .mul(2)
+      .add(f64([0.1, 0]))
+  const batch = {
+    x: f64([
+      [-1, -1],
+      [1, 0.2],
+    ]),
+    label: classes(1, 0),
+  }
+  const broken = (_: null, b: Batch): Tensor =>
+    flat(null, b, { training: false }).argmax({ axis: -1 }).notEqual(b.label)
+  const margins: Loss<null> = (m, b, ctx) => marginLoss(flat(m, b, ctx), b.label, { reduction: 'none' })
+  const attacks: Readonly<Record<string, () => Promise<{ report: GradientReport }>>> = {
+    apgd: () => apgd(flat, null, batch, { epsilon: 0.05, steps: 3 }),
+    deepFool: () => deepFool(flat, null, batch, { steps: 3 }),
+    fab: () => fab(flat, null, batch, { steps: 3 }),
+    carliniWagner: () => carliniWagner(flat, null, batch, { searches: 2, steps: 3, clipMin: -2, clipMax: 2 }),
+    pgd: async () => pgd(margins, null, batch, { epsilon: 0.05, steps: 3, broken }),
+  }
+  test.each(Object.entries(attacks))('%s counts the gradients of what stands', async (name, run) => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const { report } = await run()
+    expect(await report.zero.item()).toBe(0)
+    // deepFool and fab break it by one step.
+    expect(await report.gradients.item()).toBe({ apgd: 4, deepFool: 1, fab: 1, carliniWagner: 6, pgd: 3 }[name])
+    expect(warn).not.toHaveBeenCalled()
+  })
+})
+
+test('without a place, another share of zeros is another warning', async () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+  // Cross-entropy is sure of what is 1 apart, and the margin is not.
+  const sure: Logits<null> = (_, { x }) => mul(x, 1000)
+  const run = (x: number[][]) =>
+    apgd(sure, null, { x: f64(x), label: classes(...x.map(() => 0)) }, { epsilon: 1e-6, steps: 2 })
+  const half = [
+    [1, 0],
+    [0.001, 0],
+  ]
+  await run([[1, 0]])
+  await run(half)
+  await run(half)
+  const said = warn.mock.calls.map(([message]) => String(message)).filter(m => m.startsWith('apgd: of the gradients'))
+  expect(said.map(m => m.slice(0, 36))).toEqual([
+    'apgd: of the gradients 100.0% are ex',
+    'apgd: of the gradients 50.0% are exa',
+  ])
 })
 
 test('the clipped loss checks its floor', () => {

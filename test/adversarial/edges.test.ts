@@ -2,11 +2,15 @@
 
 import { add, matmul, mul, random, setDevice, type Tensor, tensor } from 'saddlepoint'
 import {
+  accuracyCurve,
   accuracyOn,
   adversarialTraining,
   apgd,
   autoAttack,
+  bim,
   carliniWagner,
+  deepFool,
+  fab,
   fastTraining,
   fgm,
   freeLB,
@@ -17,19 +21,22 @@ import {
   linearity,
   localLinearity,
   mart,
+  pgd,
   rDrop,
+  robustAccuracy,
   smart,
   smoothed,
   square,
   trades,
+  transferMatrix,
   vat,
 } from 'saddlepoint/adversarial'
 import { dataset } from 'saddlepoint/data'
-import { BatchNorm, crossEntropy, Embedding, Linear, type Loss, Sequential } from 'saddlepoint/nn'
+import { type Batch, BatchNorm, crossEntropy, Embedding, Linear, type Loss, Sequential } from 'saddlepoint/nn'
 import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { type Classifier, example, f64, meanLoss } from './common.js'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { type Classifier, example, f64, meanLoss, logits as mlp } from './common.js'
 
 beforeAll(async () => {
   await setDevice('reference')
@@ -142,6 +149,27 @@ describe('what must be given is asked for', () => {
     for (const make of [fgm, freeLB, gradientPenalty])
       expect(() => make({} as never)).toThrow('needs on, the parameters to perturb')
   })
+  test('as numbers, not as text', async () => {
+    const [w, batch] = [f64([[1, 0]]), { x: f64([[1]]), label: labels(0) }]
+    const text = { epsilon: '0.3' } as never
+    expect(() => trades({ logits, ...(text as object) } as never)).toThrow(
+      "trades: epsilon must be a finite number >= 0, not '0.3'",
+    )
+    expect(() => smart({ logits, epsilon: 0.1, steps: '2' } as never)).toThrow(
+      "smart: steps must be an integer >= 1, not '2'",
+    )
+    expect(() => pgd(linear, w, batch, text)).toThrow("pgd: epsilon must be a finite number >= 0, not '0.3'")
+    await expect(fab(linear, w, batch, text)).rejects.toThrow("fab: epsilon must be a finite number >= 0, not '0.3'")
+  })
+  test('steps that go up', () => {
+    const [w, batch] = [f64([[1, 0]]), { x: f64([[1]]), label: labels(0) }]
+    const loss: Loss<Tensor> = (m, b, ctx) => crossEntropy(linear(m, b, ctx), b.label)
+    for (const [op, attack] of Object.entries({ pgd, bim }))
+      for (const stepSize of [-1, Number.NaN])
+        expect(() => attack(loss, w, batch, { epsilon: 1, stepSize })).toThrow(
+          `${op}: stepSize must be a finite number >= 0, not ${stepSize}`,
+        )
+  })
   test('functions', () => {
     expect(() => rDrop({} as never)).toThrow(
       'rDrop: needs logits, a function (model, batch, ctx) => tensor, not nothing',
@@ -193,6 +221,91 @@ describe('autoAttack measures what it says', () => {
   test('the column of labels needs no second name', async () => {
     const named = dataset({ x: data.columns.x, y: data.columns.label })
     expect((await autoAttack(linear, w, named, { epsilon: 0.1, key, steps: 2, queries: 2, label: 'y' })).clean).toBe(1)
+  })
+})
+
+test('autoAttack counts the gradients of all attacks along them', async () => {
+  const [w, data] = [f64([[1, -1]]), setOf([[1], [2]], [0, 0])]
+  const { report } = await autoAttack(linear, w, data, { epsilon: 0.1, key, steps: 2, queries: 2 })
+  // Of APGD 3 of each example, of FAB 1 until its first step has crossed the boundary.
+  expect(report).toEqual({ gradients: 2 * 3 + 2, zero: 0, nonFinite: 0, floorHit: 0 })
+})
+
+describe('a column of labels by another name', () => {
+  const pgdOptions = { epsilon: 0.4, steps: 3 }
+  const lossBy =
+    (name: string): Loss<Classifier> =>
+    (m, b) =>
+      crossEntropy(mlp(m, b), b[name].astype('int32'))
+  test('it is no feature, even as float', async () => {
+    const { model, x, labels: classes } = await example(11)
+    const data = setOf(x, classes)
+    const named = dataset({
+      x: data.columns.x,
+      y: { dtype: 'float64', shape: [x.length], data: Float64Array.from(classes) },
+    })
+    const curve = (d: typeof data, label: string) =>
+      accuracyCurve(mlp, lossBy(label), model, d, [0.4], { steps: 3, label })
+    expect(await curve(named, 'y')).toEqual(await curve(data, 'label'))
+    const matrix = (d: typeof data, label: string) =>
+      transferMatrix(mlp, lossBy(label), [model], d, { ...pgdOptions, label })
+    expect(await matrix(named, 'y')).toEqual(await matrix(data, 'label'))
+    const [one, other] = [
+      { x: f64(x), label: labels(...classes) },
+      { x: f64(x), y: f64(classes) },
+    ]
+    const robust = (b: Batch, label: string) =>
+      robustAccuracy(lossBy(label), { logits: mlp, label, ...pgdOptions })(model, b, training).item()
+    expect(await robust(other, 'y')).toBe(await robust(one, 'label'))
+    const marted = (b: Batch, label: string) =>
+      mart({ logits: mlp, label, ...pgdOptions })(lossBy(label))(model, b, training).item()
+    const integers = { ...other, y: one.label }
+    expect(await marted(integers, 'y')).toBe(await marted(one, 'label'))
+  })
+})
+
+describe('labels that are no class', () => {
+  const w = f64([[1, -1]])
+  const loss: Loss<Tensor> = (m, b, ctx) => crossEntropy(linear(m, b, ctx), b.label)
+  test.each([2, -1])('%i of two', async label => {
+    const data = setOf([[1], [2], [3]], [0, label, 1])
+    const said = (op: string) => `${op}: the label of row 1 is ${label}, and there are logits of 2 classes, 0 to 1`
+    await expect(accuracyOn(linear, w, data)).rejects.toThrow(said('accuracyOn'))
+    await expect(autoAttack(linear, w, data, { epsilon: 0.1, key, steps: 2 })).rejects.toThrow(said('autoAttack'))
+    await expect(accuracyCurve(linear, loss, w, data, [0.1], { steps: 2 })).rejects.toThrow(said('accuracyCurve'))
+  })
+})
+
+describe('a signal', () => {
+  const [w, batch] = [f64([[1, -1]]), { x: f64([[1], [2]]), label: labels(0, 0) }]
+  const range = { clipMin: 0.5, clipMax: 3 }
+  const attacks: Readonly<Record<string, (signal: AbortSignal) => Promise<unknown>>> = {
+    apgd: signal => apgd(linear, w, batch, { epsilon: 0.1, steps: 60, signal }),
+    deepFool: signal => deepFool(linear, w, batch, { steps: 60, signal, ...range }),
+    fab: signal => fab(linear, w, batch, { steps: 60, signal }),
+    carliniWagner: signal => carliniWagner(linear, w, batch, { steps: 60, signal, ...range }),
+    square: signal => square(linear, w, batch, { epsilon: 0.1, steps: 60, key, signal }),
+  }
+  test.each(Object.entries(attacks))('ends %s between its steps', async (_, attack) => {
+    const { signal } = new AbortController()
+    const looks = vi.spyOn(signal, 'throwIfAborted').mockImplementation(() => {
+      if (looks.mock.calls.length === 3) throw new Error('enough')
+    })
+    await expect(attack(signal)).rejects.toThrow('enough')
+  })
+  test('reaches an attack that runs', async () => {
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(new Error('enough')), 50)
+    const options = { steps: 1e6, signal: controller.signal, ...range }
+    await expect(carliniWagner(linear, w, batch, options)).rejects.toThrow('enough')
+  })
+  test('ends evaluations', async () => {
+    const data = setOf([[1], [2]], [0, 0])
+    const loss: Loss<Tensor> = (m, b, ctx) => crossEntropy(linear(m, b, ctx), b.label)
+    const signal = AbortSignal.abort(new Error('enough'))
+    await expect(accuracyOn(linear, w, data, { signal })).rejects.toThrow('enough')
+    await expect(accuracyCurve(linear, loss, w, data, [0.1], { steps: 2, signal })).rejects.toThrow('enough')
+    await expect(transferMatrix(linear, loss, [w], data, { epsilon: 0.1, steps: 2, signal })).rejects.toThrow('enough')
   })
 })
 

@@ -102,9 +102,9 @@ describe('a linear classifier', () => {
     expect((await flags(broken)).every(b => b)).toBe(true)
     Array.from(await distance.data()).forEach((d, i) => expect(d).toBeCloseTo(1.02 * want[i], 5))
     const kept = await rows(adversarial.x)
-    // All are broken in the first step; whether it may end is looked at every 20.
+    // All are broken in the first step.
     const counts = [report.gradients, report.zero, report.nonFinite]
-    expect(await Promise.all(counts.map(c => c.item()))).toEqual([20 * n, 0, 0])
+    expect(await Promise.all(counts.map(c => c.item()))).toEqual([want.filter(far => far > 0).length, 0, 0])
     kept.forEach((p, i) => want[i] === 0 && expect(p).toEqual(x[i]))
   })
 
@@ -112,7 +112,7 @@ describe('a linear classifier', () => {
   test('carliniWagner: near the distance to the boundary', async () => {
     const { w, batch, x, labels, columns } = await make(2)
     const want = distances(x, labels, columns, 'l2')
-    const { distance, broken } = await carliniWagner(linear, w, batch, {
+    const { distance, broken, adversarial } = await carliniWagner(linear, w, batch, {
       clipMin: -5,
       clipMax: 5,
       searches: 9,
@@ -121,8 +121,10 @@ describe('a linear classifier', () => {
       initial: 0.1,
     })
     expect((await flags(broken)).every(b => b)).toBe(true)
+    const kept = await rows(adversarial.x)
     Array.from(await distance.data()).forEach((d, i) => {
-      expect(d).toBeGreaterThanOrEqual(want[i] - 1e-5)
+      expect(d).toBeCloseTo(Math.hypot(...kept[i].map((v, j) => v - x[i][j])), 14)
+      expect(d).toBeGreaterThanOrEqual(want[i] * (1 - 1e-12))
       expect(d).toBeLessThanOrEqual(1.1 * want[i] + 0.02)
     })
   })
@@ -383,10 +385,12 @@ describe('apgd, several runs as one batch', () => {
       ),
     )
     await expectOneOf(together, alone)
-    const easy = await apgd(net, model, batch, { ...base, epsilon: 5, steps: 60, target: [1, 2] })
+    const { signal } = new AbortController()
+    const looks = vi.spyOn(signal, 'throwIfAborted')
+    const easy = await apgd(net, model, batch, { ...base, epsilon: 5, steps: 60, target: [1, 2], signal })
     expect(Array.from(await easy.broken.data(), Boolean)).toEqual(new Array(60).fill(true))
-    // After 20 steps, and the look at the end.
-    expect(await easy.report.gradients.item()).toBe(2 * 60 * 21)
+    // Of the looks before steps 0, 20 and 40.
+    expect(looks).toHaveBeenCalledTimes(2)
   })
 })
 

@@ -70,7 +70,7 @@ interface Judged {
   readonly curve: readonly { readonly epsilon: number; readonly accuracy: number }[]
   /** The share of examples whose loss rises by more than its derivatives promise. */
   readonly masked?: number
-  readonly ensemble?: Pick<Evaluated, 'accuracies' | 'errors'>
+  readonly ensemble?: Pick<Evaluated, 'accuracies' | 'errors' | 'report'>
 }
 
 async function run(name: string, options: EvaluateOptions, signal: AbortSignal): Promise<void> {
@@ -89,7 +89,7 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
       })
     if (models.length > 1 && !task.threat.on) {
       const pgd = { ...assumed(task, ball, {}), steps: options.steps } as { epsilon: number }
-      transfer = await transferMatrix(task.logits, task.loss, models, data, pgd)
+      transfer = await transferMatrix(task.logits, task.loss, models, data, { ...pgd, signal })
     }
   } catch (error) {
     if (signal.aborted) throw new Interrupted('stopped: part of an evaluation says nothing, so there is no result')
@@ -145,7 +145,7 @@ async function judge(
       clean,
       curve,
       ...(!task.threat.on && { masked: await maskedShare(task, model, data) }),
-      ...(found && { ensemble: { accuracies: found.accuracies, errors: found.errors } }),
+      ...(found && { ensemble: { accuracies: found.accuracies, errors: found.errors, report: found.report } }),
     }
   } finally {
     shown.stop()
