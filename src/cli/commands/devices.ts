@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander'
 import { type Device, type DeviceName, deviceNames, setDevice } from '../../runtime/device.js'
-import { jsonOption } from '../options.js'
+import { jsonOption, seedOption } from '../options.js'
 import { type JsonOption, print } from '../output.js'
 
 export const addDevices = (program: Command): Command =>
@@ -10,6 +10,7 @@ export const addDevices = (program: Command): Command =>
     .command('devices')
     .description('Lists the devices and what they run on here.')
     .addOption(new Option('--device <name>', 'that one alone').choices(deviceNames))
+    .addOption(seedOption('as every command takes it; nothing here is random'))
     .addOption(jsonOption())
     .action(showDevices)
 
