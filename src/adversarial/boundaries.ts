@@ -94,7 +94,7 @@ export function boundariesAt<M>(
   }
 }
 
-/** Newton's steps of a projection: random images take up to 5, and 20 where all but a millionth of the range is used up. */
+/** Newton's steps of a projection: random images take up to 4; slopes of many magnitudes 20 where all but a millionth of the range is used up. */
 const newtonSteps = 16
 
 /**

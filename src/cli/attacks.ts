@@ -61,7 +61,7 @@ const amongVectors = ['fgsm', 'pgd', 'bim']
 
 type Search = (logits: Task['logits'], model: unknown, batch: Batch, options: never) => Promise<Found | Searched>
 
-/** Attacks that read logits, and what of the task's attacker they take. */
+/** Attacks that read logits, and what of the task's attacker they take: without a norm they go by l2, without epsilon as far as it takes. */
 const searches: Readonly<Record<string, { readonly run: Search; readonly threat: readonly (keyof Threat)[] }>> = {
   apgd: { run: adversarial.apgd, threat: ['epsilon', 'norm', ...range] },
   fab: { run: adversarial.fab, threat: ['norm', ...range] },
@@ -69,9 +69,6 @@ const searches: Readonly<Record<string, { readonly run: Search; readonly threat:
   carliniWagner: { run: adversarial.carliniWagner, threat: range },
   square: { run: adversarial.square, threat: ['epsilon', 'norm', ...range] },
 }
-
-/** Those that look for the smallest perturbation, however far. */
-const smallest = ['fab', 'deepFool', 'carliniWagner']
 
 export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]
 
@@ -86,9 +83,10 @@ export async function attack(
 ): Promise<Attacked> {
   const { task, data } = victim
   const isSearch = Object.hasOwn(searches, name)
-  const given: Options = { ...assumed(task, isSearch ? searches[name].threat : threat, options), ...options }
-  const norm = name === 'deepFool' || name === 'carliniWagner' ? 'l2' : ((given.norm ?? 'linf') as Norm)
-  const ball = { norm, ...(!smallest.includes(name) && { epsilon: Number(given.epsilon) }) }
+  const taken: readonly (keyof Threat)[] = isSearch ? searches[name].threat : threat
+  const given: Options = { ...assumed(task, taken, options), ...options }
+  const norm = taken.includes('norm') ? ((given.norm ?? 'linf') as Norm) : 'l2'
+  const ball = { norm, ...(taken.includes('epsilon') && { epsilon: Number(given.epsilon) }) }
   if ('on' in given || task.threat.on)
     return { ...ball, accuracy: await accuracyAmongVectors(name, given, victim, around) }
   const { data: moved, gradients } = await (isSearch ? searchAll : followAll)(name, given, victim, around)

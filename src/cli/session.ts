@@ -8,9 +8,7 @@ import type { DeviceSettings } from './options.js'
 /** A command was told to stop; the message says what is lost and what is kept. */
 export class Interrupted extends Error {}
 
-/**
- * Runs a command on the device it asks for. The first Ctrl-C aborts the signal, the second one ends the process.
- */
+/** Runs a command on the device it asks for. The first Ctrl-C aborts the signal, the second one ends the process. */
 export async function session<T>(
   settings: DeviceSettings,
   work: (device: Device, signal: AbortSignal) => Promise<T>,

@@ -1,4 +1,4 @@
-/** The command `saddlepoint`, as people run it; needs `npm run build`, as npm test does it. */
+/** The command `saddlepoint`, as people run it. */
 
 import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseNamed } from '../../src/cli/named.js'
 import { readSafetensors } from '../../src/data/safetensors.js'
+import { type Ran, runCommand } from './command.js'
 
 const root = join(import.meta.dirname, '../..')
 const moons = join(root, 'docs/examples/task.mjs')
@@ -15,32 +16,13 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'saddlepoint-commands-'))
 })
 
-interface Ran {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
 /** Runs a command in the folder; Ctrl-C where standard error says something. */
-function saddlepoint(args: readonly string[], interruptAt?: string): Promise<Ran> {
-  const child = spawn(process.execPath, [join(root, 'dist/cli/saddlepoint.js'), ...args], {
+const saddlepoint = (args: readonly string[], interruptAt?: string): Promise<Ran> =>
+  runCommand('saddlepoint.js', args, {
     cwd: folder,
     env: { ...process.env, SADDLEPOINT_THREADS: '1' },
+    interruptAt,
   })
-  let [out, err] = ['', '']
-  child.stdout.on('data', text => {
-    out += text
-  })
-  child.stderr.on('data', text => {
-    const before = err
-    err += text
-    if (interruptAt !== undefined && err.includes(interruptAt) && !before.includes(interruptAt)) child.kill('SIGINT')
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', code => resolve({ code, out, err }))
-  })
-}
 
 /** What a command prints with --json. */
 async function json(...args: string[]) {

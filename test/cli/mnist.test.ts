@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,27 +12,10 @@ import { parseSettings, stepsInWords } from '../../src/cli/mnist/settings.js'
 import { loss } from '../../src/cli/mnist/training.js'
 import { network } from '../../src/cli/tasks/network.js'
 import { readSafetensors } from '../../src/data/safetensors.js'
+import { type Ran, runCommand } from './command.js'
 
-/** The command as people run it; needs `npm run build`, as npm test does it. */
-function command(
-  args: readonly string[],
-  interruptAt?: string,
-): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli/mnist/index.js'), ...args])
-  let [out, err] = ['', '']
-  child.stdout.on('data', text => {
-    out += text
-  })
-  child.stderr.on('data', text => {
-    const before = err
-    err += text
-    if (interruptAt !== undefined && err.includes(interruptAt) && !before.includes(interruptAt)) child.kill('SIGINT')
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', code => resolve({ code, out, err }))
-  })
-}
+const command = (args: readonly string[], interruptAt?: string): Promise<Ran> =>
+  runCommand('mnist/index.js', args, { interruptAt })
 
 let folder = ''
 beforeAll(async () => {
