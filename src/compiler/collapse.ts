@@ -26,9 +26,9 @@ function inMemoryOrder(kernel: LoopKernel): LoopKernel {
   const sizes = order.map(i => reduce.axes[i])
   const target = new Map(order.map((from, i) => [axes.length + from, axisIndex(axes.length + i, sizes[i])]))
   const exprs = new ExprTable()
-  const copy = copyExprs(exprs, {
-    index: index => substitute(index, atom => (atom.kind === 'axis' ? target.get(atom.axis) : undefined)),
-  })
+  const moved = (index: Index): Index =>
+    substitute(index, atom => (atom.kind === 'axis' ? target.get(atom.axis) : undefined))
+  const copy = copyExprs(exprs, { index: moved })
   const { contraction } = reduce
   return {
     ...kernel,
@@ -40,6 +40,7 @@ function inMemoryOrder(kernel: LoopKernel): LoopKernel {
         ...contraction,
         left: copy(contraction.left),
         right: copy(contraction.right),
+        inside: contraction.inside?.map(c => ({ ...c, index: moved(c.index) })),
       },
     },
     outputs: kernel.outputs.map(o => ({ ...o, value: copy(o.value) })),
@@ -60,6 +61,7 @@ function merge(kernel: LoopKernel): LoopKernel {
     if (e.op === 'load' || e.op === 'position') indices.push(e.index)
     if (e.op === 'load' || e.op === 'inside') for (const c of e.conditions) indices.push(c.index)
   })
+  for (const c of contraction?.inside ?? []) indices.push(c.index)
 
   // Each axis that stays, with the axes merged into it from the left.
   const merged: { size: number; kind: string; last: number }[] = []
@@ -83,8 +85,10 @@ function merge(kernel: LoopKernel): LoopKernel {
   const ofKind = (k: string): number[] => merged.flatMap((m, i) => (m.kind === k ? [i] : []))
   const { reduce } = kernel
   const exprs = new ExprTable()
+  const merging = (index: Index): Index =>
+    substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined))
   const rewrite = copyExprs(exprs, {
-    index: index => substitute(index, atom => (atom.kind === 'axis' ? replaced[atom.axis] : undefined)),
+    index: merging,
     reduced: reduce && exprs.reduced(reduce.type, [...axes.keys()]),
   })
   const inner = merged.filter(m => !isOuter(m)).map(m => m.size)
@@ -102,6 +106,7 @@ function merge(kernel: LoopKernel): LoopKernel {
         batch: ofKind('batch'),
         rows: ofKind('rows'),
         columns: ofKind('columns'),
+        inside: contraction.inside?.map(c => ({ ...c, index: merging(c.index) })),
       },
     },
     outputs: kernel.outputs.map(o => ({ buffer: o.buffer, value: rewrite(o.value) })),

@@ -6,6 +6,7 @@
 import { type DType, isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape } from '../graph/shape.js'
+import type { Condition } from './affine.js'
 import { type Expr, printExprs, walkExprs } from './expr.js'
 
 /** A value that kernels read and write: a leaf, a result, or something in between that lives inside one run. */
@@ -49,6 +50,8 @@ export interface Contraction {
   readonly batch: readonly number[]
   readonly rows: readonly number[]
   readonly columns: readonly number[]
+  /** The left factor is 0 where one of these does not hold: what lies around images. A device need not multiply it. */
+  readonly inside?: readonly Condition[]
 }
 
 /**

@@ -9,7 +9,7 @@ import { computeType, isFloat } from '../graph/dtype.js'
 import { type Attrs, labelOf, type Node, topological } from '../graph/node.js'
 import { isView } from '../graph/primitives.js'
 import { sameShape, sizeOf } from '../graph/shape.js'
-import { addIndex, axisIndex, type Index, linearIndex, scaleIndex, unravel } from './affine.js'
+import { addIndex, axisIndex, type Condition, type Index, linearIndex, range, scaleIndex, unravel } from './affine.js'
 import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
 import { type Expr, ExprTable, walkExprs } from './expr.js'
@@ -426,17 +426,44 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       const grouped = groups > 1
       const xChannel = grouped ? addIndex(scaleIndex(loops[3], c), channel) : channel
       const wOutput = grouped ? addIndex(scaleIndex(loops[3], axes[4]), loops[4]) : loops[3]
-      const left = lowering.element(x, [
+      const pixel = [
         loops[0],
         at(loops[1], strides[0], i, dilation[0]),
         at(loops[2], strides[1], j, dilation[1]),
         xChannel,
-      ])
+      ]
+      const left = lowering.element(x, pixel)
       const right = lowering.element(w, [i, j, channel, wOutput])
-      const contraction = { left, right, batch: grouped ? [3] : [], rows: [0, 1, 2], columns: [grouped ? 4 : 3] }
+      const isInner = (i: Index): boolean => i.terms.every(t => t.atom.kind === 'axis' && t.atom.axis >= axes.length)
+      const inside = insideOf(x, pixel, isInner)
+      const [batch, rows, columns] = [grouped ? [3] : [], [0, 1, 2], [grouped ? 4 : 3]]
+      const contraction = { left, right, batch, rows, columns, inside }
       return { op: 'sum', type, axes: [kh, kw, c], body: product(left, right), contraction }
     }
     default:
       throw new Error(`schedule: ${labelOf(head)} is no reduction`)
   }
+}
+
+/**
+ * Where an element of padded images is none of the padding around them. A column is counted in elements of its row where
+ * the loops over those within it may become one with that over columns.
+ */
+function insideOf(images: Node, at: readonly Index[], isInner: (i: Index) => boolean): Condition[] {
+  const [x] = images.inputs
+  if (images.op === 'permute') {
+    const { axes } = images.attrs
+    const source = at.map((_, d) => at[axes.indexOf(d)])
+    return insideOf(x, source, isInner)
+  }
+  if (images.op !== 'pad') return []
+  const { before, interior } = images.attrs
+  return at.flatMap((index, d) => {
+    const [low, high] = [before[d], before[d] + x.shape[d]]
+    const all = range(index)
+    if (interior[d] > 0 || (all.low >= low && all.high < high)) return []
+    const unit = at.slice(d + 1).every(isInner) ? sizeOf(images.shape.slice(d + 1)) : 1
+    const whole = unit > 1 ? linearIndex(at.slice(d), images.shape.slice(d)) : index
+    return [{ index: whole, low: low * unit, high: high * unit }]
+  })
 }

@@ -20,6 +20,7 @@ import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, type Load, walkExprs } from '../../../compiler/expr.js'
 import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
 import { sizeOf } from '../../../graph/shape.js'
+import { type Bound, plain, withoutPadding } from './padding.js'
 import { chooseTile, type Tile, type TimedTile } from './tiles.js'
 
 /** A kernel that is worth a matrix product. */
@@ -27,6 +28,10 @@ export interface Gemm {
   readonly kernel: LoopKernel
   readonly reduce: Reduction
   readonly contraction: Contraction
+  /** Inner loops that need not begin at 0 nor go to their end. */
+  readonly bounds: readonly Bound[]
+  /** How many neighbours of the batch share a right factor. */
+  readonly positions: number
   readonly type: 'float32' | 'float64'
   readonly batch: number
   readonly rows: number
@@ -52,8 +57,11 @@ export function sizesOf(kernel: LoopKernel, axes: readonly number[]): number[] {
 /** The matrix product that a kernel is, or undefined for what plain loops do as well. */
 export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | undefined {
   const { reduce } = kernel
-  const contraction = reduce?.contraction
-  if (!reduce || !contraction || (reduce.type !== 'float32' && reduce.type !== 'float64')) return undefined
+  if (!reduce?.contraction || (reduce.type !== 'float32' && reduce.type !== 'float64')) return undefined
+  const left = directLoad(kernel, reduce.contraction.left)
+  const { bounds, contraction, positions } = left
+    ? withoutPadding(kernel, reduce, reduce.contraction)
+    : plain(reduce.contraction)
   const [batch, rows, columns] = [contraction.batch, contraction.rows, contraction.columns].map(axes =>
     sizeOf(sizesOf(kernel, axes)),
   )
@@ -66,6 +74,8 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     kernel,
     reduce,
     contraction,
+    bounds,
+    positions,
     type: reduce.type,
     batch,
     rows,
@@ -74,7 +84,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     tile,
     panel: tile.vectors * lanes,
     rowsAside: goesAlongRows(kernel, contraction) ? rows : 1,
-    left: directLoad(kernel, contraction.left),
+    left,
     right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns])),
   }
 }
@@ -138,7 +148,10 @@ export const widthOf = (g: Gemm, side: Side): number => (side === 'left' ? g.row
 export const blocksOf = (g: Gemm, side: Side): number =>
   Math.ceil((side === 'left' ? g.rows : g.columns) / widthOf(g, side))
 /** Elements of a packed factor. */
-export const packedSize = (g: Gemm, side: Side): number => g.batch * blocksOf(g, side) * g.inner * widthOf(g, side)
+export const packedSize = (g: Gemm, side: Side): number =>
+  (g.batch / sharersOf(g, side)) * blocksOf(g, side) * g.inner * widthOf(g, side)
+/** Neighbours of the batch that have a factor in common. */
+export const sharersOf = (g: Gemm, side: Side): number => (side === 'left' ? 1 : g.positions)
 
 /**
  * A loop kernel that packs a factor into a buffer: [batch, blocks, ...inner, width], zeros beyond the last column; no last
@@ -148,15 +161,16 @@ export function packKernel(g: Gemm, side: Side, buffer: number): LoopKernel {
   const { kernel, contraction, reduce } = g
   const [axes, width, blocks] = [ownAxes(g, side), widthOf(g, side), blocksOf(g, side)]
   const limit = sizeOf(sizesOf(kernel, axes))
-  const sizes = [g.batch, blocks, ...reduce.axes, ...(width > 1 ? [width] : [])]
+  const sizes = [g.batch / sharersOf(g, side), blocks, ...reduce.axes, ...(width > 1 ? [width] : [])]
   const loops = sizes.map((size, axis) => axisIndex(axis, size))
   const at = width > 1 ? addIndex(scaleIndex(loops[1], width), loops[sizes.length - 1]) : loops[1]
   const conditions: Condition[] = limit % width === 0 ? [] : [{ index: at, low: 0, high: limit }]
   const own = unravel(at, sizesOf(kernel, axes))
-  const batch = unravel(loops[0], sizesOf(kernel, contraction.batch))
+  const shared = contraction.batch.filter(a => side === 'left' || !g.bounds.some(b => b.outer === a))
+  const batch = unravel(loops[0], sizesOf(kernel, shared))
   const replaced = new Map<number, Index>()
   axes.forEach((a, i) => replaced.set(a, own[i]))
-  contraction.batch.forEach((a, i) => replaced.set(a, batch[i]))
+  shared.forEach((a, i) => replaced.set(a, batch[i]))
   reduce.axes.forEach((_, i) => replaced.set(kernel.axes.length + i, loops[2 + i]))
   const exprs = new ExprTable()
   const copy = copyExprs(exprs, {

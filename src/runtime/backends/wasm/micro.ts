@@ -6,8 +6,20 @@
 import { axisFactor } from '../../../compiler/affine.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
-import { blocksOf, type Gemm, lanesOf, ownAxes, type Side, sides, sizesOf, tilesOf, widthOf } from './gemm.js'
+import {
+  blocksOf,
+  type Gemm,
+  lanesOf,
+  ownAxes,
+  type Side,
+  sharersOf,
+  sides,
+  sizesOf,
+  tilesOf,
+  widthOf,
+} from './gemm.js'
 import { bytesOf, pushAddress } from './memory-access.js'
+import { setRange } from './padding.js'
 import type { Target } from './values.js'
 
 /** The buffers of a product: the factors, packed or where they lie, and the result. */
@@ -22,13 +34,19 @@ export interface GemmBuffers {
  * stays in the first cache.
  */
 const innerBlock = 384
+/** The same where neighbours in the left factor are a cache line or more apart, each of which is read for few rows. */
+const sparseBlock = 128
+const lineBytes = 64
 /** Bytes of the panels that a tile of rows meets in one call: as many as the first cache has. */
 const panelBytes = 32768
 
 /** Positions of the outermost inner loop in one block. */
 function outerBlock(g: Gemm): number {
-  const [outer, ...rest] = g.reduce.axes
-  return Math.min(outer, Math.max(1, Math.floor(innerBlock / sizeOf(rest))))
+  const { kernel, left, reduce, type } = g
+  const [outer, ...rest] = reduce.axes
+  const stride = left ? (axisFactor(left.index, kernel.axes.length + rest.length) ?? 0) : 1
+  const most = stride * bytesOf(type) >= lineBytes ? sparseBlock : innerBlock
+  return Math.min(outer, Math.max(1, Math.floor(most / sizeOf(rest))))
 }
 
 /** Panels that one call goes through: the fewer inner positions there are, the more, for what is done once a call. */
@@ -59,7 +77,9 @@ export function emitGemm(
     indexOf(new Micro(`${name}_${suffix}`, g, height, buffers, target).emit())
   const tileIndex = g.rows < rows ? 0 : add('tile', rows)
   const restIndex = rest ? add('rest', rest) : 0
-  const [tiles, fullTiles] = [tilesOf(g), Math.floor(g.rows / rows)]
+  // A tile's positions one after another: neighbours read much the same.
+  const { positions } = g
+  const [tiles, fullTiles] = [tilesOf(g) * positions, Math.floor(g.rows / rows) * positions]
   const f = new Func(name, ['i32', 'i32'])
   const [b, from, to, tile, lastFull, panel, block] = Array.from({ length: 7 }, () => f.local('i32'))
   const [outer] = g.reduce.axes
@@ -68,7 +88,7 @@ export function emitGemm(
     f.get(bound).get(b).i32(tiles).op('i32.mul', 'i32.sub').set(target)
   }
   f.get(0).i32(tiles).op('i32.div_u').set(b)
-  f.for(b, g.batch, 1, () => {
+  f.for(b, g.batch / positions, 1, () => {
     within(1, to)
     f.get(to)
       .i32(0)
@@ -86,7 +106,11 @@ export function emitGemm(
       f.i32(0).set(panel)
       f.for(panel, blocksOf(g, 'right'), panelGroup(g), () => {
         const call = (index: number): void => {
-          f.get(b).get(tile).i32(rows).op('i32.mul').get(panel).get(block).call(index)
+          f.get(b)
+          if (positions > 1) f.i32(positions).op('i32.mul').get(tile).i32(positions).op('i32.rem_u', 'i32.add')
+          f.get(tile)
+          if (positions > 1) f.i32(positions).op('i32.div_u')
+          f.i32(rows).op('i32.mul').get(panel).get(block).call(index)
         }
         f.get(from).set(tile)
         if (fullTiles > 0) f.for(tile, { local: lastFull }, 1, () => call(tileIndex))
@@ -95,6 +119,14 @@ export function emitGemm(
     })
   })
   return f
+}
+
+/** Where an inner loop begins and ends. */
+interface Range {
+  readonly from: Local
+  readonly to: Local
+  /** Whether that is another place for each position of the batch. */
+  readonly bounded: boolean
 }
 
 /** A tile's rows of the left factor: a pointer each, or one and the bytes from row to row. */
@@ -152,6 +184,7 @@ class Micro {
     f.get(block).i32(outerBlock(g)).op('i32.add').set(limit)
     pushExtreme(f, 'i32.lt_s', limit, g.reduce.axes[0])
     f.get(block).op('i32.sub').set(limit)
+    const ranges = this.#ranges(batch, block, limit)
 
     const [panel, lastPanel] = [f.local('i32'), f.local('i32')]
     f.get(firstPanel).i32(panelGroup(g)).op('i32.add').set(lastPanel)
@@ -164,7 +197,7 @@ class Micro {
       f.set(right)
       start.forEach((pointer, r) => f.get(pointer).set(left[r]))
       for (const a of accumulators) f.v128(new Uint8Array(16)).set(a)
-      this.#innerLoops(limit, left, right, accumulators)
+      this.#innerLoops(ranges, left, right, accumulators)
       this.#storeTile(accumulators, result, panel, block)
       for (const pointer of result) this.#advance(pointer, g.panel * size)
     })
@@ -198,7 +231,9 @@ class Micro {
     } else {
       // [batch, blocks, ...inner, width]
       const width = widthOf(g, side)
-      f.get(batch).i32(blocksOf(g, side)).op('i32.mul')
+      f.get(batch)
+      if (sharersOf(g, side) > 1) f.i32(sharersOf(g, side)).op('i32.div_u')
+      f.i32(blocksOf(g, side)).op('i32.mul')
       f.get(at)
         .i32(width)
         .op('i32.div_u', 'i32.add')
@@ -235,10 +270,10 @@ class Micro {
   }
 
   /** The loops over one block of inner positions, with one pointer to the left factor where its rows are evenly spaced. */
-  #innerLoops(limit: Local, left: readonly Local[], right: Local, accumulators: readonly Local[]): void {
+  #innerLoops(ranges: readonly Range[], left: readonly Local[], right: Local, accumulators: readonly Local[]): void {
     const f = this.#f
     const even = this.#rows > 1 ? this.#rowStride() : undefined
-    const loops = (rows: Rows): void => this.#loops(limit, rows, right, accumulators)
+    const loops = (rows: Rows): void => this.#loops(ranges, rows, right, accumulators)
     const anyRows = { pointers: left, stride: 0 }
     // Offsets of instructions are not negative.
     if (!even || even.stride < 0) loops(anyRows)
@@ -259,8 +294,32 @@ class Micro {
     }
   }
 
-  /** The loops over inner positions: `limit` of the outermost. */
-  #loops(limit: Local, left: Rows, right: Local, accumulators: readonly Local[]): void {
+  /** Where each inner loop begins and ends, the outermost within a block of `limit` positions. */
+  #ranges(batch: Local, block: Local, limit: Local): readonly Range[] {
+    const f = this.#f
+    const { bounds, contraction, kernel, reduce } = this.#g
+    const start = f.local('i32')
+    return reduce.axes.map((size, inner) => {
+      const bound = bounds.find(b => b.inner === inner)
+      const count = f.local('i32')
+      if (inner === 0) f.get(limit).set(count)
+      else f.i32(size).set(count)
+      if (!bound) return { from: start, to: count, bounded: false }
+      const [outer, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
+      const after = contraction.batch.slice(contraction.batch.indexOf(bound.outer) + 1)
+      f.get(batch)
+        .i32(sizeOf(sizesOf(kernel, after)))
+        .op('i32.div_u')
+        .i32(kernel.axes[bound.outer])
+        .op('i32.rem_u')
+        .set(outer)
+      setRange(f, bound, outer, inner === 0 ? block : start, count, from, to)
+      return { from, to, bounded: true }
+    })
+  }
+
+  /** The loops over inner positions. */
+  #loops(ranges: readonly Range[], left: Rows, right: Local, accumulators: readonly Local[]): void {
     const f = this.#f
     const { reduce, type, tile } = this.#g
     const [ofLeft, ofRight] = sides.map(side => this.#strides(side).map(s => s * bytesOf(type)))
@@ -268,30 +327,39 @@ class Micro {
     const factors = Array.from({ length: tile.vectors }, () => f.local('v128'))
     const splat = f.local('v128')
     const end = f.local('i32')
+    /** Moves the pointers by what is pushed, in positions of a loop. */
+    const pass = (d: number, pushCount: () => void): void => {
+      const move = (pointer: Local, bytes: number): void => {
+        f.get(pointer)
+        pushCount()
+        f.i32(bytes).op('i32.mul', 'i32.add').set(pointer)
+      }
+      for (const pointer of left.pointers) move(pointer, ofLeft[d])
+      move(right, ofRight[d])
+    }
     const nest = (d: number): void => {
-      const last = d === 0 ? { local: limit } : reduce.axes[d]
+      const { from, to, bounded } = ranges[d]
+      if (bounded) pass(d, () => f.get(from))
       if (d < innermost) {
         const i = f.local('i32')
-        f.i32(0).set(i)
+        f.get(from).set(i)
         // Inner loops move the pointers by their whole extent.
         const [l, r] = [ofLeft, ofRight].map(strides => strides[d] - strides[d + 1] * reduce.axes[d + 1])
-        f.for(i, last, 1, () => {
+        f.for(i, { local: to }, 1, () => {
           nest(d + 1)
           for (const pointer of left.pointers) this.#advance(pointer, l)
           this.#advance(right, r)
         })
-        return
+      } else {
+        // The pointer to the right factor counts: it moves at every step.
+        f.get(right).get(to).get(from).op('i32.sub').i32(ofRight[d]).op('i32.mul', 'i32.add').set(end)
+        f.until(right, end, () => {
+          this.#step(left, right, accumulators, factors, splat)
+          for (const pointer of left.pointers) this.#advance(pointer, ofLeft[d])
+          this.#advance(right, ofRight[d])
+        })
       }
-      // The pointer to the right factor counts: it moves at every step.
-      f.get(right)
-      if (typeof last === 'number') f.i32(last)
-      else f.get(last.local)
-      f.i32(ofRight[d]).op('i32.mul', 'i32.add').set(end)
-      f.until(right, end, () => {
-        this.#step(left, right, accumulators, factors, splat)
-        for (const pointer of left.pointers) this.#advance(pointer, ofLeft[d])
-        this.#advance(right, ofRight[d])
-      })
+      if (bounded && d > 0) pass(d, () => f.i32(reduce.axes[d]).get(to).op('i32.sub'))
     }
     nest(0)
   }
