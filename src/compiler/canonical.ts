@@ -1,6 +1,6 @@
 /**
- * The first step of compiling: identities that matter only to differentiation are removed, equal expressions become one,
- * and tables of few rows are computed by those (sparse.ts). The result computes the same values.
+ * The first step of compiling: what matters only to differentiation is removed, equal expressions become one, and
+ * tables of few rows are computed by those (sparse.ts). The result computes the same values.
  */
 
 import {
@@ -63,7 +63,19 @@ function rebuild(node: Node, inputs: readonly Node[]): Node {
     default: {
       const op: Primitive = node.op
       const attrs = node.attrs as Attrs[typeof op]
-      return simplify(op, inputs, attrs, node.shape, node.dtype) ?? makeNode(op, inputs, attrs, node.shape, node.dtype)
+      const { shape, dtype } = node
+      const simpler = (op === 'where' && rootOf(inputs)) || simplify(op, inputs, attrs, shape, dtype)
+      return simpler ?? makeNode(op, inputs, attrs, shape, dtype)
     }
   }
+}
+
+/** x, where the choice is √x except at 0, where it is 0: written so for its derivatives, of which none is left to take. */
+function rootOf([condition, zero, root]: readonly Node[]): Node | undefined {
+  if (condition.op !== 'equal' || root.op !== 'sqrt') return undefined
+  const [x, nothing] = condition.inputs
+  const [guarded] = root.inputs
+  const isZero = (n: Node): boolean => n.op === 'constant' && n.attrs.value === 0
+  const isGuarded = guarded.op === 'where' && guarded.inputs[0] === condition && guarded.inputs[2] === x
+  return isZero(nothing) && isZero(zero) && isGuarded ? makeNode('sqrt', [x], {}, root.shape, root.dtype) : undefined
 }

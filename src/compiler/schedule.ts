@@ -140,8 +140,7 @@ const sharers = 4
 
 /** What an expression is down to what is stored: its size, the cost of an element, and how many stored values it reads. */
 function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: number; cost: number; loads: number } {
-  const isShared = (n: Node): boolean =>
-    (n.shape.at(-1) ?? 1) === 1 && sizeOf(n.shape) * sharers <= sizeOf(node.shape) && ownCost(n) <= cheap.cost
+  const isShared = (n: Node): boolean => (n.shape.at(-1) ?? 1) === 1 && sizeOf(n.shape) * sharers <= sizeOf(node.shape)
   let [size, cost] = [0, 0]
   const loads = new Set<Node>()
   const seen = new Set<Node>()
@@ -149,12 +148,12 @@ function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: number; cost
     if (seen.has(n)) return
     seen.add(n)
     if (n !== node && (stored.has(n) || n.op === 'input')) {
-      loads.add(n)
+      if (!isShared(n)) loads.add(n)
       return
     }
     const own = ownCost(n)
     size += own
-    cost += isShared(n) ? own / sharers : own
+    cost += isShared(n) && own <= cheap.cost ? own / sharers : own
     n.inputs.forEach(walk)
   }
   walk(node)

@@ -33,13 +33,14 @@ interface Moments {
 
 /**
  * The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. Centred twice: the first mean
- * of large values is rounded by more than small differences between them.
+ * of large values is rounded by more than small differences between them. But for rounding that second mean is 0 whatever
+ * x is, and so are its derivatives.
  */
 function moments(x: Tensor, axis: readonly number[]): Moments {
   const over = { axis, keepdims: true }
   const rough = mean(x, over)
   const nearly = sub(x, rough)
-  const rest = mean(nearly, over)
+  const rest = stopGradient(mean(nearly, over))
   const centred = sub(nearly, rest)
   return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
 }

@@ -26,12 +26,19 @@ function source(node: Node): Node {
   return node.op === 'where' && condition.op === 'less' && held.op === 'constant' ? source(rest) : node
 }
 
+/** The two sides of a fraction, which may be a product with a reciprocal. */
+function fraction({ op, inputs: [a, b] }: Node): { readonly above: Node; readonly below: Node } | undefined {
+  if (op === 'div') return { above: a, below: source(b) }
+  const inverse = op === 'mul' ? source(b) : undefined
+  return inverse?.op === 'div' ? { above: a, below: source(inverse.inputs[1]) } : undefined
+}
+
 /** Which function gives probabilities at a node, if one does: e / Σe, or the sigmoid, 1 or e over 1 + e. */
-function probabilitiesBy({ op, inputs: [above, below] }: Node): 'softmax' | 'sigmoid' | undefined {
-  if (op !== 'div') return undefined
-  const total = source(below)
-  if (above.op === 'exp' && total.op === 'sum' && total.inputs[0] === above) return 'softmax'
-  const isSigmoid = total.op === 'add' && total.inputs.some(e => e.op === 'exp' && above.inputs.includes(e))
+function probabilitiesBy(node: Node): 'softmax' | 'sigmoid' | undefined {
+  const { above, below } = fraction(node) ?? {}
+  if (!above || !below) return undefined
+  if (above.op === 'exp' && below.op === 'sum' && below.inputs[0] === above) return 'softmax'
+  const isSigmoid = below.op === 'add' && below.inputs.some(e => e.op === 'exp' && above.inputs.includes(e))
   return isSigmoid ? 'sigmoid' : undefined
 }
 

@@ -12,6 +12,7 @@ import {
   isfinite,
   lessEqual,
   mul,
+  reciprocal,
   rsqrt,
   square,
   stopGradient,
@@ -40,7 +41,7 @@ export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
   demandTensors('softmax', x)
   const d = normalizeAxis('softmax', axis, x.ndim)
   const { e, total } = exponentials(x, d)
-  return div(e, total)
+  return mul(e, reciprocal(total))
 }
 
 /** log(softmax(x)), precise where the softmax is close to 0. */

@@ -102,8 +102,8 @@ export function variance(x: Tensor, options: ReduceOptions & { correction?: numb
   const over = checked('variance', x, options)
   return inFloat32([x], x => {
     const rough = sub(x, mean(x, { ...over, keepdims: true }))
-    // Centred again: the rounding of a large mean would else count as spread.
-    const centred = sub(rough, mean(rough, { ...over, keepdims: true }))
+    // Centred again: the rounding of a large mean would else count as spread. Without rounding that is by 0, whatever x is.
+    const centred = sub(rough, stopGradient(mean(rough, { ...over, keepdims: true })))
     return div(sum(mul(centred, centred), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
   })
 }

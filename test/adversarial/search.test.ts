@@ -275,7 +275,7 @@ describe('a linear classifier', () => {
     await apgd(softmax, w, batch, { epsilon: 0.1, steps: 1 })
     await deepFool(softmax, w, batch, { steps: 1 })
     expect(warn).toHaveBeenCalledTimes(2)
-    expect(warn.mock.calls[1][0]).toContain('apgd: its logits are probabilities, the result of softmax at div')
+    expect(warn.mock.calls[1][0]).toContain('apgd: its logits are probabilities, the result of softmax at mul')
     warn.mockRestore()
   })
 

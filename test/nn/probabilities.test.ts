@@ -58,7 +58,7 @@ describe('crossEntropy of softmax', () => {
     const [message] = warn.mock.calls[0]
     expect(message).toMatch(
       new RegExp(
-        `^crossEntropy: its logits are probabilities, the result of softmax at div:float32\\[\\d,${made.of}\\]; `,
+        `^crossEntropy: its logits are probabilities, the result of softmax at mul:float32\\[\\d,${made.of}\\]; `,
       ),
     )
     expect(message).toContain('give what softmax is applied to')
@@ -75,6 +75,13 @@ test.each<[string, (p: Tensor, label: Tensor) => Tensor]>([
 ])('softmax, %s', (_, loss) => {
   const { z, batch } = fresh()
   loss(z.softmax(), batch.label)
+  expect(warn).toHaveBeenCalledTimes(1)
+})
+
+test('softmax written as a quotient', () => {
+  const { z, batch } = fresh()
+  const e = z.sub(z.max({ axis: -1, keepdims: true })).exp()
+  crossEntropy(e.div(e.sum({ axis: -1, keepdims: true })), batch.label)
   expect(warn).toHaveBeenCalledTimes(1)
 })
 
@@ -95,6 +102,8 @@ test('what is no mistake', () => {
   crossEntropy(z.softmax().matmul(random.normal(key, [of, of])), label)
   crossEntropy(z.div(z.sum({ axis: -1, keepdims: true })), label)
   crossEntropy(z.exp(), label)
+  crossEntropy(z.exp().mul(z.sum({ axis: -1, keepdims: true }).reciprocal()), label)
+  crossEntropy(z.exp().mul(z.exp().sum({ axis: -1, keepdims: true })), label)
   klDivergence(z, z.mul(2))
   accuracy(z.softmax(), label)
   clippedCrossEntropyOfProbabilities(z.softmax(), label)

@@ -71,7 +71,7 @@ describe.each([1, 2, 3])('wasm with %d threads', threads => {
     const expected = scheduled(program(), dtype => dtypes[dtype].bytes)
     const { profile } = await profiled(program)
     expectCounted(wholes(profile), expected)
-    expect(wholes(profile).some(k => k.name === 'max + exp + sum + div')).toBe(true)
+    expect(wholes(profile).some(k => k.name.startsWith('max + exp + sum'))).toBe(true)
     const parts = profile.kernels.filter(isPart)
     expect(parts.length).toBeGreaterThan(0)
     for (const { name, bytes, flops } of parts) {
