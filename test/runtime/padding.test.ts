@@ -32,6 +32,19 @@ const cases = fc.record({
   padding: fc.tuple(pairOf(4), pairOf(4)),
 })
 
+/** Realises tensors and compares them with what the interpreter makes of their graphs. */
+async function expectInterpreted(roots: readonly sp.Tensor[]): Promise<void> {
+  const expected = interpret(roots.map(r => r.node))
+  await sp.realize(roots)
+  for (const [i, root] of roots.entries()) {
+    const got = await root.data()
+    const scale = Math.max(1, ...expected[i].data.map(Math.abs))
+    got.forEach((g, k) => {
+      expect(Math.abs(Number(g) - expected[i].data[k]) / scale, `root ${i}, element ${k}`).toBeLessThan(1e-12)
+    })
+  }
+}
+
 test('values and gradients are those of the graph', async () => {
   let skipping = 0
   await holds(
@@ -47,19 +60,22 @@ test('values and gradients are those of the graph', async () => {
           .sum()
       const roots = [f(x, w), sp.grad((x: sp.Tensor) => loss(x, w))(x), sp.grad((w: sp.Tensor) => loss(x, w))(w)]
       skipping += roots.flatMap(productsOf).filter(g => g.bounds.length > 0).length
-      const expected = interpret(roots.map(r => r.node))
-      await sp.realize(roots)
-      for (const [i, root] of roots.entries()) {
-        const got = await root.data()
-        const scale = Math.max(1, ...expected[i].data.map(Math.abs))
-        got.forEach((g, k) => {
-          expect(Math.abs(Number(g) - expected[i].data[k]) / scale, `root ${i}, element ${k}`).toBeLessThan(1e-12)
-        })
-      }
+      await expectInterpreted(roots)
     }),
     40,
   )
   expect(skipping).toBeGreaterThan(30)
+})
+
+test.each([
+  ['rows', 48, 3],
+  ['rows, each of them in several blocks', 130, 3],
+  ['columns', 96, 5],
+] as const)('so many inner positions that their %s come in blocks', async (_, channels, width) => {
+  const [x, w] = [numbers(1, 16, 4, 5, channels), numbers(2, 3, width, channels, 4)]
+  const y = sp.conv2d(x, w, { padding: 'same' })
+  expect(productsOf(y)[0].bounds).toHaveLength(2)
+  await expectInterpreted([y])
 })
 
 test('the image gradient of a convolution multiplies no padding', () => {

@@ -19,7 +19,7 @@ import {
   widthOf,
 } from './gemm.js'
 import { bytesOf, pushAddress } from './memory-access.js'
-import { setRange } from './padding.js'
+import { emitRanges, type Range } from './padding.js'
 import type { Target } from './values.js'
 
 /** The buffers of a product: the factors, packed or where they lie, and the result. */
@@ -34,19 +34,13 @@ export interface GemmBuffers {
  * stays in the first cache.
  */
 const innerBlock = 384
-/** The same where neighbours in the left factor are a cache line or more apart, each of which is read for few rows. */
-const sparseBlock = 128
-const lineBytes = 64
 /** Bytes of the panels that a tile of rows meets in one call: as many as the first cache has. */
 const panelBytes = 32768
 
 /** Positions of the outermost inner loop in one block. */
 function outerBlock(g: Gemm): number {
-  const { kernel, left, reduce, type } = g
-  const [outer, ...rest] = reduce.axes
-  const stride = left ? (axisFactor(left.index, kernel.axes.length + rest.length) ?? 0) : 1
-  const most = stride * bytesOf(type) >= lineBytes ? sparseBlock : innerBlock
-  return Math.min(outer, Math.max(1, Math.floor(most / sizeOf(rest))))
+  const [outer, ...rest] = g.reduce.axes
+  return Math.min(outer, Math.max(1, Math.floor(innerBlock / sizeOf(rest))))
 }
 
 /** Panels that one call goes through: the fewer inner positions there are, the more, for what is done once a call. */
@@ -121,14 +115,6 @@ export function emitGemm(
   return f
 }
 
-/** Where an inner loop begins and ends. */
-interface Range {
-  readonly from: Local
-  readonly to: Local
-  /** Whether that is another place for each position of the batch. */
-  readonly bounded: boolean
-}
-
 /** A tile's rows of the left factor: a pointer each, or one and the bytes from row to row. */
 interface Rows {
   readonly pointers: readonly Local[]
@@ -184,7 +170,7 @@ class Micro {
     f.get(block).i32(outerBlock(g)).op('i32.add').set(limit)
     pushExtreme(f, 'i32.lt_s', limit, g.reduce.axes[0])
     f.get(block).op('i32.sub').set(limit)
-    const ranges = this.#ranges(batch, block, limit)
+    const ranges = emitRanges(f, g, batch, block, limit)
 
     const [panel, lastPanel] = [f.local('i32'), f.local('i32')]
     f.get(firstPanel).i32(panelGroup(g)).op('i32.add').set(lastPanel)
@@ -292,30 +278,6 @@ class Micro {
             () => loops(anyRows),
           )
     }
-  }
-
-  /** Where each inner loop begins and ends, the outermost within a block of `limit` positions. */
-  #ranges(batch: Local, block: Local, limit: Local): readonly Range[] {
-    const f = this.#f
-    const { bounds, contraction, kernel, reduce } = this.#g
-    const start = f.local('i32')
-    return reduce.axes.map((size, inner) => {
-      const bound = bounds.find(b => b.inner === inner)
-      const count = f.local('i32')
-      if (inner === 0) f.get(limit).set(count)
-      else f.i32(size).set(count)
-      if (!bound) return { from: start, to: count, bounded: false }
-      const [outer, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
-      const after = contraction.batch.slice(contraction.batch.indexOf(bound.outer) + 1)
-      f.get(batch)
-        .i32(sizeOf(sizesOf(kernel, after)))
-        .op('i32.div_u')
-        .i32(kernel.axes[bound.outer])
-        .op('i32.rem_u')
-        .set(outer)
-      setRange(f, bound, outer, inner === 0 ? block : start, count, from, to)
-      return { from, to, bounded: true }
-    })
   }
 
   /** The loops over inner positions. */

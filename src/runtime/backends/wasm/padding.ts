@@ -85,29 +85,61 @@ function shareOf(bound: Bound, outer: number, inner: number): number {
   return ranges.reduce((sum, { from, to }) => sum + to - from, 0) / (outer * inner)
 }
 
-/** Emits `rangeAt` of a loop that begins at `start` and has `count` positions, both counted from there. */
-export function setRange(
-  f: Func,
-  { factor, step, low, high }: Bound,
-  outer: Local,
-  start: Local,
-  count: Local,
-  from: Local,
-  to: Local,
-): void {
-  const [first, zero] = [f.local('i32'), f.local('i32')]
-  const pushChoice = (a: Local, b: Local, op: 'i32.gt_s' | 'i32.lt_s'): Func =>
-    f.get(a).get(b).get(a).get(b).op(op, 'select')
-  const setFirst = (edge: number, result: Local): void => {
-    f.i32(edge + step - 1)
-      .get(outer)
-      .i32(factor)
-      .op('i32.mul', 'i32.sub')
-      .set(first)
-    pushChoice(first, zero, 'i32.gt_s').i32(step).op('i32.div_u').get(start).op('i32.sub').set(first)
-    pushChoice(first, zero, 'i32.gt_s').set(first)
-    pushChoice(first, count, 'i32.lt_s').set(result)
-  }
-  setFirst(low, from)
-  setFirst(high, to)
+/** Where an inner loop begins and ends. */
+export interface Range {
+  readonly from: Local
+  readonly to: Local
+  /** Whether that is another place for each position of the batch. */
+  readonly bounded: boolean
 }
+
+/** Emits where each inner loop begins and ends, the outermost counted from the start of a block of `limit` positions. */
+export function emitRanges(
+  f: Func,
+  { bounds, contraction, kernel, reduce }: Skipping & { readonly kernel: LoopKernel; readonly reduce: Reduction },
+  batch: Local,
+  block: Local,
+  limit: Local,
+): readonly Range[] {
+  const zero = f.local('i32')
+  return reduce.axes.map((size, inner) => {
+    const bound = bounds.find(b => b.inner === inner)
+    const count = f.local('i32')
+    if (inner === 0) f.get(limit).set(count)
+    else f.i32(size).set(count)
+    if (!bound) return { from: zero, to: count, bounded: false }
+    const outer = f.local('i32')
+    const after = contraction.batch.slice(contraction.batch.indexOf(bound.outer) + 1)
+    f.get(batch)
+      .i32(sizeOf(after.map(a => kernel.axes[a])))
+      .op('i32.div_u')
+      .i32(kernel.axes[bound.outer])
+      .op('i32.rem_u')
+      .set(outer)
+    const first = (edge: number): Local => {
+      const result = emitFirst(f, bound, edge, outer, zero)
+      if (inner === 0) f.get(result).get(block).op('i32.sub').set(result)
+      pushChoice(f, result, zero, 'i32.gt_s').set(result)
+      pushChoice(f, result, count, 'i32.lt_s').set(result)
+      return result
+    }
+    return { from: first(bound.low), to: first(bound.high), bounded: true }
+  })
+}
+
+/** Emits the first position behind an edge, as `rangeAt` has it, at the least 0. */
+function emitFirst(f: Func, { factor, step }: Bound, edge: number, outer: Local, zero: Local): Local {
+  const result = f.local('i32')
+  f.i32(edge + step - 1)
+    .get(outer)
+    .i32(factor)
+    .op('i32.mul', 'i32.sub')
+    .set(result)
+  // The division is unsigned.
+  pushChoice(f, result, zero, 'i32.gt_s').i32(step).op('i32.div_u').set(result)
+  return result
+}
+
+/** Pushes the larger or the smaller of two numbers. */
+const pushChoice = (f: Func, a: Local, b: Local, op: 'i32.gt_s' | 'i32.lt_s'): Func =>
+  f.get(a).get(b).get(a).get(b).op(op, 'select')
