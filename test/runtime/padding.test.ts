@@ -7,7 +7,7 @@ import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
 import { candidates } from '../../src/runtime/backends/wasm/tiles.js'
-import { interpret } from '../oracle/interpret.js'
+import { expectInterpreted } from '../oracle/interpreted.js'
 import { holds } from '../oracle/property.js'
 
 const numbers = (seed: number, ...shape: number[]): sp.Tensor =>
@@ -31,19 +31,6 @@ const cases = fc.record({
   dilation: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
   padding: fc.tuple(pairOf(4), pairOf(4)),
 })
-
-/** Realises tensors and compares them with what the interpreter makes of their graphs. */
-async function expectInterpreted(roots: readonly sp.Tensor[]): Promise<void> {
-  const expected = interpret(roots.map(r => r.node))
-  await sp.realize(roots)
-  for (const [i, root] of roots.entries()) {
-    const got = await root.data()
-    const scale = Math.max(1, ...expected[i].data.map(Math.abs))
-    got.forEach((g, k) => {
-      expect(Math.abs(Number(g) - expected[i].data[k]) / scale, `root ${i}, element ${k}`).toBeLessThan(1e-12)
-    })
-  }
-}
 
 test('values and gradients are those of the graph', async () => {
   let skipping = 0
