@@ -7,14 +7,8 @@ import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { sizeOf } from '../../src/graph/shape.js'
 import { interpret } from '../oracle/interpret.js'
-import { expectInterpreted } from '../oracle/interpreted.js'
+import { expectInterpreted, numbers } from '../oracle/interpreted.js'
 import { holds } from '../oracle/property.js'
-
-const numbers = (seed: number, ...shape: number[]): sp.Tensor =>
-  sp.tensor(
-    Float64Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.sin(seed + i * i)),
-    { shape, dtype: 'float64' },
-  )
 
 /** Multiplications of the graph's contractions. */
 const productsOf = (t: sp.Tensor): number =>

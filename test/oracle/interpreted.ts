@@ -4,6 +4,13 @@ import * as sp from 'saddlepoint'
 import { expect } from 'vitest'
 import { interpret } from './interpret.js'
 
+/** Numbers that repeat nowhere, as float64. */
+export const numbers = (seed: number, ...shape: number[]): sp.Tensor =>
+  sp.tensor(
+    Float64Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.sin(seed + i * i)),
+    { shape, dtype: 'float64' },
+  )
+
 /** Realises float64 tensors on the device in use and expects the interpreter's values, but for rounding. */
 export async function expectInterpreted(roots: readonly sp.Tensor[]): Promise<void> {
   const expected = interpret(roots.map(r => r.node))

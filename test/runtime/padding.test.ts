@@ -7,14 +7,8 @@ import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
 import { candidates } from '../../src/runtime/backends/wasm/tiles.js'
-import { expectInterpreted } from '../oracle/interpreted.js'
+import { expectInterpreted, numbers } from '../oracle/interpreted.js'
 import { holds } from '../oracle/property.js'
-
-const numbers = (seed: number, ...shape: number[]): sp.Tensor =>
-  sp.tensor(
-    Float64Array.from({ length: shape.reduce((n, s) => n * s, 1) }, (_, i) => Math.sin(seed + i * i)),
-    { shape, dtype: 'float64' },
-  )
 
 /** The products that a tensor's convolutions become. */
 const productsOf = (t: sp.Tensor): Gemm[] =>

@@ -373,6 +373,16 @@ export class Func {
     return this
   }
 
+  /** Pushes the larger ('i32.gt_s') or the smaller ('i32.lt_s') of two integers. */
+  extreme(op: 'i32.gt_s' | 'i32.lt_s', a: Local, b: number | { local: Local }): this {
+    const pushOther = (): this => (typeof b === 'number' ? this.i32(b) : this.get(b.local))
+    this.get(a)
+    pushOther()
+    this.get(a)
+    pushOther()
+    return this.op(op, 'select')
+  }
+
   /** Repeats a body, which moves a pointer, until the pointer is at `end`; not at all where it is there already. */
   until(pointer: Local, end: Local, body: () => void): this {
     return this.block(() => {

@@ -49,11 +49,6 @@ function panelGroup(g: Gemm): number {
   return Math.max(1, Math.min(blocksOf(g, 'right'), Math.floor(panelBytes / bytes)))
 }
 
-/** Pushes max(a, b) or min(a, b) of two integers. */
-function pushExtreme(f: Func, op: 'i32.gt_s' | 'i32.lt_s', a: Local, b: number): void {
-  f.get(a).i32(b).get(a).i32(b).op(op, 'select')
-}
-
 /**
  * A function `name(begin, end)` that computes the tiles begin .. end - 1, counted through all batches, of the raw product.
  * The functions that it calls are handed to `indexOf`, which adds them to the module and returns their index.
@@ -88,12 +83,12 @@ export function emitGemm(
       .i32(0)
       .op('i32.le_s')
       .if(() => f.op('return'))
-    pushExtreme(f, 'i32.lt_s', to, tiles)
+    f.extreme('i32.lt_s', to, tiles)
     f.set(to)
     within(0, from)
-    pushExtreme(f, 'i32.gt_s', from, 0)
+    f.extreme('i32.gt_s', from, 0)
     f.set(from)
-    pushExtreme(f, 'i32.lt_s', to, fullTiles)
+    f.extreme('i32.lt_s', to, fullTiles)
     f.set(lastFull)
     f.i32(0).set(block)
     f.for(block, outer, outerBlock(g), () => {
@@ -168,13 +163,13 @@ class Micro {
     const accumulators = Array.from({ length: this.#rows * g.tile.vectors }, () => f.local('v128'))
     const limit = f.local('i32')
     f.get(block).i32(outerBlock(g)).op('i32.add').set(limit)
-    pushExtreme(f, 'i32.lt_s', limit, g.reduce.axes[0])
+    f.extreme('i32.lt_s', limit, g.reduce.axes[0])
     f.get(block).op('i32.sub').set(limit)
     const ranges = emitRanges(f, g, batch, block, limit)
 
     const [panel, lastPanel] = [f.local('i32'), f.local('i32')]
     f.get(firstPanel).i32(panelGroup(g)).op('i32.add').set(lastPanel)
-    pushExtreme(f, 'i32.lt_s', lastPanel, blocksOf(g, 'right'))
+    f.extreme('i32.lt_s', lastPanel, blocksOf(g, 'right'))
     f.set(lastPanel)
     f.get(firstPanel).set(panel)
     f.for(panel, { local: lastPanel }, 1, () => {

@@ -29,7 +29,7 @@ export interface Skipping {
 
 /** Images that are too few for tiles of their own, and the share of products that must go for the change to pay. */
 const fewImages = 16
-const worthSkipping = 0.12
+const worthSkipping = 1 / 8
 
 /** The product with its padding left out, where there is enough of it: the loops that have bounds move from rows to batch. */
 export function withoutPadding(kernel: LoopKernel, reduce: Reduction, contraction: Contraction): Skipping {
@@ -117,10 +117,10 @@ export function emitRanges(
       .op('i32.rem_u')
       .set(outer)
     const first = (edge: number): Local => {
-      const result = emitFirst(f, bound, edge, outer, zero)
+      const result = emitFirst(f, bound, edge, outer)
       if (inner === 0) f.get(result).get(block).op('i32.sub').set(result)
-      pushChoice(f, result, zero, 'i32.gt_s').set(result)
-      pushChoice(f, result, count, 'i32.lt_s').set(result)
+      f.extreme('i32.gt_s', result, 0).set(result)
+      f.extreme('i32.lt_s', result, { local: count }).set(result)
       return result
     }
     return { from: first(bound.low), to: first(bound.high), bounded: true }
@@ -128,7 +128,7 @@ export function emitRanges(
 }
 
 /** Emits the first position behind an edge, as `rangeAt` has it, at the least 0. */
-function emitFirst(f: Func, { factor, step }: Bound, edge: number, outer: Local, zero: Local): Local {
+function emitFirst(f: Func, { factor, step }: Bound, edge: number, outer: Local): Local {
   const result = f.local('i32')
   f.i32(edge + step - 1)
     .get(outer)
@@ -136,10 +136,6 @@ function emitFirst(f: Func, { factor, step }: Bound, edge: number, outer: Local,
     .op('i32.mul', 'i32.sub')
     .set(result)
   // The division is unsigned.
-  pushChoice(f, result, zero, 'i32.gt_s').i32(step).op('i32.div_u').set(result)
+  f.extreme('i32.gt_s', result, 0).i32(step).op('i32.div_u').set(result)
   return result
 }
-
-/** Pushes the larger or the smaller of two numbers. */
-const pushChoice = (f: Func, a: Local, b: Local, op: 'i32.gt_s' | 'i32.lt_s'): Func =>
-  f.get(a).get(b).get(a).get(b).op(op, 'select')
