@@ -7,10 +7,15 @@ const guardBytes = 128
 const memory = { initial: 1, maximum: 65536, shared: false }
 const elementBytes = { float16: 4, float32: 4, float64: 8, int32: 4, uint32: 4, bool: 1 }
 
-/** @param compiler { canonicalize, schedule, costOf, planMemory, buildProgram } */
-export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProgram }, tensors) {
+/** Buffers that one kernel binds on the GPUs whose dispatches are counted: as many as WebGPU's second tier has. */
+const maxBuffers = 10
+
+/** @param compiler { canonicalize, schedule, costOf, planMemory, buildProgram, buildGpuProgram } */
+export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProgram, buildGpuProgram }, tensors) {
   const roots = [...new Set(tensors.map(t => t.node))].filter(n => n.op !== 'input')
-  const scheduled = schedule(canonicalize(roots))
+  const canonical = canonicalize(roots)
+  const scheduled = schedule(canonical)
+  const { stages } = buildGpuProgram(schedule(canonical, maxBuffers), { half: false, maxBuffers })
   const { kernels, buffers } = scheduled
   const costs = kernels.map(kernel => costOf(kernel, buffers, spec => elementBytes[spec.dtype]))
   const program = buildProgram(scheduled, { threads: 1, relaxed: true, memory, control: 256 })
@@ -19,6 +24,7 @@ export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProg
   const total = field => costs.reduce((n, cost) => n + cost[field], 0)
   return {
     kernels: kernels.length,
+    dispatches: stages.length,
     bytes: total('bytes'),
     flops: total('flops'),
     buffers: buffers.length,

@@ -45,7 +45,8 @@ async function main(write) {
   const loaded = await Promise.all(
     [...modules, 'runtime/backends/wasm/program'].map(name => import(`../dist/${name}.js`)),
   )
-  const now = await counts(Object.assign({}, ...loaded))
+  const { buildProgram: buildGpuProgram } = await import('../dist/runtime/backends/webgpu/program.js')
+  const now = await counts(Object.assign({ buildGpuProgram }, ...loaded))
   console.table(now)
   if (write) writeFileSync(file, `${JSON.stringify(now, null, 2)}\n`)
   else for (const line of differences(recorded(), now)) console.log(line)

@@ -11,10 +11,10 @@ export interface MemoryPlan {
   readonly lowerBound: number
 }
 
-/** The first and the last kernel that a temporary lives in. */
-interface Life {
-  start: number
-  end: number
+/** The first and the last moment of a kernel, or of what lives while kernels run. */
+export interface Span {
+  readonly start: number
+  readonly end: number
 }
 /** Buffers that live during one kernel only, beside those that kernels read and write. */
 type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
@@ -23,17 +23,16 @@ type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
 function livesOf(
   { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
   scratch: Scratch,
-  moments: readonly number[] = [...kernels.keys()],
-): Map<number, Life> {
-  const lives = new Map<number, Life>()
-  const touch = (b: number, step: number): void => {
+  moments: readonly Span[] = kernels.map((_, i) => ({ start: i, end: i })),
+): Map<number, Span> {
+  const lives = new Map<number, Span>()
+  const touch = (b: number, { start, end }: Span): void => {
     if (buffers[b].role !== 'temporary') return
     const life = lives.get(b)
-    if (life) life.end = step
-    else lives.set(b, { start: step, end: step })
+    lives.set(b, { start: Math.min(start, life?.start ?? start), end: Math.max(end, life?.end ?? end) })
   }
-  kernels.forEach((kernel, step) => {
-    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) touch(b, moments[step])
+  kernels.forEach((kernel, i) => {
+    for (const b of [...bufferWrites(kernel), ...bufferReads(kernel)]) touch(b, moments[i])
   })
   for (const { buffer, kernel } of scratch) touch(buffer, moments[kernel])
   return lives
@@ -42,14 +41,14 @@ function livesOf(
 /**
  * @param alignment of every offset, in bytes
  * @param slack bytes that every buffer needs beyond its elements
- * @param moments when each kernel runs, where some run together
+ * @param moments when each kernel runs, where that is not one after another
  */
 export function planMemory(
   { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
   scratch: Scratch,
   alignment: number,
   slack: number,
-  moments?: readonly number[],
+  moments?: readonly Span[],
 ): MemoryPlan {
   const lives = livesOf({ buffers, kernels }, scratch, moments)
   const bytes = (b: number): number =>
@@ -61,7 +60,7 @@ export function planMemory(
   const placed: { from: number; to: number; start: number; end: number }[] = []
   let arenaBytes = 0
   for (const b of temporaries) {
-    const { start, end } = lives.get(b) as Life
+    const { start, end } = lives.get(b) as Span
     const rivals = placed.filter(p => p.start <= end && start <= p.end).sort((p, q) => p.from - q.from)
     let from = 0
     for (const rival of rivals) {
@@ -73,10 +72,10 @@ export function planMemory(
     arenaBytes = Math.max(arenaBytes, from + bytes(b))
   }
   let lowerBound = 0
-  kernels.forEach((_, step) => {
-    const alive = placed.filter(p => p.start <= step && step <= p.end).reduce((n, p) => n + p.to - p.from, 0)
+  for (const { start } of placed) {
+    const alive = placed.filter(p => p.start <= start && start <= p.end).reduce((n, p) => n + p.to - p.from, 0)
     lowerBound = Math.max(lowerBound, alive)
-  })
+  }
   return { offsets, arenaBytes, lowerBound }
 }
 
@@ -88,17 +87,24 @@ export interface SlotPlan {
   readonly bytes: readonly number[]
 }
 
+/** What a device adds to a schedule: buffers, kernels that run together, and temporaries that need no slot. */
+interface SlotNeeds {
+  readonly scratch: Scratch
+  readonly moments: readonly Span[]
+  readonly slotless: ReadonlySet<number>
+}
+
 /** @param bytesOf the bytes that a buffer takes */
 export function planSlots(
   { buffers, kernels }: Pick<Schedule, 'buffers' | 'kernels'>,
-  scratch: Scratch,
+  { scratch, moments, slotless }: SlotNeeds,
   bytesOf: (buffer: number) => number,
 ): SlotPlan {
-  const lives = livesOf({ buffers, kernels }, scratch)
+  const lives = [...livesOf({ buffers, kernels }, scratch, moments)].filter(([b]) => !slotless.has(b))
   const slotOf = new Array<number | undefined>(buffers.length).fill(undefined)
-  const slots: { readonly bytes: number; readonly taken: Life[] }[] = []
+  const slots: { readonly bytes: number; readonly taken: Span[] }[] = []
   // Large ones first, so that a slot is as large as the first that takes it.
-  for (const [b, life] of [...lives].sort(([a], [b]) => bytesOf(b) - bytesOf(a) || a - b)) {
+  for (const [b, life] of lives.sort(([a], [b]) => bytesOf(b) - bytesOf(a) || a - b)) {
     let slot = slots.findIndex(s => s.taken.every(t => t.end < life.start || life.end < t.start))
     if (slot < 0) slot = slots.push({ bytes: bytesOf(b), taken: [] }) - 1
     slots[slot].taken.push(life)

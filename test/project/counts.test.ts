@@ -6,9 +6,11 @@ import { costOf } from '../../src/compiler/cost.js'
 import { planMemory } from '../../src/compiler/plan-memory.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
+import { buildProgram as buildGpuProgram } from '../../src/runtime/backends/webgpu/program.js'
 
 interface Counts {
   readonly kernels: number
+  readonly dispatches: number
   readonly bytes: number
   readonly flops: number
   readonly buffers: number
@@ -26,14 +28,14 @@ interface Module {
 const script = new URL('../../bench/counts.mjs', import.meta.url).pathname
 const { counts, recorded, differences }: Module = await import(script)
 
-test('kernels, bytes, operations, buffers, memory and code of the benchmark steps are those recorded', async () => {
-  const now = await counts({ canonicalize, costOf, planMemory, schedule, buildProgram })
+test('kernels, dispatches, bytes, operations, buffers, memory and code of the benchmark steps are those recorded', async () => {
+  const now = await counts({ canonicalize, costOf, planMemory, schedule, buildProgram, buildGpuProgram })
   const changed = differences(recorded(), now)
   const message = `${changed.join('\n')}\nIf this is meant: npm run counts -- --write`
   expect(changed, message).toEqual([])
   expect(Object.keys(now).length).toBe(12)
-  for (const [name, { kernels, bytes, flops, arenaBytes, leastBytes }] of Object.entries(now)) {
-    expect(kernels > 0 && bytes > 0 && flops > 0, name).toBe(true)
+  for (const [name, { kernels, dispatches, bytes, flops, arenaBytes, leastBytes }] of Object.entries(now)) {
+    expect(kernels > 0 && dispatches > 0 && bytes > 0 && flops > 0, name).toBe(true)
     // In this order what is alive at once needs so much; what lies between it is waste.
     expect(leastBytes, name).toBeGreaterThan(0)
     expect(arenaBytes / leastBytes, name).toBeLessThan(1.2)
@@ -41,7 +43,16 @@ test('kernels, bytes, operations, buffers, memory and code of the benchmark step
 })
 
 test('differences name the step, the count, the old and the new', () => {
-  const one = { kernels: 1, bytes: 2, flops: 3, buffers: 4, arenaBytes: 5, leastBytes: 5, moduleBytes: 6 }
+  const one = {
+    kernels: 1,
+    dispatches: 1,
+    bytes: 2,
+    flops: 3,
+    buffers: 4,
+    arenaBytes: 5,
+    leastBytes: 5,
+    moduleBytes: 6,
+  }
   expect(differences({ a: one }, { a: one })).toEqual([])
   expect(differences({ a: one, b: one }, { a: { ...one, bytes: 7 }, c: one })).toEqual([
     'a: bytes 2 -> 7',

@@ -1,13 +1,13 @@
 /**
- * Makes one step of neighbours whose rows can go through them together (rows.ts says which). A thread takes a chunk of
+ * Makes one step of neighbours whose rows can go through them together (compiler/rows.ts says which). A thread takes a chunk of
  * rows through all of them while it is in the cache; what only they know needs memory for a chunk, not for all rows.
  */
 
-import { type BufferSpec, bufferReads, bufferWrites, type Kernel } from '../../../compiler/kernel.js'
+import type { BufferSpec, Kernel } from '../../../compiler/kernel.js'
+import { type Batch, joinSteps, type Loops, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
 import { Func } from './assembler.js'
 import { alignment, guardBytes } from './elements.js'
 import { bytesOf, pushAddress } from './memory-access.js'
-import { joinRows, type Loops, type RowGroup, rowBytes } from './rows.js'
 import type { Step } from './run.js'
 
 /** A step of a kernel: the one that does its arithmetic, or a part before or after it, as packing and epilogues are. */
@@ -24,11 +24,8 @@ export interface ChunkLoops extends Loops {
   readonly work: number
 }
 
-export interface BuiltStep extends KernelStep {
-  /** The number of its kernel. */
-  readonly index: number
+export interface BuiltStep extends KernelStep, RowStep {
   readonly loops?: ChunkLoops
-  readonly group?: RowGroup<ChunkLoops>
 }
 
 /** A buffer that nobody but a group knows: memory for the rows of a chunk is enough. */
@@ -41,84 +38,44 @@ export interface GroupLocal {
 /** How many positions make a chunk. */
 type ChunkOf = (count: number, work: number, multiple: number) => number
 
+/** Fewer rows would not be shared out evenly. */
+const fewestRows = 16
+/** The most bytes of a row, in all buffers of a group. */
+const largestRow = 2 ** 17
 /** Bytes of the rows that go through a group together: a part of the second cache. */
 const cacheBytes = 2 ** 17
 
-/**
- * The steps, where those whose rows go together are one, and when each kernel runs: all that a group touches lives as
- * long as it does.
- */
-export function groupSteps(
-  all: readonly BuiltStep[],
-  kernels: number,
-  buffers: readonly BufferSpec[],
-  chunkOf: ChunkOf,
-): { steps: BuiltStep[]; moments: number[] } {
-  const steps: BuiltStep[] = []
-  const moments = Array.from({ length: kernels }, (_, i) => i)
-  let group: RowGroup<ChunkLoops> | undefined
-  for (const step of all) {
-    const joined: RowGroup<ChunkLoops> | undefined = group && step.loops && joinRows(group, step.loops, buffers)
-    const before = steps.at(-1)
-    if (joined && before) {
-      steps[steps.length - 1] = groupStep(joined, before, step, buffers, chunkOf)
-      moments.fill(moments[before.index], before.index, step.index + 1)
-    } else steps.push(step)
-    group = joined ?? (step.loops && { rows: step.count, members: [step.loops] })
-  }
-  return { steps, moments }
-}
+/** Steps in batches: those whose rows go together are in one. */
+export const batchesOf = (all: readonly BuiltStep[], buffers: readonly BufferSpec[]): Batch<BuiltStep>[] =>
+  joinSteps(all, buffers, ({ group }) => group.rows >= fewestRows && rowBytes(group, buffers) <= largestRow)
 
-/** The step of a group, which so far was that of its first members. */
-function groupStep(
-  group: RowGroup<ChunkLoops>,
-  before: BuiltStep,
-  last: BuiltStep,
+/** The step that a batch is. */
+export function stepOf(
+  { steps, group }: Batch<BuiltStep>,
   buffers: readonly BufferSpec[],
   chunkOf: ChunkOf,
 ): BuiltStep {
+  const last = steps[steps.length - 1]
+  if (!group) return last
   const { rows, members } = group
   const work = members.reduce((n, m) => n + (m.count / rows) * m.work, 0)
   const cached = Math.max(1, Math.floor(cacheBytes / rowBytes(group, buffers)))
-  return {
-    ...last,
-    name: members.map(m => m.name).join('+'),
-    count: rows,
-    chunk: Math.min(chunkOf(rows, work, 1), cached),
-    group,
-    of: [...(before.of ?? [before]), last],
-  }
+  const name = members.map(m => m.name).join('+')
+  return { ...last, name, count: rows, chunk: Math.min(chunkOf(rows, work, 1), cached), of: steps }
 }
 
-type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
-
-/** What a step may read or write: of one that is no loops, all that its kernel touches. */
-function touchedBy({ loops, kernel, index }: BuiltStep, scratch: Scratch): Set<number> {
-  const added = loops ? [] : scratch.filter(s => s.kernel === index).map(s => s.buffer)
-  const whole = loops?.kernel ?? kernel
-  return new Set([...bufferReads(whole), ...bufferWrites(whole), ...added])
-}
-
-/** The temporaries that only a group's own loops write and read, among all steps before they were grouped. */
-export function localsOf(
-  { group, chunk, of = [] }: BuiltStep,
-  all: readonly BuiltStep[],
+/** The memory of what only a batch knows, for the rows of a chunk of its step. */
+export const localsOf = (
+  { own }: Batch<BuiltStep>,
+  { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
   buffers: readonly BufferSpec[],
-  scratch: Scratch,
-): GroupLocal[] {
-  if (!group) return []
-  const { rows, members } = group
-  const outside = all.filter(step => !of.includes(step)).map(step => touchedBy(step, scratch))
-  return members
-    .flatMap(m => m.kernel.outputs.map(o => o.buffer))
-    .filter(b => buffers[b].role === 'temporary' && !outside.some(touched => touched.has(b)))
-    .map(buffer => {
-      const { dtype, size } = buffers[buffer]
-      const rowBytes = (size / rows) * bytesOf(dtype)
-      const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
-      return { buffer, rowBytes, stride }
-    })
-}
+): GroupLocal[] =>
+  own.map(buffer => {
+    const { dtype, size } = buffers[buffer]
+    const rowBytes = (size / rows) * bytesOf(dtype)
+    const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
+    return { buffer, rowBytes, stride }
+  })
 
 /** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
 export function emitGroup(

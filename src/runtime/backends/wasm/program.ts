@@ -6,6 +6,8 @@
 import { type FarOp, walkExprs } from '../../../compiler/expr.js'
 import {
   type BufferSpec,
+  bufferReads,
+  bufferWrites,
   type Kernel,
   kernelExprs,
   type LoopKernel,
@@ -13,13 +15,15 @@ import {
   type Schedule,
 } from '../../../compiler/kernel.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
+import type { Span } from '../../../compiler/plan-memory.js'
+import { momentsOf } from '../../../compiler/rows.js'
 import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
-import { type BuiltStep, emitGroup, groupSteps, type KernelStep, localsOf } from './groups.js'
+import { type BuiltStep, batchesOf, emitGroup, type KernelStep, localsOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
@@ -40,8 +44,8 @@ export interface Program {
   /** Buffers of which each thread has a part of its own, so many bytes apart. */
   readonly local: readonly { readonly buffer: number; readonly stride: number }[]
   readonly steps: readonly KernelStep[]
-  /** When each kernel runs: kernels that run together have one moment. */
-  readonly moments: readonly number[]
+  /** When each kernel runs; some run together. */
+  readonly moments: readonly Span[]
   /** The buffers that were added, each with the kernel during which it lives. */
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
@@ -149,7 +153,16 @@ class ProgramBuilder {
   #push(func: Func, count: number, chunk: number, more: Pick<BuiltStep, 'part' | 'loops'> = {}): void {
     this.#functions.push(func)
     const index = this.#current
-    this.#steps.push({ name: func.name, count, chunk, kernel: this.#kernels[index], index, ...more })
+    const kernel = this.#kernels[index]
+    const whole = more.loops?.kernel ?? kernel
+    const [reads, writes] = [bufferReads(whole), new Set(bufferWrites(whole))]
+    // What is no loops may touch all that was added for its kernel so far.
+    if (!more.loops)
+      for (const { buffer } of this.#scratch.filter(s => s.kernel === index)) {
+        reads.add(buffer)
+        writes.add(buffer)
+      }
+    this.#steps.push({ name: func.name, count, chunk, kernel, index, reads, writes, ...more })
   }
 
   /** Loops that are a whole kernel, or the part of one that a name is given for. */
@@ -229,9 +242,11 @@ class ProgramBuilder {
   finish(): Program {
     const { memory } = this.#options
     const buffers = this.#buffers
-    const { steps, moments } = groupSteps(this.#steps, this.#kernels.length, buffers, (...work) => this.#chunk(...work))
+    const batches = batchesOf(this.#steps, buffers)
+    const moments = momentsOf(batches)
+    const steps = batches.map(batch => stepOf(batch, buffers, (...work) => this.#chunk(...work)))
     const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
-    const locals = steps.map(step => localsOf(step, this.#steps, buffers, this.#scratch))
+    const locals = batches.map((batch, i) => localsOf(batch, steps[i], buffers))
     const local = locals.flat()
     const stored = [...buffers]
     for (const { buffer, stride } of local) {
@@ -242,8 +257,8 @@ class ProgramBuilder {
     const bind = emitBind()
     const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
     add(bind)
-    steps.forEach(({ name, group }, s) => {
-      if (group) add(emitGroup(name, group, locals[s], member => position.get(member) as number))
+    batches.forEach(({ group }, i) => {
+      if (group) add(emitGroup(steps[i].name, group, locals[i], member => position.get(member) as number))
     })
     const run = emitRun(steps, buffers.length, { ...this.#options, threads }, name => position.get(name) as number)
     const functions = [...this.#functions, run]

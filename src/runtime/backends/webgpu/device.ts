@@ -103,7 +103,7 @@ class WebGpuDevice implements Device {
 
   compile(schedule: Schedule): Executable {
     this.#demandWorking()
-    const program = buildProgram(schedule, this.#gpu)
+    const program = buildProgram(schedule, { ...this.#gpu, maxBuffers: this.maxBuffers })
     const pipelines = program.stages.map(stage => this.#pipeline(stage))
     const tables = program.stages.map(stage => stage.instructions && this.#table(stage.instructions))
     const made: GPUComputePipeline[] = []
@@ -354,7 +354,7 @@ async function explain(module: GPUShaderModule, stage: KernelStage, cause: unkno
     .filter(m => m.type === 'error')
     .map(m => `  line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1]?.trim() ?? ''}`)
   const words = found.length ? found : [`  ${cause instanceof Error ? cause.message : cause}`]
-  return `webgpu: the kernel ${stage.name} does not compile:\n${words.join('\n')}\nIt computes:\n${printKernel(stage.kernel)}`
+  return `webgpu: the kernel ${stage.name} does not compile:\n${words.join('\n')}\nIt computes:\n${stage.kernels.map(printKernel).join('\n')}`
 }
 
 /** The counts of a webgpu device, for tests and benchmarks. */

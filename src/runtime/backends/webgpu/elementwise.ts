@@ -3,7 +3,14 @@
 import { bufferReads, type LoopKernel } from '../../../compiler/kernel.js'
 import { sizeOf } from '../../../graph/shape.js'
 import type { Instruction } from './machine.js'
-import { axisStatements, nameOf, statements, storageBytes, stored } from './print.js'
+import {
+  axisStatements,
+  type BufferTypes,
+  type PlaceOptions,
+  statements,
+  storageBytes,
+  storeStatements,
+} from './print.js'
 import type { StageList } from './stage.js'
 
 const threads = 256
@@ -15,20 +22,11 @@ export function elementwiseStage(kernel: LoopKernel, stages: StageList): void {
   const size = sizeOf(axes)
   const items = size >= 2 ** 18 ? 4 : 1
   const block = threads * items
-  const dtypeOf = (b: number) => stages.dtypeOf(b)
   // A loop over all positions does not depend on their number: one shader serves tensors of all sizes.
   const [first] = outputs
-  const isAnySize = axes.length <= 1 && storageBytes(dtypeOf(first.buffer), stages.storage) % 4 === 0
+  const isAnySize = axes.length <= 1 && storageBytes(stages.dtypeOf(first.buffer), stages.storage) % 4 === 0
   const instructions: Instruction[] = []
-  const body = [
-    ...axisStatements('i32(position)', axes),
-    ...statements(
-      outputs.map(o => o.value),
-      dtypeOf,
-      { instructions: size <= small ? instructions : undefined },
-    ),
-    ...outputs.map(o => `b${o.buffer}[position] = ${stored(dtypeOf(o.buffer), nameOf(o.value), stages.storage)};`),
-  ]
+  const body = elementStatements(kernel, stages, { instructions: size <= small ? instructions : undefined })
   stages.add({
     name,
     template: 'elementwise',
@@ -37,11 +35,22 @@ export function elementwiseStage(kernel: LoopKernel, stages: StageList): void {
       threads,
       items,
       block,
-      body: body.join('\n'),
+      body,
     },
     instructions,
+    loops: kernel,
     reads: bufferReads(kernel),
     writes: outputs.map(o => o.buffer),
     groups: Math.ceil(size / block),
   })
+}
+
+/** What is computed at the position in the variable of that name. */
+export function elementStatements({ axes, outputs }: LoopKernel, types: BufferTypes, options: PlaceOptions): string {
+  const values = outputs.map(o => o.value)
+  return [
+    ...axisStatements('i32(position)', axes),
+    ...statements(values, b => types.dtypeOf(b), options),
+    ...storeStatements(outputs, 'position', types, options.own),
+  ].join('\n')
 }

@@ -12,6 +12,7 @@ import {
   type ScalarType,
   walkExprs,
 } from '../../../compiler/expr.js'
+import type { LoopKernel } from '../../../compiler/kernel.js'
 import type { DType } from '../../../graph/dtype.js'
 import { type Coding, type Instruction, machineStatements } from './machine.js'
 import { elementText, type Quads } from './vectors.js'
@@ -31,6 +32,12 @@ const valueTypes: Record<ScalarType, string> = {
   uint32: 'u32',
   bool: 'bool',
 }
+/** How the buffers of a program are stored. */
+export interface BufferTypes {
+  readonly storage: Storage
+  dtypeOf(buffer: number): DType
+}
+
 /** The type of a value in WGSL. */
 export const valueType = (type: ScalarType): string => valueTypes[type]
 
@@ -248,7 +255,7 @@ function operationText(e: Operation): string {
 }
 
 /** The statements that compute a value; `dtypeOf` tells how a buffer is stored. */
-function definition(e: Expr, dtypeOf: (buffer: number) => DType, quads?: Quads): string {
+function definition(e: Expr, dtypeOf: (buffer: number) => DType, quads?: Quads, own?: OwnBuffers): string {
   const name = nameOf(e)
   if (isOperation(e)) return `let ${name} = ${operationText(e)};`
   switch (e.op) {
@@ -259,22 +266,30 @@ function definition(e: Expr, dtypeOf: (buffer: number) => DType, quads?: Quads):
     case 'inside':
       return `let ${name} = ${conditionText(e.conditions)};`
     case 'load':
-      return loadText(e, dtypeOf(e.buffer), quads)
+      return loadText(e, dtypeOf(e.buffer), quads, own)
     case 'reduced':
       return `let ${name} = reduced;`
   }
 }
 
-function loadText(e: Load, dtype: DType, quads?: Quads): string {
+/** Buffers in a workgroup's memory: what they are called there, and the variable with the first of their positions in it. */
+export type OwnBuffers = ReadonlyMap<number, { readonly name: string; readonly first: string }>
+
+function loadText(e: Load, dtype: DType, quads?: Quads, own?: OwnBuffers): string {
   const place = quads?.places.get(e)
+  const here = own?.get(e.buffer)
   const [name, first] = [nameOf(e), nameOf(place?.first ?? e)]
   const isGuarded = e.conditions.length > 0
-  // Where nothing is to be read, element 0 is, and left out.
-  const index = isGuarded ? `select(0, ${indexText(e.index)}, ${first}_inside)` : indexText(e.index)
+  // Where nothing is to be read, the first element is, and left out.
+  const index = isGuarded ? `select(${here?.first ?? 0}, ${indexText(e.index)}, ${first}_inside)` : indexText(e.index)
   const text: string[] = []
   if (isGuarded && name === first) text.push(`let ${name}_inside = ${conditionText(e.conditions)};`)
   if (place && name === first) text.push(`let ${name}_vector = b${e.buffer}[${index} / 4];`)
-  const element = place ? `${first}_vector.${place.component}` : elementText(e.buffer, index, quads)
+  const element = here
+    ? `${here.name}[${index} - ${here.first}]`
+    : place
+      ? `${first}_vector.${place.component}`
+      : elementText(e.buffer, index, quads)
   const value = loaded(dtype, element)
   text.push(`let ${name} = ${isGuarded ? `select(${zeroOf(e.type)}, ${value}, ${first}_inside)` : value};`)
   return text.join(' ')
@@ -312,33 +327,51 @@ const coding: Coding = {
   name: nameOf,
 }
 
-interface StatementOptions {
+/** Where values are besides buffers in storage. */
+export interface PlaceOptions {
+  readonly own?: OwnBuffers
+  /** The instructions of the stage, where long float64 expressions may become some. */
+  readonly instructions?: Instruction[]
+}
+
+interface StatementOptions extends PlaceOptions {
   /** What is in scope already; the values that become so are added. */
   readonly done?: Set<Expr>
   /** Leaves out what another place computes; without it, nothing but the roots need be in scope afterwards. */
   readonly isWanted?: (e: Expr) => boolean
   /** What is loaded by fours. */
   readonly quads?: Quads
-  /** The instructions of the stage, where long float64 expressions may become some. */
-  readonly instructions?: Instruction[]
 }
 
 /** The statements that compute the roots, operands first, each value once. */
 export function statements(
   roots: readonly Expr[],
   dtypeOf: (buffer: number) => DType,
-  { done = new Set(), isWanted, quads, instructions }: StatementOptions = {},
+  { done = new Set(), isWanted, quads, own, instructions }: StatementOptions = {},
 ): string[] {
   const list: Expr[] = []
   walkExprs(roots, e => {
     if (e.op !== 'constant' && !done.has(e) && (isWanted?.(e) ?? true)) list.push(e)
   })
-  const plain = (e: Expr): string => definition(e, dtypeOf, quads)
+  const plain = (e: Expr): string => definition(e, dtypeOf, quads, own)
   const machine =
     isWanted || !instructions ? undefined : machineStatements(list, new Set(roots), coding, plain, instructions)
   for (const e of machine ? roots : list) done.add(e)
   return machine ?? list.map(plain)
 }
+
+/** The statements that store results at a position, a u32, in buffers of those types. */
+export const storeStatements = (
+  outputs: LoopKernel['outputs'],
+  position: string,
+  { dtypeOf, storage }: BufferTypes,
+  own?: OwnBuffers,
+): string[] =>
+  outputs.map(({ buffer, value }) => {
+    const here = own?.get(buffer)
+    const place = here ? `${here.name}[i32(${position}) - ${here.first}]` : `b${buffer}[${position}]`
+    return `${place} = ${stored(dtypeOf(buffer), nameOf(value), storage)};`
+  })
 
 /** Variables for the axes whose row-major position is given: `let i<first> = ...;` and so on. */
 export function axisStatements(position: string, sizes: readonly number[], first = 0): string[] {

@@ -4,19 +4,28 @@ import { type Cost, costOf } from '../../../compiler/cost.js'
 import { type BufferSpec, type Kernel, type LoopKernel, printKernel, type Schedule } from '../../../compiler/kernel.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
 import { planSlots, type SlotPlan } from '../../../compiler/plan-memory.js'
+import { joinSteps, momentsOf, type RowStep } from '../../../compiler/rows.js'
 import type { DType } from '../../../graph/dtype.js'
+import { sizeOf } from '../../../graph/shape.js'
 import { contractionStages } from './contraction.js'
 import { elementwiseStage } from './elementwise.js'
+import { groupStage, isWorth, mayJoin, ownPlaces } from './groups.js'
 import { type Storage, storageBytes } from './print.js'
 import { reductionStages } from './reduction.js'
 import { firstIndexStages, scatterStages } from './scatter.js'
 import { argsortStages } from './sort.js'
 import { makeStage, type Stage, type StageList, type StageSource } from './stage.js'
 
-/** A dispatch, with the kernel that it belongs to and its share of what that costs. */
+/** A dispatch, with the kernels that it belongs to and its share of what they cost. */
 export interface KernelStage extends Stage {
-  readonly kernel: Kernel
+  readonly kernels: readonly Kernel[]
   readonly cost: Cost
+}
+
+/** A stage before it is one, and its part of what its kernel costs. */
+interface Step extends RowStep {
+  readonly source: StageSource
+  readonly share: number
 }
 
 export interface Program {
@@ -28,33 +37,64 @@ export interface Program {
 /** @param gpu what the device was found to have */
 export function buildProgram(
   { buffers: given, kernels }: Schedule,
-  gpu: Storage & Pick<StageList, 'matrices'>,
+  gpu: Storage & Pick<StageList, 'matrices'> & { readonly maxBuffers: number },
 ): Program {
   const buffers = [...given]
   const scratch: { buffer: number; kernel: number }[] = []
-  const stages: KernelStage[] = []
-  kernels.forEach((kernel, i) => {
+  const types = { storage: gpu, dtypeOf: (buffer: number) => buffers[buffer].dtype }
+  const steps: Step[] = []
+  kernels.forEach((kernel, index) => {
     const sources: StageSource[] = []
     const list: StageList = {
-      storage: gpu,
+      ...types,
       matrices: gpu.matrices,
-      dtypeOf: buffer => buffers[buffer].dtype,
       scratch: (dtype: DType, size: number) => {
         const buffer = buffers.push({ dtype, size, role: 'temporary' }) - 1
-        scratch.push({ buffer, kernel: i })
+        scratch.push({ buffer, kernel: index })
         return buffer
       },
       add: (source: StageSource) => sources.push(source),
     }
     addStages(kernel, list)
-    const cost = costOf(kernel, buffers, spec => storageBytes(spec.dtype, gpu))
     for (const source of sources) {
-      const share = { bytes: cost.bytes / sources.length, flops: cost.flops / sources.length }
-      stages.push({ ...makeStage(source, buffers, gpu), kernel, cost: share })
+      const { loops } = source
+      const count = loops && sizeOf(loops.axes)
+      const joins = loops && count && mayJoin(loops, buffers)
+      const [reads, writes] = [new Set(source.reads), new Set(source.writes)]
+      const member = joins ? { kernel: loops, count, multiple: 1 } : undefined
+      steps.push({ index, source, share: 1 / sources.length, loops: member, reads, writes })
     }
   })
+  const batches = joinSteps(steps, buffers, batch => isWorth(batch, types, buffers, gpu.maxBuffers))
+  const slotless = new Set<number>()
+  const stages = batches.map((batch): KernelStage => {
+    const joined = batch.steps
+    const name = joined.map(s => s.source.name).join(' + ')
+    const own = ownPlaces(batch, types, buffers)
+    for (const b of own.keys()) slotless.add(b)
+    const source = batch.group ? groupStage(batch.group, name, own, types) : joined[0].source
+    return {
+      ...makeStage(source, buffers, gpu),
+      kernels: [...new Set(joined.map(s => kernels[s.index]))],
+      cost: costOfSteps(joined, new Set([...own.keys()].map(b => buffers[b]))),
+    }
+  })
+
+  /** What steps cost, if these buffers are in no memory. */
+  function costOfSteps(joined: readonly Step[], own: ReadonlySet<BufferSpec>): Cost {
+    const bytesOf = (spec: BufferSpec): number => (own.has(spec) ? 0 : storageBytes(spec.dtype, gpu))
+    let [bytes, flops] = [0, 0]
+    for (const { index, share } of joined) {
+      const cost = costOf(kernels[index], buffers, bytesOf)
+      bytes += share * cost.bytes
+      flops += share * cost.flops
+    }
+    return { bytes, flops }
+  }
+
   const bytesOf = (b: number): number => buffers[b].size * storageBytes(buffers[b].dtype, gpu)
-  return { buffers, stages, slots: planSlots({ buffers, kernels }, scratch, bytesOf) }
+  const moments = momentsOf(batches)
+  return { buffers, stages, slots: planSlots({ buffers, kernels }, { scratch, moments, slotless }, bytesOf) }
 }
 
 function addStages(kernel: Kernel, stages: StageList): void {
@@ -82,12 +122,12 @@ function addLoop(kernel: LoopKernel, stages: StageList): void {
 export function printProgram({ stages }: Program): string {
   const comment = (text: string): string => text.replace(/^/gm, '// ')
   return stages
-    .map(({ kernel, name, code, groups, bindings }, i) => {
-      const isFirst = i === 0 || stages[i - 1].kernel !== kernel
+    .map(({ kernels, name, code, groups, bindings }, i) => {
+      const isFirst = i === 0 || stages[i - 1].kernels[0] !== kernels[0]
       const [x, y] = groups
       const names = bindings.map(({ buffer }, binding) => `b${binding} is b${buffer}`).join(', ')
       const title = `${name}, ${x * y} workgroup${x * y === 1 ? '' : 's'}; here ${names}`
-      return `${isFirst ? `${comment(printKernel(kernel))}\n` : ''}${comment(title)}\n${code.trim()}`
+      return `${isFirst ? `${comment(kernels.map(printKernel).join('\n'))}\n` : ''}${comment(title)}\n${code.trim()}`
     })
     .join('\n\n')
 }

@@ -6,7 +6,16 @@ import { bufferReads, identityOf, type LoopKernel, type Reduction } from '../../
 import { partsOf, splitReduction } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
 import type { Instruction } from './machine.js'
-import { axisStatements, constantText, nameOf, statements, stored, valueType } from './print.js'
+import {
+  axisStatements,
+  type BufferTypes,
+  constantText,
+  nameOf,
+  type PlaceOptions,
+  statements,
+  storeStatements,
+  valueType,
+} from './print.js'
 import type { StageList } from './stage.js'
 
 export type ReducingKernel = LoopKernel & { readonly reduce: Reduction }
@@ -20,16 +29,16 @@ const combinations: Readonly<Record<Reduction['op'], Readonly<Record<string, str
   max: { f32: 'maximum(a, b)', i32: 'max(a, b)', u32: 'max(a, b)', vec2u: 'f64_maximum(a, b)', bool: 'a | b' },
 }
 
-const maxThreads = 256
+export const maxThreads = 256
 /** Threads that keep a GPU busy: more of them for one result gain nothing. */
-const busyThreads = 2 ** 16
+export const busyThreads = 2 ** 16
 /** Loops so short are left to one thread each, where there are as many results. */
 const short = { inner: 32, count: 2 ** 13 }
 /** Workgroups among which long reductions are split, and the positions that are left to a thread at least. */
 const split = { groups: 512, perLane: 16 }
 
-const powerBelow = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)))
-const powerAbove = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)))
+export const powerBelow = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)))
+export const powerAbove = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)))
 
 /** What a workgroup computes: `slots` results by `lanes` threads each. */
 interface Layout {
@@ -51,7 +60,7 @@ export function layoutOf(kernel: ReducingKernel): Layout {
 }
 
 /** Whether neighbours of the innermost reduced loop are closer together in memory than those of the innermost output loop. */
-const readsAlongRows = ({ axes, reduce }: ReducingKernel): boolean =>
+export const readsAlongRows = ({ axes, reduce }: ReducingKernel): boolean =>
   strideOf(reduce.body, axes.length + reduce.axes.length - 1) <= strideOf(reduce.body, axes.length - 1)
 
 /** Elements between neighbours of a loop, over all loads of an expression; far is far. */
@@ -83,36 +92,8 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
   const { slots, lanes, isRow } = layoutOf(kernel)
   const count = sizeOf(axes)
   const inner = sizeOf(reduce.axes)
-  const type = valueType(reduce.type)
-  const combination = combinations[reduce.op][type]
-  if (combination === undefined) throw new Error(`webgpu: no WGSL for ${reduce.op} of ${reduce.type}`)
-  const dtypeOf = (b: number) => stages.dtypeOf(b)
-  const isOuter = (e: Expr): boolean => [...e.axes].every(a => a < axes.length)
-  const done = new Set<Expr>()
   const steps = Math.ceil(inner / lanes)
-  const before = [
-    ...axisStatements('i32(output)', axes),
-    ...statements([reduce.body], dtypeOf, { done, isWanted: isOuter }),
-  ]
   const instructions: Instruction[] = []
-  const body = [
-    // An empty loop has no positions to be told apart.
-    ...axisStatements(
-      'i32(position)',
-      reduce.axes.map(size => Math.max(1, size)),
-      axes.length,
-    ),
-    ...statements([reduce.body], dtypeOf, { done, instructions }),
-  ]
-  const after = [
-    ...axisStatements('i32(output)', axes),
-    ...statements(
-      outputs.map(o => o.value),
-      dtypeOf,
-      { instructions },
-    ),
-    ...outputs.map(o => `b${o.buffer}[output] = ${stored(dtypeOf(o.buffer), nameOf(o.value), stages.storage)};`),
-  ]
   stages.add({
     name,
     template: 'reduce',
@@ -123,19 +104,59 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
       lanes,
       order: isRow ? 'Neighbouring threads share an output.' : 'Neighbouring threads have neighbouring outputs.',
       ahead: [4, 3, 2].find(n => steps % n === 0 || steps >= 4 * n) ?? 1,
-      type,
-      combination,
+      type: valueType(reduce.type),
+      combination: combinationOf(reduce),
       slot: isRow ? 'thread / lanes' : 'thread % slots',
       lane: isRow ? 'thread % lanes' : 'thread / slots',
-      identity: constantText(identityOf(reduce), reduce.type),
-      before: before.join('\n'),
-      body: body.join('\n'),
-      value: nameOf(reduce.body),
-      after: after.join('\n'),
+      ...reductionHoles(kernel, stages, { instructions }),
     },
     instructions,
+    loops: kernel,
     reads: bufferReads(kernel),
     writes: outputs.map(o => o.buffer),
     groups: Math.ceil(count / slots),
   })
+}
+
+/** `a` and `b` combined. */
+export function combinationOf({ op, type }: Reduction): string {
+  const combination = combinations[op][valueType(type)]
+  if (combination === undefined) throw new Error(`webgpu: no WGSL for ${op} of ${type}`)
+  return combination
+}
+
+/** What is computed for the output in the variable of that name: before its loop, at a position of that, and after it. */
+export function reductionHoles(
+  { axes, reduce, outputs }: ReducingKernel,
+  types: BufferTypes,
+  options: PlaceOptions,
+): Record<'identity' | 'before' | 'body' | 'value' | 'after', string> {
+  const { own } = options
+  const dtypeOf = (b: number) => types.dtypeOf(b)
+  const isOuter = (e: Expr): boolean => [...e.axes].every(a => a < axes.length)
+  const done = new Set<Expr>()
+  const ofOutput = axisStatements('i32(output)', axes)
+  const before = [...ofOutput, ...statements([reduce.body], dtypeOf, { done, own, isWanted: isOuter })]
+  const body = [
+    // An empty loop has no positions to be told apart.
+    ...axisStatements(
+      'i32(position)',
+      reduce.axes.map(size => Math.max(1, size)),
+      axes.length,
+    ),
+    ...statements([reduce.body], dtypeOf, { done, ...options }),
+  ]
+  const values = outputs.map(o => o.value)
+  const after = [
+    ...ofOutput,
+    ...statements(values, dtypeOf, options),
+    ...storeStatements(outputs, 'output', types, own),
+  ]
+  return {
+    identity: constantText(identityOf(reduce), reduce.type),
+    before: before.join('\n'),
+    body: body.join('\n'),
+    value: nameOf(reduce.body),
+    after: after.join('\n'),
+  }
 }

@@ -1,10 +1,10 @@
 /** A stage is one dispatch: a template of kernels/ with its holes filled, its buffers declared and its helpers added. */
 
-import type { BufferSpec } from '../../../compiler/kernel.js'
+import type { BufferSpec, LoopKernel } from '../../../compiler/kernel.js'
 import type { DType } from '../../../graph/dtype.js'
 import type { Instruction } from './machine.js'
 import type { MatrixShape } from './matrices.js'
-import { type Storage, storageType } from './print.js'
+import { type BufferTypes, type Storage, storageType } from './print.js'
 import { type TemplateName, templates } from './templates.js'
 
 /** One dispatch, before its WGSL is put together. */
@@ -22,6 +22,8 @@ export interface StageSource {
   readonly vectors?: ReadonlySet<number>
   /** What its register machines do (machine.ts). */
   readonly instructions?: readonly Instruction[]
+  /** The loops that it computes, where a group of rows may go through them as well (groups.ts). */
+  readonly loops?: LoopKernel
   /** Workgroups; beyond 65535 they are laid out in two dimensions. */
   readonly groups: number
 }
@@ -37,11 +39,9 @@ export interface Stage {
 }
 
 /** Collects the stages of a program. */
-export interface StageList {
-  readonly storage: Storage
+export interface StageList extends BufferTypes {
   /** What the matrix units of the GPU multiply at once, where it has some. */
   readonly matrices?: MatrixShape
-  dtypeOf(buffer: number): DType
   /** A buffer that lives during this kernel only. */
   scratch(dtype: DType, size: number): number
   add(stage: StageSource): void
@@ -73,7 +73,7 @@ function helpersOf(code: string): string[] {
 
 /** A text with its holes filled; a value of several lines is indented like its hole. */
 export function fill(template: string, holes: Readonly<Record<string, string | number>>): string {
-  return template.replace(/^([ \t]*)?(.*)$/gm, (line, indent: string) =>
+  return template.replace(/^([ \t]*).*$/gm, (line, indent: string) =>
     line.replace(/\{\{(\w+)\}\}/g, (_, name: string) => {
       const value = holes[name]
       if (value === undefined) throw new Error(`webgpu: nothing fills the hole {{${name}}}`)
@@ -101,7 +101,8 @@ export function makeStage(source: StageSource, buffers: readonly BufferSpec[], s
     const type = `array<vec4u, ${instructions.length}>`
     declarations.push(`@group(0) @binding(${bindings.length}) var<uniform> instructions: ${type};`)
   }
-  const enabled = new Set([...enables, ...(declarations.some(d => d.includes('f16>')) ? ['f16'] : [])])
+  const usesHalf = [main, ...declarations].some(text => /\bf16\b/.test(text))
+  const enabled = new Set([...enables, ...(usesHalf ? ['f16'] : [])])
   const code = [
     ...[...enabled].map(name => `enable ${name};`),
     declarations.join('\n'),

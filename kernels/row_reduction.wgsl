@@ -1,0 +1,30 @@
+// The {{outputs}} output(s) of a row, {{slots}} at a time with {{shares}} thread(s) for each.
+for (var round = 0u; round < {{outputs}}u; round += {{slots}}u) {
+  let slot = {{slot}};
+  let share = {{share}};
+  let place = thread - lane + share * {{slots}}u + slot;
+  let is_output = is_row && round + slot < {{outputs}}u;
+  let output = row * {{outputs}}u + round + slot;
+  var total = {{identity}};
+  if (is_output) {
+    {{before}}
+    for (var position = share; position < {{inner}}u; position += {{shares}}u) {
+      {{body}}
+      total = {{combine}}(total, {{value}});
+    }
+  }
+
+  {{totals}}[place] = total;
+  for (var half = {{shares}}u / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (share < half) {
+      {{totals}}[place] = {{combine}}({{totals}}[place], {{totals}}[place + half * {{slots}}u]);
+    }
+  }
+  workgroupBarrier();
+
+  if (is_output && share == 0u) {
+    let reduced = {{totals}}[place];
+    {{after}}
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * One dispatch for neighbours whose rows can go through them together (compiler/rows.ts says which): kernels/rows.wgsl.
+ * A workgroup takes a few rows through all of them; what nobody else knows stays in its memory, where that has room.
+ */
+
+import { walkExprs } from '../../../compiler/expr.js'
+import { type BufferSpec, bufferReads, bufferWrites, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
+import { type Batch, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
+import { sizeOf } from '../../../graph/shape.js'
+import { elementStatements } from './elementwise.js'
+import { type BufferTypes, type OwnBuffers, storageBytes, storageType, valueType } from './print.js'
+import {
+  busyThreads,
+  combinationOf,
+  isReducing,
+  maxThreads,
+  powerAbove,
+  powerBelow,
+  type ReducingKernel,
+  readsAlongRows,
+  reductionHoles,
+} from './reduction.js'
+import { fill, type StageSource } from './stage.js'
+import { templates } from './templates.js'
+
+/** The most bytes of a row in all buffers of a group: of many rows, and of fewer than keep a GPU busy by a workgroup each. */
+const largestRow = { many: 2 ** 17, few: 2 ** 14 } as const
+const manyRows = 128
+/** The bytes of a workgroup's memory for what only its rows know; WebGPU promises 16 KiB in all. */
+const ownBytes = 12 * 1024
+
+/** Whether loops may be part of a group: float64 is a function of many instructions each time, soon too many for drivers. */
+export function mayJoin(kernel: LoopKernel, buffers: readonly BufferSpec[]): boolean {
+  let narrow = kernel.outputs.every(o => buffers[o.buffer].dtype !== 'float64')
+  walkExprs(kernelExprs(kernel), e => {
+    narrow &&= e.type !== 'float64' && e.type !== 'int64'
+  })
+  return narrow
+}
+
+/** Whether a group is worth it: a row fits the cache, and its kernels bind no more buffers than they may. */
+export function isWorth(
+  batch: Required<Batch<RowStep>>,
+  types: BufferTypes,
+  buffers: readonly BufferSpec[],
+  maxBuffers: number,
+): boolean {
+  const { steps, group } = batch
+  const largest = group.rows < manyRows ? largestRow.few : largestRow.many
+  if (rowBytes(group, buffers) > largest) return false
+  const bound = new Set(steps.flatMap(s => [...s.reads, ...s.writes]))
+  for (const b of ownPlaces(batch, types, buffers).keys()) bound.delete(b)
+  return bound.size <= maxBuffers
+}
+
+/** How a group's rows are shared out: rows in a workgroup, threads for each. */
+interface Layout {
+  readonly rows: number
+  readonly lanes: number
+}
+
+function layoutOf({ rows, members }: RowGroup): Layout {
+  const longest = Math.max(...members.map(({ kernel, count }) => (count / rows) * sizeOf(kernel.reduce?.axes ?? [])))
+  const lanes = powerBelow(Math.min(maxThreads, rows * longest > 4 * busyThreads ? longest / 4 : longest))
+  return { rows: Math.min(maxThreads / lanes, Math.max(32 / lanes, powerBelow(rows / manyRows))), lanes }
+}
+
+/** A buffer in a workgroup's memory, and how many elements of it a row and a workgroup have. */
+interface OwnPlace {
+  readonly name: string
+  readonly first: string
+  readonly type: string
+  readonly perRow: number
+  readonly size: number
+}
+
+/** Which of the buffers that only a batch knows stay in the memory of workgroups: small ones first, while there is room. */
+export function ownPlaces(
+  { group, own }: Batch<RowStep>,
+  { storage }: BufferTypes,
+  buffers: readonly BufferSpec[],
+): Map<number, OwnPlace> {
+  const places = new Map<number, OwnPlace>()
+  if (!group) return places
+  const { rows } = layoutOf(group)
+  let free = ownBytes
+  for (const b of [...own].sort((a, b) => buffers[a].size - buffers[b].size)) {
+    const { dtype } = buffers[b]
+    const perRow = buffers[b].size / group.rows
+    const i = places.size
+    const place = {
+      name: `own_${i}`,
+      first: `first_${i}`,
+      type: storageType(dtype, storage),
+      perRow,
+      size: rows * perRow,
+    }
+    free -= place.size * storageBytes(dtype, storage)
+    if (free < 0) break
+    places.set(b, place)
+  }
+  return places
+}
+
+/** The stage of a group. */
+export function groupStage(
+  group: RowGroup,
+  name: string,
+  own: ReadonlyMap<number, OwnPlace>,
+  types: BufferTypes,
+): StageSource {
+  const layout = layoutOf(group)
+  const declarations = new Set([...own.values()].map(p => `var<workgroup> ${p.name}: array<${p.type}, ${p.size}>;`))
+  const members = [...own.values()].map(p => `let ${p.first} = i32(first_row * ${p.perRow}u);`)
+  for (const [i, { kernel, count }] of group.members.entries()) {
+    if (i > 0) members.push('storageBarrier();', 'workgroupBarrier();')
+    const outputs = count / group.rows
+    if (!isReducing(kernel)) {
+      const body = elementStatements(kernel, types, { own })
+      members.push(fill(templates.row_elements, { length: outputs, body }).trim())
+      continue
+    }
+    const type = valueType(kernel.reduce.type)
+    const combine = `${kernel.reduce.op}_${type}`
+    declarations.add(`var<workgroup> totals_${type}: array<${type}, rows * lanes>;`)
+    declarations.add(`fn ${combine}(a: ${type}, b: ${type}) -> ${type} {\n  return ${combinationOf(kernel.reduce)};\n}`)
+    members.push(fill(templates.row_reduction, reductionOf(kernel, outputs, layout, own, types)).trim())
+  }
+  const kernels = group.members.map(m => m.kernel)
+  const isBound = (b: number): boolean => !own.has(b)
+  return {
+    name,
+    template: 'rows',
+    holes: {
+      count: group.rows,
+      ...layout,
+      declarations: [...declarations].join('\n'),
+      members: members.join('\n'),
+    },
+    reads: kernels.flatMap(k => [...bufferReads(k)]).filter(isBound),
+    writes: kernels.flatMap(k => bufferWrites(k)).filter(isBound),
+    groups: Math.ceil(group.rows / layout.rows),
+  }
+}
+
+/** The holes of a reduction with so many outputs a row. */
+function reductionOf(
+  kernel: ReducingKernel,
+  outputs: number,
+  { lanes }: Layout,
+  own: OwnBuffers,
+  types: BufferTypes,
+): Record<string, string | number> {
+  const slots = Math.min(lanes, powerAbove(outputs))
+  const shares = lanes / slots
+  const isRow = readsAlongRows(kernel)
+  const type = valueType(kernel.reduce.type)
+  return {
+    outputs,
+    slots,
+    shares,
+    inner: sizeOf(kernel.reduce.axes),
+    slot: isRow ? `lane / ${shares}u` : `lane % ${slots}u`,
+    share: isRow ? `lane % ${shares}u` : `lane / ${slots}u`,
+    totals: `totals_${type}`,
+    combine: `${kernel.reduce.op}_${type}`,
+    ...reductionHoles(kernel, types, { own }),
+  }
+}

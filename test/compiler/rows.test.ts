@@ -1,0 +1,89 @@
+/** Which steps of a program go through rows together, in which order batches run, and when kernels do. */
+
+import { describe, expect, test } from 'vitest'
+import { addIndex, axisIndex, type Index, offsetIndex, scaleIndex } from '../../src/compiler/affine.js'
+import { ExprTable } from '../../src/compiler/expr.js'
+import type { BufferSpec } from '../../src/compiler/kernel.js'
+import { joinSteps, momentsOf, type RowStep } from '../../src/compiler/rows.js'
+
+const [rows, length] = [8, 5]
+const buffers: BufferSpec[] = Array.from({ length: 10 }, (_, b) => ({
+  dtype: 'float32',
+  size: rows * length,
+  role: b === 0 ? 'leaf' : b === 9 ? 'result' : 'temporary',
+}))
+
+/** A step of loops that copies one buffer into another: by itself, or read at another place. */
+function copying(
+  index: number,
+  from: number,
+  to: number,
+  place: (row: Index, column: Index) => Index = inRow,
+): RowStep {
+  const exprs = new ExprTable()
+  const [row, column] = [axisIndex(0, rows), axisIndex(1, length)]
+  const value = exprs.load(from, 'float32', place(row, column), [])
+  const kernel = { kind: 'loop', name: 'copy', axes: [rows, length], outputs: [{ buffer: to, value }] } as const
+  return {
+    index,
+    loops: { kernel, count: rows, multiple: 1 },
+    reads: new Set([from]),
+    writes: new Set([to]),
+  }
+}
+const inRow = (row: Index, column: Index): Index => addIndex(scaleIndex(row, length), column)
+/** The first of each row: one row needs all of itself. */
+const first = (row: Index): Index => scaleIndex(row, length)
+/** A step that is no loops. */
+const other = (index: number, from: number, to: number): RowStep => ({
+  index,
+  reads: new Set([from]),
+  writes: new Set([to]),
+})
+const batches = (steps: RowStep[], isWorth = (n: number) => n >= rows): number[][] =>
+  joinSteps(steps, buffers, ({ group }) => isWorth(group.rows)).map(b => b.steps.map(s => s.index))
+
+describe('joinSteps', () => {
+  test('steps join the one that they read of, if each row needs only itself', () => {
+    expect(batches([copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 3, first)])).toEqual([[0, 1, 2]])
+    expect(batches([copying(0, 0, 1), copying(1, 1, 2, row => offsetIndex(scaleIndex(row, -length), 35))])).toEqual([
+      [0],
+      [1],
+    ])
+    expect(batches([copying(0, 0, 1), copying(1, 0, 2)])).toEqual([[0], [1]])
+    expect(batches([copying(0, 0, 1), other(1, 1, 2), copying(2, 2, 3)])).toEqual([[0], [1], [2]])
+  })
+  test('where rows do not do, all may be one row, if that is worth it', () => {
+    const steps = [
+      copying(0, 0, 1),
+      copying(1, 1, 2, (row, column) => offsetIndex(scaleIndex(inRow(row, column), -1), 39)),
+    ]
+    expect(batches(steps)).toEqual([[0], [1]])
+    expect(batches(steps, n => n === 1)).toEqual([[0, 1]])
+  })
+  test('a step goes back over what it does not need, and so do those that read of it', () => {
+    const steps = [copying(0, 0, 1), other(1, 0, 2), copying(2, 1, 3), copying(3, 3, 4), other(4, 4, 5)]
+    expect(batches(steps)).toEqual([[0, 2, 3], [1], [4]])
+  })
+  test('a step stays behind all that it reads', () => {
+    const two = { ...copying(2, 1, 3), reads: new Set([1, 2]) }
+    expect(batches([copying(0, 0, 1), other(1, 0, 2), two])).toEqual([[0], [1], [2]])
+  })
+  test('what only a batch knows: temporaries that no other step touches', () => {
+    const own = (...steps: RowStep[]) => joinSteps(steps, buffers, ({ group }) => group.rows >= rows).map(b => b.own)
+    expect(own(copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 9))).toEqual([[1, 2]])
+    expect(own(copying(0, 0, 1), copying(1, 1, 2), other(2, 1, 9))).toEqual([[2], []])
+    expect(own(copying(0, 0, 1), other(1, 1, 9))).toEqual([[], []])
+  })
+})
+
+test('a kernel runs from the first batch with a step of it to the last', () => {
+  const step = (index: number): RowStep => other(index, 0, 1)
+  const batch = (...indices: number[]) => ({ steps: indices.map(step), own: [] })
+  expect(momentsOf([batch(0, 1), batch(1), batch(3), batch(2)])).toEqual([
+    { start: 0, end: 0 },
+    { start: 0, end: 1 },
+    { start: 3, end: 3 },
+    { start: 2, end: 2 },
+  ])
+})
