@@ -76,9 +76,10 @@ function load() {
   }
 }
 
+/** What one call of each task makes in a thread: operations, or bytes read and written. */
 const work = [2 * 4 * accumulators * perCall, 2 * copied, 2 * copied]
-/** Words shared by the threads: the number of the task in progress and of the threads that ended it. */
-const words = { task: 0, done: 1 }
+/** Words shared by the threads: the calls so far, the task of the last one (-1: no more), the threads that ended it. */
+const words = { calls: 0, task: 1, done: 2 }
 
 if (!isMainThread && workerData?.ceilings) {
   const { tasks } = load()
@@ -86,39 +87,66 @@ if (!isMainThread && workerData?.ceilings) {
   Atomics.add(shared, words.done, 1)
   for (let last = 0; ; last++) {
     // It spins: a thread that is woken for each task may share the core of the one that wakes it for some milliseconds.
-    while (Atomics.load(shared, words.task) === last);
-    const task = workerData.order[last]
-    if (task === undefined) break
-    tasks[task]()
+    while (Atomics.load(shared, words.calls) === last);
+    if (shared[words.task] < 0) break
+    tasks[shared[words.task]]()
     Atomics.add(shared, words.done, 1)
   }
 }
 
-/** The best of `samples` for `threads` threads: { threads, relaxed, flopsPerSecond, bytesPerSecond }. */
-export async function ceilings(threads, samples) {
+/**
+ * Threads that make tasks together: `run(task)` makes one in all of them and gives what they made in a second, operations
+ * or bytes; `samples` of each of some tasks give the best of them.
+ */
+async function openTasks(threads) {
   const { relaxed, tasks } = load()
-  const shared = new Int32Array(new SharedArrayBuffer(8))
-  const order = tasks.flatMap((_, task) => new Array(samples + 1).fill(task))
+  const shared = new Int32Array(new SharedArrayBuffer(12))
   const workers = Array.from(
     { length: threads - 1 },
-    () => new Worker(new URL(import.meta.url), { workerData: { ceilings: shared.buffer, order } }),
+    () => new Worker(new URL(import.meta.url), { workerData: { ceilings: shared.buffer } }),
   )
   const ended = Promise.all(
     workers.map(w => new Promise((resolve, reject) => w.on('exit', resolve).on('error', reject))),
   )
   while (Atomics.load(shared, words.done) < threads - 1) await new Promise(resolve => setTimeout(resolve, 5))
-  const best = tasks.map(() => 0)
-  order.forEach((task, i) => {
+  const announce = task => {
+    shared[words.task] = task
     Atomics.store(shared, words.done, 0)
+    Atomics.add(shared, words.calls, 1)
+  }
+  const run = task => {
     const start = performance.now()
-    Atomics.add(shared, words.task, 1)
+    announce(task)
     tasks[task]()
     while (Atomics.load(shared, words.done) < threads - 1);
-    const rate = (1000 * threads * work[task]) / (performance.now() - start)
-    // The first of each is for the compiler.
-    if (i % (samples + 1)) best[task] = Math.max(best[task], rate)
-  })
-  Atomics.add(shared, words.task, 1)
-  await ended
-  return { threads, relaxed, flopsPerSecond: best[0], bytesPerSecond: Math.max(best[1], best[2]) }
+    return (1000 * threads * work[task]) / (performance.now() - start)
+  }
+  const best = (task, samples) => {
+    // The first is for the compiler.
+    run(task)
+    return Math.max(...Array.from({ length: samples }, () => run(task)))
+  }
+  const close = () => {
+    announce(-1)
+    return ended
+  }
+  return { relaxed, run, best, close }
+}
+
+/** The best of `samples` for `threads` threads: { threads, relaxed, flopsPerSecond, bytesPerSecond }. */
+export async function ceilings(threads, samples) {
+  const { relaxed, best, close } = await openTasks(threads)
+  const [flopsPerSecond, own, host] = [0, 1, 2].map(task => best(task, samples))
+  await close()
+  return { threads, relaxed, flopsPerSecond, bytesPerSecond: Math.max(own, host) }
+}
+
+/** As a side of the benchmark: an item is { task: 'compute' | 'copy' }, and its value what one call makes. */
+export async function open({ threads }) {
+  const { run, best } = await openTasks(threads)
+  const prepare = async ({ task }) => {
+    const [chosen] = task === 'compute' ? [0] : [1, 2].sort((a, b) => best(b, 5) - best(a, 5))
+    return { call: async () => void run(chosen), check: async () => threads * work[chosen] }
+  }
+  return { prepare }
 }

@@ -13,10 +13,6 @@ export const milliseconds = ms => (ms === undefined ? '' : ms >= 100 ? ms.toFixe
 /** The threads that something was measured with, in words. */
 export const threadsOf = n => `${n} thread${n > 1 ? 's' : ''}`
 
-/** The least time that the ceilings allow, in milliseconds. */
-const leastOf = ({ flops = 0, bytes = 0 }, { flopsPerSecond, bytesPerSecond }) =>
-  1000 * Math.max(flops / flopsPerSecond, bytes / bytesPerSecond)
-
 function rate({ section, flops, bytes, ours }) {
   if (section !== 'micro' || ours === undefined) return ''
   if (flops) return `${(flops / ours / 1e6).toFixed(1)} GFLOP/s`
@@ -29,9 +25,8 @@ export function peerCell(result) {
   return result.wrong ?? `${milliseconds(result.theirs)} (${result.ratio.toFixed(2)})`
 }
 
-export function itemTable({ items, ceilings }, section, threads) {
+export function itemTable({ items }, section, threads) {
   const rows = items.filter(row => row.section === section && row.threads === threads)
-  const ceiling = ceilings.find(c => c.threads === threads)
   const names = [...new Set(rows.flatMap(row => Object.keys(row.peers)))].filter(name =>
     rows.some(row => row.peers[name] && !row.peers[name].cannot),
   )
@@ -39,8 +34,7 @@ export function itemTable({ items, ceilings }, section, threads) {
   return table(
     [`ms, ${threadsOf(threads)}`, 'saddlepoint', ...(rates ? ['rate'] : []), 'of ceiling', ...names],
     rows.map(row => {
-      const least = leastOf(row, ceiling)
-      const share = least > 0 && row.ours ? `${((100 * least) / row.ours).toFixed(0)} %` : ''
+      const share = row.share === undefined ? '' : `${(100 * row.share).toFixed(0)} %`
       return [
         row.name,
         row.wrong ?? milliseconds(row.ours),

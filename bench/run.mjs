@@ -39,7 +39,7 @@ await orComplain('bench', () => {
 /** Rounds of pairs, and the milliseconds of a side in each. */
 const effort = options.quick ? { rounds: 3, milliseconds: 100, starts: 1 } : { rounds: 5, milliseconds: 300, starts: 5 }
 
-const { own, peers } = findSides(options.python)
+const { own, ceiling, peers } = findSides(options.python)
 const installed = peers.filter(({ name, command }) => command && (options.peers?.split(',').includes(name) ?? true))
 const report = {
   cpu: cpus()[0].model,
@@ -74,19 +74,19 @@ for (const threads of threadCounts) {
 async function started(side, threads) {
   try {
     const one = await Side.start(side, threads)
-    report.about[side.name] ??= one.about
+    if (one.about) report.about[side.name] ??= one.about
     if (one.threads === threads) return one
     await one.stop()
   } catch (error) {
-    if (side === own) throw error
+    if (side === own || side === ceiling) throw error
     report.about[side.name] ??= `does not start: ${error.message}`
   }
 }
 
-/** The sides on so many threads, ours first. */
+/** The sides on so many threads: the ceiling, ours, the peers. */
 async function startSides(threads, wanted = installed) {
   const sides = []
-  for (const side of [own, ...wanted]) sides.push(await started(side, threads))
+  for (const side of [ceiling, own, ...wanted]) sides.push(await started(side, threads))
   return sides.filter(side => side !== undefined)
 }
 
@@ -127,8 +127,26 @@ async function answersOf(item, sides) {
   return answers
 }
 
-async function measureItem(section, item, sides, threads) {
-  const [ours, ...others] = sides
+/** Calls of a ceiling's task in a round. */
+const ceilingCalls = 16
+
+/** The share of the ceiling that an item reaches, both by turns: of the operations or the bytes, whichever take longer. */
+async function shareOfCeiling(ours, most, calls, { flops = 0, bytes = 0, threads }) {
+  const { flopsPerSecond, bytesPerSecond } = report.ceilings.find(c => c.threads === threads)
+  const task = flops / flopsPerSecond >= bytes / bytesPerSecond ? 'compute' : 'copy'
+  const done = task === 'compute' ? flops : bytes
+  if (!done) return undefined
+  const { values } = await most.ask('prepare', { item: { task } })
+  const rounds = []
+  for (let i = 0; i < effort.rounds; i++) {
+    const { times } = await most.ask('round', { calls: ceilingCalls })
+    rounds.push([await roundOf(ours, calls), times])
+  }
+  return done / values[0] / paired(rounds).ratio
+}
+
+async function measureItem(section, item, [most, ours, ...others], threads) {
+  const sides = [ours, ...others]
   const answers = await answersOf(item, sides)
   const { first, last, counts, cannot, wrong } = answers.get(ours.name)
   const row = { section, name: item.name, threads, first, flops: item.flops, bytes: item.bytes, ...counts, peers: {} }
@@ -145,6 +163,7 @@ async function measureItem(section, item, sides, threads) {
   }
   if (!times.length && !row.wrong) for (let i = 0; i < effort.rounds; i++) times.push(...(await roundOf(ours, calls)))
   row.ours = times.length ? median(times) : undefined
+  if (!row.wrong) row.share = await shareOfCeiling(ours, most, calls, row)
   report.items.push(row)
   save()
   return row
@@ -186,7 +205,7 @@ async function measureGrowth() {
     for (let i = 0; i < effort.rounds; i++) times.push(...(await side.ask('round', { calls })).times)
     return { ms: median(times), ...counts }
   }
-  const [side] = await startSides(threads, [])
+  const side = await started(own, threads)
   const families = []
   for (const { family, what, points } of growth) {
     const measured = []
@@ -196,7 +215,7 @@ async function measureGrowth() {
   await side.stop()
   const overThreads = []
   for (let n = 1; n <= Math.min(8, report.cores); n *= 2) {
-    const [side] = await startSides(n, [])
+    const side = await started(own, n)
     overThreads.push({ size: n, ...(await timeOf(side, steps[1])) })
     await side.stop()
   }

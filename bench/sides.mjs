@@ -24,6 +24,7 @@ export function findSides(python) {
   const node = (name, needs, module) => ({ name, command: isInstalled(needs) ? viaNode(module) : undefined })
   return {
     own: { name: 'saddlepoint', command: viaNode('saddlepoint.mjs') },
+    ceiling: { name: 'ceiling', command: viaNode('ceilings.mjs') },
     peers: [
       { name: 'PyTorch', command: pythons[0] && (threads => [pythons[0], [here('peers/pytorch.py'), `${threads}`]]) },
       node('TensorFlow.js', '@tensorflow/tfjs-backend-wasm', 'peers/tfjs.mjs'),
