@@ -10,7 +10,7 @@ import { argumentsOf, orComplain } from './arguments.mjs'
 import { ceilings } from './ceilings.mjs'
 import { growthTable, itemTable, startupTable, threadsOf, writeDocs } from './report.mjs'
 import { findSides, hasBenchmark, Side } from './sides.mjs'
-import { consensus, disagreement, median, paired, slope } from './statistics.mjs'
+import { boundOf, consensus, disagreement, median, paired, slope } from './statistics.mjs'
 import { growth, micro, steps } from './workloads.mjs'
 
 const sections = ['startup', 'micro', 'steps', 'growth']
@@ -130,19 +130,20 @@ async function answersOf(item, sides) {
 /** Calls of a ceiling's task in a round. */
 const ceilingCalls = 16
 
-/** The share of the ceiling that an item reaches, both by turns: of the operations or the bytes, whichever take longer. */
-async function shareOfCeiling(ours, most, calls, { flops = 0, bytes = 0, threads }) {
-  const { flopsPerSecond, bytesPerSecond } = report.ceilings.find(c => c.threads === threads)
-  const task = flops / flopsPerSecond >= bytes / bytesPerSecond ? 'compute' : 'copy'
-  const done = task === 'compute' ? flops : bytes
-  if (!done) return undefined
+/** The share of the ceiling that an item reaches, both by turns. */
+async function shareOfCeiling(ours, most, calls, row) {
+  const { task, work } = boundOf(
+    row,
+    report.ceilings.find(c => c.threads === row.threads),
+  )
+  if (!work) return undefined
   const { values } = await most.ask('prepare', { item: { task } })
   const rounds = []
   for (let i = 0; i < effort.rounds; i++) {
     const { times } = await most.ask('round', { calls: ceilingCalls })
     rounds.push([await roundOf(ours, calls), times])
   }
-  return done / values[0] / paired(rounds).ratio
+  return work / values[0] / paired(rounds).ratio
 }
 
 async function measureItem(section, item, [most, ours, ...others], threads) {

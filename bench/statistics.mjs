@@ -16,6 +16,13 @@ export function paired(rounds) {
   return { ours, theirs, ratio: median(rounds.map(([a, b]) => median(a) / median(b))) }
 }
 
+/** Which of the ceilings work takes longer at: its task, and how much of that the work is. */
+export function boundOf({ flops = 0, bytes = 0 }, { flopsPerSecond, bytesPerSecond }) {
+  return flops / flopsPerSecond >= bytes / bytesPerSecond
+    ? { task: 'compute', work: flops }
+    : { task: 'copy', work: bytes }
+}
+
 /** The slope of the least-squares line through (log x, log y): the power with which y grows. */
 export function slope(points) {
   const logs = points.map(([x, y]) => [Math.log(x), Math.log(y)])

@@ -3,7 +3,12 @@
 import { describe, expect, test } from 'vitest'
 
 type Round = readonly [readonly number[], readonly number[]]
+interface Ceilings {
+  readonly flopsPerSecond: number
+  readonly bytesPerSecond: number
+}
 interface Statistics {
+  boundOf(work: { flops?: number; bytes?: number }, ceilings: Ceilings): { task: string; work: number }
   median(list: readonly number[]): number
   paired(rounds: readonly Round[]): { ours: number; theirs: number; ratio: number }
   slope(points: readonly (readonly [number, number])[]): number
@@ -15,13 +20,13 @@ interface Row {
   readonly name: string
   readonly threads: number
   readonly ours: number
+  readonly share?: number
   readonly flops?: number
   readonly bytes?: number
   readonly peers: Readonly<Record<string, { theirs?: number; ratio?: number; wrong?: string; cannot?: string }>>
 }
 interface Report {
   readonly items: readonly Row[]
-  readonly ceilings: readonly { threads: number; flopsPerSecond: number; bytesPerSecond: number }[]
 }
 interface Reporting {
   table(header: readonly string[], rows: readonly (readonly string[])[]): string
@@ -36,7 +41,7 @@ interface Workloads {
 }
 
 const load = (name: string) => import(new URL(`../../bench/${name}.mjs`, import.meta.url).pathname)
-const { median, paired, slope, consensus, disagreement }: Statistics = await load('statistics')
+const { boundOf, median, paired, slope, consensus, disagreement }: Statistics = await load('statistics')
 const { table, milliseconds, itemTable, between }: Reporting = await load('report')
 const { numbers, checksum, valuesOf }: Workloads = await load('workloads')
 
@@ -59,6 +64,13 @@ describe('statistics', () => {
     ).toEqual({ ours: 2, theirs: 32, ratio: 0.5 })
   })
 
+  test('work is bound by what takes longer at the ceilings', () => {
+    const ceilings = { flopsPerSecond: 4e9, bytesPerSecond: 1e9 }
+    expect(boundOf({ flops: 5e6, bytes: 1e6 }, ceilings)).toEqual({ task: 'compute', work: 5e6 })
+    expect(boundOf({ flops: 3e6, bytes: 1e6 }, ceilings)).toEqual({ task: 'copy', work: 1e6 })
+    expect(boundOf({ bytes: 1e6 }, ceilings)).toEqual({ task: 'copy', work: 1e6 })
+    expect(boundOf({}, ceilings).work).toBe(0)
+  })
   test('the slope is the power of a power law, and that of the best line otherwise', () => {
     const law = (power: number) => [2, 4, 16, 256].map(x => [x, 7 * x ** power] as const)
     for (const power of [-1, 0, 0.5, 1, 3]) expect(slope(law(power))).toBeCloseTo(power, 12)
@@ -113,7 +125,6 @@ describe('inputs', () => {
 })
 
 describe('tables', () => {
-  const ceilings = [{ threads: 1, flopsPerSecond: 4e9, bytesPerSecond: 1e9 }]
   const row = (fields: Partial<Row>): Row => ({
     section: 'micro',
     name: 'm',
@@ -128,17 +139,17 @@ describe('tables', () => {
     expect([0.01234, 1.234, 99.96, 1234.4, undefined].map(milliseconds)).toEqual(['0.0123', '1.23', '100', '1234', ''])
   })
 
-  test('rates, shares of the larger ceiling, and what peers did', () => {
+  test('rates, shares of a ceiling, and what peers did', () => {
     const items = [
-      row({ flops: 2e6, peers: { A: { theirs: 2, ratio: 0.5 }, B: { cannot: 'no gradients' } } }),
+      row({ flops: 2e6, share: 0.5, peers: { A: { theirs: 2, ratio: 0.5 }, B: { cannot: 'no gradients' } } }),
       row({ name: 'n', bytes: 1e6, peers: { A: { wrong: 'wrong: got 1, expected 2' } } }),
       row({ name: 'elsewhere', threads: 2 }),
     ]
-    expect(itemTable({ items, ceilings }, 'micro', 1).split('\n')).toEqual([
+    expect(itemTable({ items }, 'micro', 1).split('\n')).toEqual([
       '| ms, 1 thread | saddlepoint | rate | of ceiling | A |',
       '| --- | ---: | ---: | ---: | ---: |',
       '| m | 1.00 | 2.0 GFLOP/s | 50 % | 2.00 (0.50) |',
-      '| n | 1.00 | 1.0 GB/s | 100 % | wrong: got 1, expected 2 |',
+      '| n | 1.00 | 1.0 GB/s |  | wrong: got 1, expected 2 |',
     ])
   })
 
