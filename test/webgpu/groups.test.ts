@@ -42,6 +42,11 @@ describe('dispatches', () => {
     expect(namesOf(programOf(softmax(x(16, 60_000)))).length).toBeGreaterThan(4)
     expect(namesOf(programOf(x(300, 300).square().sum().sqrt().add(x(300, 300)))).length).toBe(3)
   })
+  test('long loops over few numbers are shared out among workgroups', () => {
+    const first = softmax(x(1, 36)).reshape([36, 1, 1])
+    const pairs = first.mul(x(36, 1)).tanh().mul(x(36)).sum({ axis: 2 })
+    expect(namesOf(programOf(pairs)).length).toBeGreaterThan(1)
+  })
   test('a step joins what it reads of over a product that it does not need', () => {
     const attended = softmax(x(2048, 64).matmul(x(64, 256))).matmul(x(256, 300).matmul(x(300, 64)))
     const names = namesOf(programOf(attended))

@@ -23,7 +23,10 @@ import {
 import { fill, type StageSource } from './stage.js'
 import { templates } from './templates.js'
 
-/** The most bytes of a row in all buffers of a group: of many rows, and of fewer than keep a GPU busy by a workgroup each. */
+/**
+ * The most bytes of a row in all buffers of a group, and the most positions of its loops in a row: of many rows, and of
+ * fewer than keep a GPU busy by a workgroup each.
+ */
 const largestRow = { many: 2 ** 17, few: 2 ** 14 } as const
 const manyRows = 128
 /** The bytes of a workgroup's memory for what only its rows know; WebGPU promises 16 KiB in all. */
@@ -38,7 +41,7 @@ export function mayJoin(kernel: LoopKernel, buffers: readonly BufferSpec[]): boo
   return narrow
 }
 
-/** Whether a group is worth it: a row fits the cache, and its kernels bind no more buffers than they may. */
+/** Whether a group is worth it: its rows are not too large, and its kernels bind no more buffers than they may. */
 export function isWorth(
   batch: Required<Batch<RowStep>>,
   types: BufferTypes,
@@ -47,7 +50,7 @@ export function isWorth(
 ): boolean {
   const { steps, group } = batch
   const largest = group.rows < manyRows ? largestRow.few : largestRow.many
-  if (rowBytes(group, buffers) > largest) return false
+  if (rowBytes(group, buffers) > largest || longestLoop(group) > largest) return false
   const bound = new Set(steps.flatMap(s => [...s.reads, ...s.writes]))
   for (const b of ownPlaces(batch, types, buffers).keys()) bound.delete(b)
   return bound.size <= maxBuffers
@@ -59,8 +62,13 @@ interface Layout {
   readonly lanes: number
 }
 
-function layoutOf({ rows, members }: RowGroup): Layout {
-  const longest = Math.max(...members.map(({ kernel, count }) => (count / rows) * sizeOf(kernel.reduce?.axes ?? [])))
+/** Positions of the longest loops that a row goes through. */
+const longestLoop = ({ rows, members }: RowGroup): number =>
+  Math.max(...members.map(({ kernel, count }) => (count / rows) * sizeOf(kernel.reduce?.axes ?? [])))
+
+function layoutOf(group: RowGroup): Layout {
+  const { rows } = group
+  const longest = longestLoop(group)
   const lanes = powerBelow(Math.min(maxThreads, rows * longest > 4 * busyThreads ? longest / 4 : longest))
   return { rows: Math.min(maxThreads / lanes, Math.max(32 / lanes, powerBelow(rows / manyRows))), lanes }
 }
