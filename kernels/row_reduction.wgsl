@@ -1,10 +1,10 @@
 // The {{outputs}} output(s) of a row, {{slots}} at a time with {{shares}} thread(s) for each.
-for (var round = 0u; round < {{outputs}}u; round += {{slots}}u) {
+for (var turn = 0u; turn < {{outputs}}u; turn += {{slots}}u) {
   let slot = {{slot}};
   let share = {{share}};
   let place = thread - lane + share * {{slots}}u + slot;
-  let is_output = is_row && round + slot < {{outputs}}u;
-  let output = row * {{outputs}}u + round + slot;
+  let is_output = is_row && turn + slot < {{outputs}}u;
+  let output = row * {{outputs}}u + turn + slot;
   var total = {{identity}};
   if (is_output) {
     {{before}}

@@ -25,6 +25,9 @@ export interface RowGroup<L extends Loops = Loops> {
   readonly members: readonly L[]
 }
 
+/** The most steps of a group: each new one is compared with all of them. */
+const mostSteps = 32
+
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b))
 
 /** A part of a program: loops whose rows may go with others, or anything else. */
@@ -71,7 +74,7 @@ export function joinSteps<S extends RowStep>(
 
   function join({ steps: [first, ...others], group }: Batch<S>, step: S): Batch<S> | undefined {
     type Member = NonNullable<S['loops']>
-    if (!first.loops || !step.loops) return undefined
+    if (!first.loops || !step.loops || others.length + 2 > mostSteps) return undefined
     const steps = [first, ...others, step]
     const members = [...(group?.members ?? [first.loops as Member]), step.loops as Member]
     const isOwn = (b: number): boolean =>

@@ -9,7 +9,7 @@ import { ones, zeros } from '../tensor/create.js'
 import { add, astype, equal, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
-import { centred, inFloat32 } from '../tensor/shared.js'
+import { inFloat32 } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Context, evaluation } from './context.js'
 import { checkLastAxis, checkSizes, type Layer } from './layer.js'
@@ -24,10 +24,25 @@ function checkEpsilon(layer: string, epsilon: number): void {
   if (!(epsilon >= 0)) throw new Error(`${layer}: epsilon must be a number >= 0, not ${epsilon}`)
 }
 
-/** The mean over axes, the distance from it, and the mean of that squared; reduced axes stay, with size 1. */
-function moments(x: Tensor, axis: readonly number[]): Record<'centre' | 'distance' | 'spread', Tensor> {
-  const { centre, distance } = centred(x, axis)
-  return { centre, distance, spread: mean(square(distance), { axis, keepdims: true }) }
+interface Moments {
+  readonly centre: Tensor
+  /** x - centre, more precise than their difference. */
+  readonly centred: Tensor
+  readonly spread: Tensor
+}
+
+/**
+ * The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. Centred twice: the first mean
+ * of large values is rounded by more than small differences between them. But for rounding that second mean is 0 whatever
+ * x is, and so are its derivatives.
+ */
+function moments(x: Tensor, axis: readonly number[]): Moments {
+  const over = { axis, keepdims: true }
+  const rough = mean(x, over)
+  const nearly = sub(x, rough)
+  const rest = stopGradient(mean(nearly, over))
+  const centred = sub(nearly, rest)
+  return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
 }
 
 /** x / √(spread + epsilon), scaled. Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */
@@ -60,8 +75,8 @@ export class LayerNorm implements Layer {
       throw new Error(`LayerNorm: was made for last axes ${formatShape(shape)}, got ${formatShape(x.shape)}`)
     const axes = shape.map((_, d) => first + d)
     return inFloat32([x], x => {
-      const { distance, spread } = moments(x, axes)
-      return add(scaled(distance, spread, this), this.bias)
+      const { centred, spread } = moments(x, axes)
+      return add(scaled(centred, spread, this), this.bias)
     })
   }
 }
@@ -118,8 +133,8 @@ export class GroupNorm implements Layer {
     const grouped = reshape(x, [x.shape[0], sizeOf(x.shape.slice(1, -1)), groups, channels / groups])
     const weight = reshape(this.weight, [groups, channels / groups])
     return inFloat32([grouped], grouped => {
-      const { distance, spread } = moments(grouped, [1, 3])
-      return add(reshape(scaled(distance, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
+      const { centred, spread } = moments(grouped, [1, 3])
+      return add(reshape(scaled(centred, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
     })
   }
 }
@@ -160,21 +175,21 @@ export class BatchNorm implements Layer {
     const channels = this.weight.shape[0]
     checkLastAxis('BatchNorm', x, channels)
     return inFloat32([x], x => {
-      let [distance, spread] = [sub(x, state.mean), state.variance]
+      let [centred, spread] = [sub(x, state.mean), state.variance]
       if (ctx.training) {
         const count = x.size / channels
         const batch = moments(
           x,
           x.shape.slice(0, -1).map((_, d) => d),
         )
-        distance = batch.distance
+        centred = batch.centred
         spread = reshape(batch.spread, [channels])
         const blend = (old: Tensor, now: Tensor): Tensor =>
           astype(add(mul(old, momentum), mul(stopGradient(now), 1 - momentum)), old.dtype)
         ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
         ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
       }
-      return add(scaled(distance, spread, this), this.bias)
+      return add(scaled(centred, spread, this), this.bias)
     })
   }
 }

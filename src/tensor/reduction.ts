@@ -27,7 +27,7 @@ import {
   where,
 } from './elementwise.js'
 import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
-import { centred, inFloat32, opposite, safeSqrt, scaleFor } from './shared.js'
+import { inFloat32, opposite, safeSqrt, scaleFor } from './shared.js'
 import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
@@ -100,9 +100,11 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
 /** The mean squared distance from the mean, over n - correction; also exported as `var`. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
   const over = checked('variance', x, options)
-  return inFloat32([astype(x, floatType(x.dtype))], x => {
-    const { distance } = centred(x, over.axis)
-    return div(sum(square(distance), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
+  return inFloat32([x], x => {
+    const rough = sub(x, mean(x, { ...over, keepdims: true }))
+    // Centred again: the rounding of a large mean would else count as spread. Without rounding that is by 0, whatever x is.
+    const centred = sub(rough, stopGradient(mean(rough, { ...over, keepdims: true })))
+    return div(sum(mul(centred, centred), over), Math.max(0, count(x, over.axis) - (options.correction ?? 0)))
   })
 }
 export { variance as var }

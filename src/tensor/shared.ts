@@ -4,7 +4,7 @@ import { type DType, isFloat, promote } from '../graph/dtype.js'
 import type { Attrs } from '../graph/node.js'
 import { broadcastShapes, formatShape, type Shape, sameShape } from '../graph/shape.js'
 import { conv2d } from './convolution.js'
-import { add, astype, bitwiseInvert, div, equal, less, neg, sqrt, stopGradient, sub, where } from './elementwise.js'
+import { astype, bitwiseInvert, equal, less, neg, sqrt, where } from './elementwise.js'
 import { flip, permuteDims, reshape } from './movement.js'
 import { at } from './slicing.js'
 import { asTensor, build, demandTensors, describe, full, Tensor, type TensorLike } from './tensor.js'
@@ -155,19 +155,4 @@ export function transposedConv(
   })
   const spread = padSpatial(g, widths, [strides[0] - 1, strides[1] - 1])
   return conv2d(spread, turned, { dilation, groups })
-}
-
-/**
- * The mean of floats over axes, which stay with size 1, and the distance from it. It begins at the first element: the mean
- * of large values would be rounded by more than small differences between them. What it begins at cancels, and has no
- * derivative.
- */
-export function centred(x: Tensor, axes: readonly number[]): Record<'centre' | 'distance', Tensor> {
-  const count = axes.reduce((n, d) => n * x.shape[d], 1)
-  const meanOf = (y: Tensor): Tensor => div(build('sum', [y], { axes }), count)
-  if (x.size === 0) return { centre: meanOf(x), distance: x }
-  const first = stopGradient(at(x, ...x.shape.map((_, d) => (axes.includes(d) ? [0, 1] : []))))
-  const shifted = sub(x, first)
-  const rest = meanOf(shifted)
-  return { centre: add(first, rest), distance: sub(shifted, rest) }
 }

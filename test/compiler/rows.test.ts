@@ -69,6 +69,12 @@ describe('joinSteps', () => {
     const two = { ...copying(2, 1, 3), reads: new Set([1, 2]) }
     expect(batches([copying(0, 0, 1), other(1, 0, 2), two])).toEqual([[0], [1], [2]])
   })
+  test('long chains are several groups', () => {
+    const chain = Array.from({ length: 40 }, (_, i) => copying(i, i % 2, 1 - (i % 2)))
+    const sizes = batches(chain).map(b => b.length)
+    expect(sizes.reduce((n, size) => n + size)).toBe(40)
+    expect(Math.max(...sizes)).toBe(32)
+  })
   test('what only a batch knows: temporaries that no other step touches', () => {
     const own = (...steps: RowStep[]) => joinSteps(steps, buffers, ({ group }) => group.rows >= rows).map(b => b.own)
     expect(own(copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 9))).toEqual([[1, 2]])

@@ -47,6 +47,13 @@ describe('dispatches', () => {
     const pairs = first.mul(x(36, 1)).tanh().mul(x(36)).sum({ axis: 2 })
     expect(namesOf(programOf(pairs)).length).toBeGreaterThan(1)
   })
+  test('long chains are several shaders', () => {
+    let t = x(64, 30)
+    for (let i = 0; i < 40; i++) t = softmax(t.mul(2))
+    const { stages } = programOf(t)
+    expect(stages.length).toBeGreaterThan(5)
+    expect(stages.length).toBeLessThan(40)
+  })
   test('a step joins what it reads of over a product that it does not need', () => {
     const attended = softmax(x(2048, 64).matmul(x(64, 256))).matmul(x(256, 300).matmul(x(300, 64)))
     const names = namesOf(programOf(attended))
@@ -123,6 +130,13 @@ const programs: Programs = {
   'more outputs a row than threads': u => {
     const rows = softmax(u(1, 33, 300, 2)).mul(u(2, 33, 300, 2))
     return normalised(rows.sum({ axis: 2 }))
+  },
+  'functions that round': u => {
+    const t = softmax(u(1, 64, 32)).mul(50)
+    return t
+      .sub(t.log2().round())
+      .sum({ axis: 1 })
+      .add(t.remainder(3).sum({ axis: 1 }).round())
   },
   'halves of rows': u =>
     softmax(u(1, 32, 64))

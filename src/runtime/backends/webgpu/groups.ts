@@ -29,7 +29,9 @@ import { templates } from './templates.js'
  */
 const largestRow = { many: 2 ** 17, few: 2 ** 14 } as const
 const manyRows = 128
-/** The bytes of a workgroup's memory for what only its rows know; WebGPU promises 16 KiB in all. */
+/** The most expressions of a group: its shader is its own, and drivers take long for long ones. */
+const maxExpressions = 200
+/** The bytes of a workgroup's memory for what only its rows know: of 16 KiB, what totals of four types leave. */
 const ownBytes = 12 * 1024
 
 /** Whether loops may be part of a group: float64 is a function of many instructions each time, soon too many for drivers. */
@@ -51,9 +53,16 @@ export function isWorth(
   const { steps, group } = batch
   const largest = group.rows < manyRows ? largestRow.few : largestRow.many
   if (rowBytes(group, buffers) > largest || longestLoop(group) > largest) return false
+  if (expressionsOf(group) > maxExpressions) return false
   const bound = new Set(steps.flatMap(s => [...s.reads, ...s.writes]))
   for (const b of ownPlaces(batch, types, buffers).keys()) bound.delete(b)
   return bound.size <= maxBuffers
+}
+
+function expressionsOf({ members }: RowGroup): number {
+  let count = 0
+  for (const { kernel } of members) walkExprs(kernelExprs(kernel), () => count++)
+  return count
 }
 
 /** How a group's rows are shared out: rows in a workgroup, threads for each. */
@@ -103,7 +112,7 @@ export function ownPlaces(
       perRow,
       size: rows * perRow,
     }
-    free -= place.size * storageBytes(dtype, storage)
+    free -= Math.ceil((place.size * storageBytes(dtype, storage)) / 16) * 16
     if (free < 0) break
     places.set(b, place)
   }
