@@ -19,3 +19,11 @@ test.each(names)('%s opens with what it computes, and the README lists it', name
   if (/@compute/.test(textOf(name))) expect(textOf(name)).toMatch(/[Mm]emory/)
   expect(readFileSync(new URL('README.md', folder), 'utf8')).toContain(`\`${name}.wgsl\``)
 })
+
+/** Functions of WGSL that printed expressions call. */
+const called = /^(abs|bitcast|ceil|floor|fma|max|min|round|select|sign|sqrt|trunc)$/
+const withHoles = names.filter(name => textOf(name).includes('{{'))
+test.each(withHoles)('no variable of %s hides a function that its holes may call', name => {
+  const declared = [...textOf(name).matchAll(/\b(?:let|var|const)(?:<\w+>)? (\w+)/g)].map(([, variable]) => variable)
+  expect(declared.filter(variable => called.test(variable))).toEqual([])
+})
