@@ -95,8 +95,8 @@ if (!isMainThread && workerData?.ceilings) {
 }
 
 /**
- * Threads that make tasks together: `run(task)` makes one in all of them and gives what they made in a second, operations
- * or bytes; `samples` of each of some tasks give the best of them.
+ * Threads that do a task together, each all of it: `run(task)` gives the operations or bytes a second of all of them,
+ * `best(task, samples)` the most of several runs. `close` ends the threads.
  */
 async function openTasks(threads) {
   const { relaxed, tasks } = load()

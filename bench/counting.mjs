@@ -7,7 +7,7 @@ const guardBytes = 128
 const memory = { initial: 1, maximum: 65536, shared: false }
 const elementBytes = { float16: 4, float32: 4, float64: 8, int32: 4, uint32: 4, bool: 1 }
 
-/** Buffers that one kernel binds on the GPUs whose dispatches are counted: as many as WebGPU's second tier has. */
+/** Buffers that one kernel may bind where dispatches are counted. */
 const maxBuffers = 10
 
 /** @param compiler { canonicalize, schedule, costOf, planMemory, buildProgram, buildGpuProgram } */

@@ -197,7 +197,7 @@ describe('values', () => {
   }
   test.each(Object.entries(exact))('%s', async (_, program) => expectEqual(program))
 
-  test('without the limits of memory a run leaves the next one alone', async () => {
+  test('a run leaves the next one alone', async () => {
     await onGpu()
     const make: Make = (seed, ...shape) =>
       sp.tensor(

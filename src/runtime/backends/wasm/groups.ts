@@ -1,6 +1,6 @@
 /**
- * Makes one step of neighbours whose rows can go through them together (compiler/rows.ts says which). A thread takes a chunk of
- * rows through all of them while it is in the cache; what only they know needs memory for a chunk, not for all rows.
+ * Makes one step of those whose rows can go through them together (compiler/rows.ts says which). A thread takes a chunk
+ * of rows through all of them while it is in the cache; what only they know needs memory for a chunk, not for all rows.
  */
 
 import type { BufferSpec, Kernel } from '../../../compiler/kernel.js'

@@ -1,5 +1,5 @@
 /**
- * One dispatch for neighbours whose rows can go through them together (compiler/rows.ts says which): kernels/rows.wgsl.
+ * One dispatch for kernels whose rows can go through them together (compiler/rows.ts says which): kernels/rows.wgsl.
  * A workgroup takes a few rows through all of them; what nobody else knows stays in its memory, where that has room.
  */
 
