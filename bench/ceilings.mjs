@@ -2,7 +2,7 @@
 // holds, by one thread or several at a time. The module is made with the library's own assembler; each worker runs this file.
 import v8 from 'node:v8'
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
-import { encodeModule, Func } from '../dist/runtime/backends/wasm/assembler.js'
+import { encodeModule, Func } from '../dist/internals.js'
 
 const page = 65536
 const copied = 64 * 2 ** 20

@@ -41,12 +41,7 @@ export function differences(old, now) {
 }
 
 async function main(write) {
-  const modules = ['compiler/canonical', 'compiler/cost', 'compiler/plan-memory', 'compiler/schedule']
-  const loaded = await Promise.all(
-    [...modules, 'runtime/backends/wasm/program'].map(name => import(`../dist/${name}.js`)),
-  )
-  const { buildProgram: buildGpuProgram } = await import('../dist/runtime/backends/webgpu/program.js')
-  const now = await counts(Object.assign({ buildGpuProgram }, ...loaded))
+  const now = await counts(await import('../dist/internals.js'))
   console.table(now)
   if (write) writeFileSync(file, `${JSON.stringify(now, null, 2)}\n`)
   else for (const line of differences(recorded(), now)) console.log(line)

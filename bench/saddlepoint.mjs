@@ -1,17 +1,10 @@
 // This library's side of the benchmark: prepares an item of workloads.mjs and hands out a function that runs it once.
 import { compile, grad, leaves, matmul, realize, setDevice, softmax, vjp } from 'saddlepoint'
 import { LayerNorm } from 'saddlepoint/nn'
-import { canonicalize } from '../dist/compiler/canonical.js'
-import { costOf } from '../dist/compiler/cost.js'
-import { planMemory } from '../dist/compiler/plan-memory.js'
-import { schedule } from '../dist/compiler/schedule.js'
-import { buildProgram } from '../dist/runtime/backends/wasm/program.js'
-import { buildProgram as buildGpuProgram } from '../dist/runtime/backends/webgpu/program.js'
+import * as compiler from '../dist/internals.js'
 import { countsOf } from './counting.mjs'
 import { buildStep, directional, forward, tensorOf, tensorsOf } from './networks.mjs'
 import { checksum } from './workloads.mjs'
-
-const compiler = { canonicalize, costOf, planMemory, schedule, buildProgram, buildGpuProgram }
 
 /** f, or with a cotangent behind x the pull of it: forward and backward. */
 const pulled = f => (x, cotangent) => (cotangent ? vjp(f, x)[1](cotangent)[0] : f(x))

@@ -3,18 +3,18 @@
  * has to give them.
  */
 
+let last = 0
+
 /** One turn: events that wait, Ctrl-C among them, are seen; timers and finalizers run. */
 export const turn = (): Promise<void> =>
   new Promise(resolve => {
-    if (typeof setImmediate === 'function') setImmediate(resolve)
-    else setTimeout(resolve)
+    const end = (): void => {
+      last = performance.now()
+      resolve()
+    }
+    if (typeof setImmediate === 'function') setImmediate(end)
+    else setTimeout(end)
   })
 
-let last = 0
-
-/** A turn, if there was none for a tenth of a second. */
-export async function turnWhenDue(): Promise<void> {
-  if (performance.now() - last < 100) return
-  await turn()
-  last = performance.now()
-}
+/** Whether there was no turn for a tenth of a second. */
+export const isTurnDue = (): boolean => performance.now() - last >= 100

@@ -2,10 +2,11 @@
 
 import { inputNode, labelOf, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
 import { isView } from '../graph/primitives.js'
+import { sameShape } from '../graph/shape.js'
 import { getDevice } from '../runtime/device.js'
 import { freeStorage, loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { demandFunction, Tensor } from './tensor.js'
-import { leaves, replaceLeaves } from './tree.js'
+import { leaves, replaceLeaves, visit } from './tree.js'
 
 export interface CompileOptions {
   /** Positions of arguments whose tensors the call may consume: their memory is reused and reading them later is an error. */
@@ -14,6 +15,9 @@ export interface CompileOptions {
 
 /** What one trace has learnt. */
 interface Trace<R> {
+  readonly traits: readonly unknown[]
+  /** The numbers of the argument leaves that a call consumes. */
+  readonly donated: readonly number[]
   readonly plan: Plan | undefined
   /** For each leaf of the plan: the number of the argument leaf, or the tensor that the function captured. */
   readonly sources: readonly (number | Node<'input'>)[]
@@ -28,30 +32,48 @@ interface Trace<R> {
   readonly captured: readonly Node[]
 }
 
-/** A number for each function and each class among the arguments: what they do is known by their identity alone. */
-const identities = new WeakMap<object, number>()
-let identityCount = 0
+const tensorTrait = Symbol('tensor')
+/** The class of objects that have none. */
+const plainTrait = Symbol('plain')
 
-function identity(thing: object): number {
-  const number = identities.get(thing) ?? identityCount++
-  identities.set(thing, number)
-  return number
+/** The tensors among arguments, and the rest of them: what decides whether a trace holds for them. */
+interface Signature {
+  readonly tensors: Tensor[]
+  /** Structure, classes, shapes and dtypes; numbers, strings and functions among the arguments count as structure too. */
+  readonly traits: unknown[]
 }
 
-/** Structure, classes, shapes and dtypes of arguments; numbers, strings and functions among them count as structure too. */
-function signature(value: unknown): string {
-  if (value instanceof Tensor) return `${value.dtype}[${value.shape}]`
-  if (typeof value === 'function') return `function ${identity(value)}`
-  if (Array.isArray(value) || ArrayBuffer.isView(value))
-    return `[${Array.from(value as ArrayLike<unknown>, signature)}]`
-  if (typeof value === 'object' && value !== null) {
-    const prototype: object | null = Object.getPrototypeOf(value)
-    let text = `${prototype ? identity(prototype) : ''}{`
-    // Names may hold anything: their lengths say where they end.
-    for (const [name, field] of Object.entries(value)) text += `${name.length} ${name}:${signature(field)},`
-    return `${text}}`
+function signatureOf(args: readonly unknown[]): Signature {
+  const tensors: Tensor[] = []
+  const traits: unknown[] = []
+  visit(args, {
+    tensor: t => {
+      tensors.push(t)
+      traits.push(tensorTrait, t.dtype, t.shape)
+    },
+    // Counts come first, so that no two structures have the same traits.
+    branch: (branch, fields) => traits.push(Object.getPrototypeOf(branch) ?? plainTrait, fields.length, ...fields),
+    other: value => {
+      if (!ArrayBuffer.isView(value)) traits.push(value)
+      else {
+        const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+        traits.push(Object.getPrototypeOf(value), bytes.length)
+        for (const byte of bytes) traits.push(byte)
+      }
+    },
+  })
+  return { tensors, traits }
+}
+
+/** Whether a trace with the traits `a` holds for `b`. Backwards: batches, which differ in size, come after parameters. */
+function sameTraits(a: readonly unknown[], b: readonly unknown[]): boolean {
+  if (a.length !== b.length) return false
+  for (let i = a.length - 1; i >= 0; i--) {
+    const [x, y] = [a[i], b[i]]
+    // Arrays among traits are shapes.
+    if (!Object.is(x, y) && !(Array.isArray(x) && Array.isArray(y) && sameShape(x, y))) return false
   }
-  return Object.is(value, -0) ? '-0' : `${typeof value} ${JSON.stringify(String(value))}`
+  return true
 }
 
 /**
@@ -65,17 +87,20 @@ export function compile<A extends unknown[], R>(
   options: CompileOptions = {},
 ): (...args: A) => Promise<R> {
   demandFunction('compile', f)
-  const traces = new Map<string, Trace<R>>()
+  let traces: Trace<R>[] = []
   return async (...args) => {
     const device = await getDevice()
-    const key = signature(args)
-    let trace = traces.get(key)
-    if (!trace || (trace.plan && trace.plan.device !== device)) {
-      trace = await makeTrace(f, args, device)
-      traces.set(key, trace)
+    const { tensors: given, traits } = signatureOf(args)
+    const isHere = (t: Trace<R>): boolean => !t.plan || t.plan.device === device
+    let trace = traces.find(t => isHere(t) && sameTraits(t.traits, traits))
+    if (!trace) {
+      const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => options.donate?.includes(i)))
+      const donated = isDonated.flatMap((is, i) => (is ? [i] : []))
+      trace = { traits, donated, ...(await makeTrace(f, args, device)) }
+      // Another device may be closed by now, and another call may have made this trace meanwhile.
+      traces = [...traces.filter(t => isHere(t) && !sameTraits(t.traits, traits)), trace]
     }
-    const given = leaves(args)
-    await realize(given.map(t => t.node))
+    if (given.some(t => t.node.op !== 'input')) await realize(given.map(t => t.node))
     if (trace.captured.some(isSuperseded)) {
       throw new Error('compile: a tensor that the function captured has been assigned to since; pass it as an argument')
     }
@@ -85,12 +110,9 @@ export function compile<A extends unknown[], R>(
       'output' in r ? new Tensor(outputs[r.output]) : 'argument' in r ? given[r.argument] : new Tensor(r.captured),
     )
     const kept = new Set(tensors.map(t => t.node))
-    for (const i of options.donate ?? []) {
-      for (const t of leaves(args[i])) {
-        const { node } = t
-        if (node.op === 'input' && !kept.has(node))
-          freeStorage(node.attrs.storage, 'was donated to a compiled function')
-      }
+    for (const i of trace.donated) {
+      const { node } = given[i]
+      if (node.op === 'input' && !kept.has(node)) freeStorage(node.attrs.storage, 'was donated to a compiled function')
     }
     return replaceLeaves(trace.tree, tensors)
   }
@@ -108,7 +130,7 @@ async function makeTrace<A extends unknown[], R>(
   f: (...args: A) => R,
   args: A,
   device: Parameters<typeof planFor>[1],
-): Promise<Trace<R>> {
+): Promise<Omit<Trace<R>, 'traits' | 'donated'>> {
   const compiler = await loadCompiler()
   const firstId = upcomingId()
   const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))

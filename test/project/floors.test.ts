@@ -12,7 +12,7 @@ const floors: readonly (readonly string[])[] = [
   ['autodiff'],
   ['nn', 'optim', 'data', 'check'],
   ['train', 'adversarial', 'models'],
-  ['cli', 'index.ts'],
+  ['cli', 'index.ts', 'internals.ts'],
 ]
 /** Folders on one floor that may use each other, one way. */
 const neighbours: Readonly<Record<string, readonly string[]>> = { optim: ['nn'], check: [] }

@@ -243,6 +243,72 @@ describe('compile', () => {
     for (const [i, by] of [2, 7, 3, 4].entries()) expect(await (await f(scales[i], x)).item()).toBe(by)
   })
 
+  test('each set of traits is traced once, however calls alternate', async () => {
+    let traced = 0
+    const f = sp.compile((x: Tensor, rest?: unknown) => {
+      traced++
+      return [sp.mul(x, 2), typeof rest]
+    })
+    // A function that makes its arguments anew, so that nothing is the same but by value.
+    const calls: (() => [Tensor, unknown?])[] = [
+      () => [sp.ones([2])],
+      () => [sp.ones([3])],
+      () => [sp.ones([2, 1])],
+      () => [sp.ones([2], 'float64')],
+      () => [sp.ones([2]), undefined],
+      () => [sp.ones([2]), null],
+      () => [sp.ones([2]), 0],
+      () => [sp.ones([2]), -0],
+      () => [sp.ones([2]), '0'],
+      () => [sp.ones([2]), Number.NaN],
+      () => [sp.ones([2]), []],
+      () => [sp.ones([2]), [[]]],
+      () => [sp.ones([2]), {}],
+      () => [sp.ones([2]), Object.create(null)],
+      () => [sp.ones([2]), { a: 1, b: 2 }],
+      () => [sp.ones([2]), { b: 2, a: 1 }],
+      () => [sp.ones([2]), { a: 1, c: 2 }],
+      () => [sp.ones([2]), [1, 2]],
+      () => [sp.ones([2]), [[1], 2]],
+      () => [sp.ones([2]), [[1, 2]]],
+      () => [sp.ones([2]), sp.ones([2])],
+      () => [sp.ones([2]), Float32Array.of(1, 2)],
+      () => [sp.ones([2]), Float32Array.of(1, 3)],
+      () => [sp.ones([2]), Float64Array.of(1, 2)],
+      () => [sp.ones([2]), new DataView(Uint8Array.of(1).buffer)],
+      () => [sp.ones([2]), new DataView(Uint8Array.of(2).buffer)],
+    ]
+    for (const [i, call] of calls.entries()) {
+      await f(...call())
+      expect(traced, String(call)).toBe(i + 1)
+    }
+    for (const call of [...calls, ...calls.toReversed()]) await f(...call())
+    expect(traced).toBe(calls.length)
+  })
+
+  test('first calls at the same time, and a change of the device, trace again and go on', async () => {
+    let traced = 0
+    const f = sp.compile((x: Tensor) => {
+      traced++
+      return sp.mul(x, 3)
+    })
+    const own = await sp.getDevice()
+    const all = await Promise.all([1, 2, 3].map(async i => (await f(t([i]))).item()))
+    expect(all).toEqual([3, 6, 9])
+    const first = traced
+    expect(await (await f(t([4]))).item()).toBe(12)
+    expect(traced).toBe(first)
+    try {
+      await sp.setDevice('reference')
+      expect(await (await f(t([5]))).item()).toBe(15)
+      expect(await (await f(t([6]))).item()).toBe(18)
+      expect(traced).toBe(first + 1)
+    } finally {
+      await sp.setDevice(own)
+    }
+    expect(await (await f(t([7]))).item()).toBe(21)
+  })
+
   test('arguments of another class are another trace', async () => {
     class Max {
       readonly window = 2

@@ -30,7 +30,7 @@ export class Heap {
   /** Sizes differ by an eighth at most, so that freed blocks fit again. */
   static blockBytes(bytes: number): number {
     const needed = Math.max(256, bytes + 2 * guardBytes)
-    const step = 2 ** Math.max(6, Math.floor(Math.log2(needed)) - 3)
+    const step = 1 << Math.max(6, 28 - Math.clz32(needed))
     return Math.ceil(needed / step) * step
   }
 
