@@ -22,8 +22,8 @@ test.each([
 test('the parts of a step are its whole; the trace has a line for each thread', async () => {
   const trace = join(tmpdir(), `trace-${process.pid}.json`)
   try {
-    const { stdout } = await profile('mlp', '--threads', '2', '--steps', '3', '--trace', trace)
-    const [, whole] = /^mlp, ms a step, .*: ([\d.]+)$/m.exec(stdout) ?? []
+    const { stdout } = await profile('text-mean', '--threads', '2', '--steps', '3', '--trace', trace)
+    const [, whole] = /^text-mean, ms a step, .*: ([\d.]+)$/m.exec(stdout) ?? []
     const parts = [...stdout.matchAll(/^([a-z ]+?) +(-?[\d.]+) +-?[\d.]+ %$/gm)].map(([, name, ms]) => [
       name,
       Number(ms),

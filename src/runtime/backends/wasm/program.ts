@@ -195,13 +195,20 @@ class ProgramBuilder {
     this.#addLoops(final, 'result')
   }
 
-  /** Positions in a chunk: enough work to be worth handing out, few enough to share evenly. */
-  #chunk(count: number, work: number, multiple: number): number {
+  /**
+   * Into how many chunks to divide: as many for each thread, four or `rounds`, of which each has the least work that is
+   * worth handing out. With one chunk more a thread would work while the others wait.
+   */
+  #chunks(work: number, least: number, rounds = 4): number {
     const { threads } = this.#options
-    if (threads === 1) return Math.max(1, count)
-    const worthwhile = Math.ceil(40_000 / Math.max(1, work))
-    const even = Math.ceil(count / (threads * 4))
-    return Math.ceil(Math.max(1, worthwhile, even) / multiple) * multiple
+    const worthwhile = Math.min(threads * rounds, Math.floor(work / least))
+    return worthwhile < threads ? Math.max(1, worthwhile) : worthwhile - (worthwhile % threads)
+  }
+
+  /** Positions in a chunk. */
+  #chunk(count: number, work: number, multiple: number): number {
+    if (this.#options.threads === 1) return Math.max(1, count)
+    return Math.max(1, Math.ceil(count / this.#chunks(count * work, 40_000) / multiple)) * multiple
   }
 
   #addScratch(dtype: BufferSpec['dtype'], size: number, kernel: number): number {
@@ -231,12 +238,12 @@ class ProgramBuilder {
     if (epilogue) this.#addLoops(epilogue, 'epilogue')
   }
 
-  /** Tiles in a chunk of a product: as `#chunk`, and few enough for their rows to stay in the second cache. */
+  /** Tiles in a chunk of a product: few enough for their rows to stay in the second cache. */
   #gemmChunk({ tile, inner, columns }: Gemm, count: number): number {
     const { threads } = this.#options
     if (threads === 1) return Math.ceil(256 / tile.rows)
-    const worthwhile = Math.ceil(400_000 / (tile.rows * inner * columns))
-    return Math.max(worthwhile, Math.min(Math.ceil(128 / tile.rows), Math.ceil(count / (threads * 4))))
+    const rounds = Math.max(4, Math.ceil((count * tile.rows) / 128 / threads))
+    return Math.ceil(count / this.#chunks(count * tile.rows * inner * columns, 400_000, rounds))
   }
 
   finish(): Program {
