@@ -52,7 +52,10 @@ function signatureOf(args: readonly unknown[]): Signature {
       traits.push(tensorTrait, t.dtype, t.shape)
     },
     // Counts come first, so that no two structures have the same traits.
-    branch: (branch, fields) => traits.push(Object.getPrototypeOf(branch) ?? plainTrait, fields.length, ...fields),
+    branch: (branch, fields) => {
+      traits.push(Object.getPrototypeOf(branch) ?? plainTrait, fields.length)
+      for (const field of fields) traits.push(field)
+    },
     other: value => {
       if (!ArrayBuffer.isView(value)) traits.push(value)
       else {

@@ -30,6 +30,7 @@ export class Heap {
   /** Sizes differ by an eighth at most, so that freed blocks fit again. */
   static blockBytes(bytes: number): number {
     const needed = Math.max(256, bytes + 2 * guardBytes)
+    // An eighth of the largest power of two in it, at least 64.
     const step = 1 << Math.max(6, 28 - Math.clz32(needed))
     return Math.ceil(needed / step) * step
   }
