@@ -200,7 +200,8 @@ export const mix = (hash: number, n: number): number => (Math.imul(hash, golden)
 /** The two words of a float64. */
 const float = new Float64Array(1)
 const words = new Int32Array(float.buffer)
-function mixFloat(hash: number, value: number): number {
+/** The same for any number. */
+export function mixFloat(hash: number, value: number): number {
   float[0] = value
   return mix(mix(hash, words[0]), words[1])
 }

@@ -1,8 +1,8 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { inputNode, labelOf, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
+import { inputNode, labelOf, mix, mixFloat, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
 import { isView } from '../graph/primitives.js'
-import { sameShape } from '../graph/shape.js'
+import { type Shape, sameShape } from '../graph/shape.js'
 import { getDevice } from '../runtime/device.js'
 import { freeStorage, loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { demandFunction, Tensor } from './tensor.js'
@@ -32,49 +32,76 @@ interface Trace<R> {
   readonly captured: readonly Node[]
 }
 
-const tensorTrait = Symbol('tensor')
-/** The class of objects that have none. */
-const plainTrait = Symbol('plain')
+/** A number for each function and each class among the arguments: what they do is known by their identity alone. */
+const identities = new WeakMap<object, number>()
+let identityCount = 0
+
+function identity(thing: object): number {
+  const number = identities.get(thing) ?? identityCount++
+  identities.set(thing, number)
+  return number
+}
+
+/** What kind of traits follow. */
+const kinds = {
+  tensor: Symbol('tensor'),
+  branch: Symbol('branch'),
+  function: Symbol('function'),
+  bytes: Symbol('bytes'),
+}
 
 /** The tensors among arguments, and the rest of them: what decides whether a trace holds for them. */
 interface Signature {
   readonly tensors: Tensor[]
   /** Structure, classes, shapes and dtypes; numbers, strings and functions among the arguments count as structure too. */
   readonly traits: unknown[]
+  /** Of the numbers among them. */
+  readonly hash: number
 }
 
 function signatureOf(args: readonly unknown[]): Signature {
   const tensors: Tensor[] = []
   const traits: unknown[] = []
+  let hash = 0
+  const add = (trait: unknown): void => {
+    if (typeof trait === 'number') hash = mixFloat(hash, trait)
+    traits.push(trait)
+  }
   visit(args, {
     tensor: t => {
       tensors.push(t)
-      traits.push(tensorTrait, t.dtype, t.shape)
+      for (const size of t.shape) hash = mix(hash, size)
+      traits.push(kinds.tensor, t.dtype, t.shape)
     },
-    // Counts come first, so that no two structures have the same traits.
+    // Counts come before what is counted, so that no two structures have the same traits.
     branch: (branch, fields) => {
-      traits.push(Object.getPrototypeOf(branch) ?? plainTrait, fields.length)
+      const prototype: object | null = Object.getPrototypeOf(branch)
+      traits.push(kinds.branch, prototype && identity(prototype), fields.length)
       for (const field of fields) traits.push(field)
     },
     other: value => {
-      if (!ArrayBuffer.isView(value)) traits.push(value)
-      else {
+      if (typeof value === 'function') {
+        traits.push(kinds.function)
+        add(identity(value))
+      } else if (ArrayBuffer.isView(value)) {
         const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
-        traits.push(Object.getPrototypeOf(value), bytes.length)
-        for (const byte of bytes) traits.push(byte)
-      }
+        traits.push(kinds.bytes, identity(Object.getPrototypeOf(value)), bytes)
+      } else add(value)
     },
   })
-  return { tensors, traits }
+  return { tensors, traits, hash }
 }
+
+/** Traits to keep: what they hold belongs to the caller, who may write there. */
+const copied = (traits: readonly unknown[]): unknown[] => traits.map(t => (t instanceof Uint8Array ? t.slice() : t))
 
 /** Whether a trace with the traits `a` holds for `b`. Backwards: batches, which differ in size, come after parameters. */
 function sameTraits(a: readonly unknown[], b: readonly unknown[]): boolean {
   if (a.length !== b.length) return false
+  const isList = (x: unknown): x is Shape => Array.isArray(x) || x instanceof Uint8Array
   for (let i = a.length - 1; i >= 0; i--) {
     const [x, y] = [a[i], b[i]]
-    // Arrays among traits are shapes.
-    if (!Object.is(x, y) && !(Array.isArray(x) && Array.isArray(y) && sameShape(x, y))) return false
+    if (!Object.is(x, y) && !(isList(x) && isList(y) && sameShape(x, y))) return false
   }
   return true
 }
@@ -90,18 +117,19 @@ export function compile<A extends unknown[], R>(
   options: CompileOptions = {},
 ): (...args: A) => Promise<R> {
   demandFunction('compile', f)
-  let traces: Trace<R>[] = []
+  const traces = new Map<number, Trace<R>[]>()
   return async (...args) => {
     const device = await getDevice()
-    const { tensors: given, traits } = signatureOf(args)
+    const { tensors: given, traits, hash } = signatureOf(args)
     const isHere = (t: Trace<R>): boolean => !t.plan || t.plan.device === device
-    let trace = traces.find(t => isHere(t) && sameTraits(t.traits, traits))
+    let trace = traces.get(hash)?.find(t => isHere(t) && sameTraits(t.traits, traits))
     if (!trace) {
       const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => options.donate?.includes(i)))
       const donated = isDonated.flatMap((is, i) => (is ? [i] : []))
-      trace = { traits, donated, ...(await makeTrace(f, args, device)) }
+      trace = { traits: copied(traits), donated, ...(await makeTrace(f, args, device)) }
       // Another device may be closed by now, and another call may have made this trace meanwhile.
-      traces = [...traces.filter(t => isHere(t) && !sameTraits(t.traits, traits)), trace]
+      const others = (traces.get(hash) ?? []).filter(t => isHere(t) && !sameTraits(t.traits, traits))
+      traces.set(hash, [...others, trace])
     }
     if (given.some(t => t.node.op !== 'input')) await realize(given.map(t => t.node))
     if (trace.captured.some(isSuperseded)) {
@@ -143,8 +171,11 @@ async function makeTrace<A extends unknown[], R>(
       placeholders.map(n => new Tensor(n)),
     ),
   )
-  if (tree instanceof Promise)
+  if (tree instanceof Promise) {
+    // It may fail later, where nobody looks.
+    tree.catch(() => {})
     throw new Error('compile: the function returned a promise; it must build expressions without awaiting')
+  }
   // What was built before the trace is computed once, not in every call; it must not be assigned to from now on.
   const isOlder = (n: Node): boolean => n.id < firstId && !isView(n)
   const built = topological(

@@ -24,7 +24,7 @@ const below = (above: Place | undefined, key: string): Place => ({ above, key, d
 function nameOf(place: Place | undefined): string {
   const keys: string[] = []
   for (let at = place; at; at = at.above) keys.push(at.key)
-  return keys.reverse().join('.')
+  return keys.reduceRight((path, key) => (path ? `${path}.${key}` : key), '')
 }
 
 const isBranch = (x: unknown): x is Record<string, unknown> =>

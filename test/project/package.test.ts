@@ -5,9 +5,9 @@
 
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { type BuildOptions, build } from 'esbuild'
@@ -60,22 +60,37 @@ test('the environment chooses the device', async () => {
   )
 })
 
-test('methods survive a bundler that drops modules without side effects', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-bundled-'))
-  try {
-    const outfile = join(folder, 'program.mjs')
-    await build({
-      stdin: {
-        contents: `import { full } from 'saddlepoint'\nconsole.log(typeof full([1], 2).relu)`,
-        resolveDir: root,
-      },
+/** Bundlers that drop modules without side effects: they write `program` to a file. */
+const bundlers: Record<string, (program: string, outfile: string) => Promise<unknown>> = {
+  esbuild: (program, outfile) =>
+    build({
+      entryPoints: [program],
       tsconfigRaw: {},
       bundle: true,
       minify: true,
       platform: 'neutral',
       format: 'esm',
       outfile,
-    })
+    }),
+  vite: async (program, outfile) => {
+    const [folder, names] = [dirname(program), { entry: program, formats: ['es'], fileName: basename(outfile, '.mjs') }]
+    const config = { build: { outDir: dirname(outfile), lib: names } }
+    await writeFile(join(folder, 'vite.config.mjs'), `export default ${JSON.stringify(config)}`)
+    await writeFile(join(folder, 'package.json'), '{}')
+    const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js')
+    await run(process.execPath, [vite, 'build', '--logLevel', 'error'], { cwd: folder })
+  },
+}
+
+test.each(Object.entries(bundlers))('methods survive %s', async (_, bundled) => {
+  const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-bundled-'))
+  try {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(root, join(folder, 'node_modules', 'saddlepoint'))
+    const program = join(folder, 'program.mjs')
+    await writeFile(program, `import { Tensor } from 'saddlepoint'\nconsole.log(typeof Tensor.prototype.relu)`)
+    const outfile = join(folder, 'out', 'bundle.mjs')
+    await bundled(program, outfile)
     expect((await run(process.execPath, [outfile])).stdout.trim()).toBe('function')
   } finally {
     await rm(folder, { recursive: true })

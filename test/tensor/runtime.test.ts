@@ -1,5 +1,7 @@
 /** How expressions live: shared nodes, cached plans, compiled functions, donation, disposal and updates in place. */
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import * as sp from 'saddlepoint'
 import { describe, expect, test } from 'vitest'
 import { upcomingId } from '../../src/graph/node.js'
@@ -272,6 +274,10 @@ describe('compile', () => {
       () => [sp.ones([2]), [[1], 2]],
       () => [sp.ones([2]), [[1, 2]]],
       () => [sp.ones([2]), sp.ones([2])],
+      () => [sp.ones([2]), [{ a: 'x' }, { b: 1, c: 2 }]],
+      () => [sp.ones([2]), [{ a: { b: 'c' }, x: 1 }, 2]],
+      () => [sp.ones([2]), Uint8Array.of(1, 2)],
+      () => [sp.ones([2]), Int8Array.of(1, 2)],
       () => [sp.ones([2]), Float32Array.of(1, 2)],
       () => [sp.ones([2]), Float32Array.of(1, 3)],
       () => [sp.ones([2]), Float64Array.of(1, 2)],
@@ -284,6 +290,45 @@ describe('compile', () => {
     }
     for (const call of [...calls, ...calls.toReversed()]) await f(...call())
     expect(traced).toBe(calls.length)
+  })
+
+  test('what the caller writes into an array of numbers afterwards is another trace', async () => {
+    const f = sp.compile((x: Tensor, by: Float32Array | number[]) => sp.mul(x, by[1]))
+    for (const by of [Float32Array.of(2, 3), [2, 3]]) {
+      expect(await (await f(t([1]), by)).item()).toBe(3)
+      by[1] = 5
+      expect(await (await f(t([1]), by)).item()).toBe(5)
+    }
+    // Longer than the engine lets a list of arguments be.
+    expect(await (await f(t([1]), new Float32Array(1e6).fill(7))).item()).toBe(7)
+    expect(await (await f(t([1]), new Array<number>(3e5).fill(8))).item()).toBe(8)
+  })
+
+  test('functions among the arguments are not held', async () => {
+    const f = sp.compile((x: Tensor, g: (x: Tensor) => Tensor) => g(x))
+    const refs: WeakRef<object>[] = []
+    for (let i = 0; i < 20; i++) {
+      const g = (x: Tensor): Tensor => sp.mul(x, i)
+      refs.push(new WeakRef(g))
+      expect(await (await f(t([1]), g)).item()).toBe(i)
+    }
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    for (let i = 0; i < 3; i++) {
+      await new Promise(resolve => setTimeout(resolve))
+      collect()
+    }
+    // The last may be in a register still.
+    expect(refs.filter(ref => ref.deref()).length).toBeLessThan(5)
+    expect(await (await f(t([2]), x => sp.neg(x))).item()).toBe(-2)
+  })
+
+  test('a compiled function inside of another is an error with a reason, and nothing fails later', async () => {
+    const inner = sp.compile((x: Tensor) => sp.mul(x, 2))
+    const outer = sp.compile((x: Tensor) => inner(x))
+    await expect(outer(t([1]))).rejects.toThrow('returned a promise')
+    await new Promise(resolve => setTimeout(resolve, 10))
+    expect(await (await inner(t([1]))).item()).toBe(2)
   })
 
   test('first calls at the same time, and a change of the device, trace again and go on', async () => {
@@ -417,6 +462,8 @@ describe('trees', () => {
   const tree = { b: [sp.tensor([1]), 'x'], a: { c: sp.tensor(2) }, n: null, f: 3 } as const
   test('names and order', () => {
     expect(sp.namedLeaves(tree).map(l => l.name)).toEqual(['b.0', 'a.c'])
+    const [x] = sp.leaves(tree)
+    expect(sp.namedLeaves({ '': { b: x, '': x }, c: { '': x } }).map(l => l.name)).toEqual(['b', '', 'c.'])
     expect(sp.leaves(sp.tensor(1)).length).toBe(1)
     expect(sp.leaves([new Float32Array(3), null, undefined, 5]).length).toBe(0)
   })
