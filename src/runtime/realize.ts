@@ -251,7 +251,7 @@ async function withMemory<T>(device: Device, f: () => Promise<T>): Promise<T> {
 /** Runs a plan on the values of its leaves; the results are new leaves. */
 export async function runPlan(plan: Plan, leaves: readonly Node<'input'>[]): Promise<Node<'input'>[]> {
   const { device, executable, results } = plan
-  // A small step takes some microseconds, of which each promise that nobody needs would be one part in twenty.
+  // A small step takes some microseconds: it waits for no promise that nobody needs.
   if (isTurnDue()) await turn()
   if (isUnderPressure(device)) await relievePressure(device)
   if (executable.ready) await executable.ready

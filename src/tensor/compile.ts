@@ -55,7 +55,7 @@ interface Signature {
   readonly tensors: Tensor[]
   /** Structure, classes, shapes and dtypes; numbers, strings and functions among the arguments count as structure too. */
   readonly traits: unknown[]
-  /** Of the numbers among them. */
+  /** A number that equal traits share. */
   readonly hash: number
 }
 

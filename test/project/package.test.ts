@@ -73,8 +73,9 @@ const bundlers: Record<string, (program: string, outfile: string) => Promise<unk
       outfile,
     }),
   vite: async (program, outfile) => {
-    const [folder, names] = [dirname(program), { entry: program, formats: ['es'], fileName: basename(outfile, '.mjs') }]
-    const config = { build: { outDir: dirname(outfile), lib: names } }
+    const folder = dirname(program)
+    const lib = { entry: program, formats: ['es'], fileName: basename(outfile, '.mjs') }
+    const config = { build: { outDir: dirname(outfile), lib } }
     await writeFile(join(folder, 'vite.config.mjs'), `export default ${JSON.stringify(config)}`)
     await writeFile(join(folder, 'package.json'), '{}')
     const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js')
