@@ -6,9 +6,9 @@
 
 import { dtypes } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
-import { axesOf, type Index, range } from './affine.js'
+import { axesOf, axisIndex, type Index, linearIndex, range } from './affine.js'
 import { walkExprs } from './expr.js'
-import { type BufferSpec, bufferReads, kernelExprs, type LoopKernel } from './kernel.js'
+import { type BufferSpec, bufferReads, bufferWrites, kernelExprs, type LoopKernel } from './kernel.js'
 import type { Span } from './plan-memory.js'
 
 /** A loop kernel whose `count` leading positions are shared out. */
@@ -87,6 +87,50 @@ export function joinSteps<S extends RowStep>(
     }
     return undefined
   }
+}
+
+/**
+ * The temporaries of a group that need no memory of their own, each with the buffer whose memory serves: the last step
+ * that reads one reads it element by element where it writes that buffer, which nothing touches before.
+ */
+export function heirsOf({ own, group }: Batch<RowStep>, buffers: readonly BufferSpec[]): Map<number, number> {
+  const heirs = new Map<number, number>()
+  const taken = new Set<number>()
+  const kernels = group?.members.map(m => m.kernel) ?? []
+  const touched = kernels.map(k => new Set([...bufferReads(k), ...bufferWrites(k)]))
+  const lastOf = (b: number): number => touched.findLastIndex(all => all.has(b))
+  // Later ones first: an heir may have one in its turn.
+  for (const b of [...own].sort((a, b) => lastOf(b) - lastOf(a))) {
+    const last = lastOf(b)
+    if (!readsInPlace(kernels[last], b)) continue
+    const heir = kernels[last].outputs.find(
+      ({ buffer: o }) =>
+        buffers[o].dtype === buffers[b].dtype &&
+        buffers[o].size === buffers[b].size &&
+        touched.findIndex(all => all.has(o)) === last &&
+        !bufferReads(kernels[last]).has(o) &&
+        !taken.has(o),
+    )?.buffer
+    if (heir === undefined) continue
+    taken.add(heir)
+    heirs.set(b, heirs.get(heir) ?? heir)
+  }
+  return heirs
+}
+
+/** Whether a kernel without a reduction reads a buffer at its own position only. */
+function readsInPlace(kernel: LoopKernel, buffer: number): boolean {
+  if (kernel.reduce || !bufferReads(kernel).has(buffer)) return false
+  const { axes } = kernel
+  const position = linearIndex(
+    axes.map((size, axis) => axisIndex(axis, size)),
+    axes,
+  )
+  let inPlace = true
+  walkExprs(kernelExprs(kernel), e => {
+    if (e.op === 'load' && e.buffer === buffer) inPlace &&= e.index.key === position.key && e.conditions.length === 0
+  })
+  return inPlace
 }
 
 /** When each kernel runs: during the batches that have steps of it. */

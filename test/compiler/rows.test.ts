@@ -1,10 +1,10 @@
 /** Which steps of a program go through rows together, in which order batches run, and when kernels do. */
 
 import { describe, expect, test } from 'vitest'
-import { addIndex, axisIndex, type Index, offsetIndex, scaleIndex } from '../../src/compiler/affine.js'
-import { ExprTable } from '../../src/compiler/expr.js'
-import type { BufferSpec } from '../../src/compiler/kernel.js'
-import { joinSteps, momentsOf, type RowStep } from '../../src/compiler/rows.js'
+import { addIndex, axisIndex, type Condition, type Index, offsetIndex, scaleIndex } from '../../src/compiler/affine.js'
+import { type Expr, ExprTable } from '../../src/compiler/expr.js'
+import { type BufferSpec, bufferReads, bufferWrites, type LoopKernel } from '../../src/compiler/kernel.js'
+import { heirsOf, joinSteps, momentsOf, type RowStep } from '../../src/compiler/rows.js'
 
 const [rows, length] = [8, 5]
 const buffers: BufferSpec[] = Array.from({ length: 10 }, (_, b) => ({
@@ -13,23 +13,22 @@ const buffers: BufferSpec[] = Array.from({ length: 10 }, (_, b) => ({
   role: b === 0 ? 'leaf' : b === 9 ? 'result' : 'temporary',
 }))
 
-/** A step of loops that copies one buffer into another: by itself, or read at another place. */
-function copying(
-  index: number,
-  from: number,
-  to: number,
-  place: (row: Index, column: Index) => Index = inRow,
-): RowStep {
-  const exprs = new ExprTable()
-  const [row, column] = [axisIndex(0, rows), axisIndex(1, length)]
-  const value = exprs.load(from, 'float32', place(row, column), [])
-  const kernel = { kind: 'loop', name: 'copy', axes: [rows, length], outputs: [{ buffer: to, value }] } as const
-  return {
+/** A step of loops over rows that puts values into buffers. */
+function stepOf(index: number, outputs: LoopKernel['outputs'], reduce?: LoopKernel['reduce']): RowStep {
+  const kernel: LoopKernel = { kind: 'loop', name: 'test', axes: [rows, length], reduce, outputs }
+  const loops = { kernel, count: rows, multiple: 1 }
+  return { index, loops, reads: bufferReads(kernel), writes: new Set(bufferWrites(kernel)) }
+}
+type Place = (row: Index, column: Index) => Index
+const load = (exprs: ExprTable, from: number, place: Place, ...conditions: Condition[]): Expr =>
+  exprs.load(from, 'float32', place(axisIndex(0, rows), axisIndex(1, length)), conditions)
+/** A step that copies one buffer into others: by itself, or read at another place. */
+const copying = (index: number, from: number, to: number | number[], place: Place = inRow): RowStep => {
+  const value = load(new ExprTable(), from, place)
+  return stepOf(
     index,
-    loops: { kernel, count: rows, multiple: 1 },
-    reads: new Set([from]),
-    writes: new Set([to]),
-  }
+    [to].flat().map(buffer => ({ buffer, value })),
+  )
 }
 const inRow = (row: Index, column: Index): Index => addIndex(scaleIndex(row, length), column)
 /** The first of each row: one row needs all of itself. */
@@ -80,6 +79,65 @@ describe('joinSteps', () => {
     expect(own(copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 9))).toEqual([[1, 2]])
     expect(own(copying(0, 0, 1), copying(1, 1, 2), other(2, 1, 9))).toEqual([[2], []])
     expect(own(copying(0, 0, 1), other(1, 1, 9))).toEqual([[], []])
+  })
+})
+
+describe('heirsOf', () => {
+  /** The heirs of the one batch that the steps make. */
+  const heirs = (steps: RowStep[], specs = buffers): [number, number][] => {
+    const all = joinSteps(steps, specs, ({ group }) => group.rows >= rows)
+    expect(all.length).toBe(1)
+    return [...heirsOf(all[0], specs)].sort(([a], [b]) => a - b)
+  }
+  /** A step that adds two buffers, the second at another place. */
+  const adding = (index: number, a: number, b: number, to: number | number[], place: Place = inRow): RowStep => {
+    const exprs = new ExprTable()
+    const value = exprs.operation('add', 'float32', load(exprs, a, inRow), load(exprs, b, place))
+    return stepOf(
+      index,
+      [to].flat().map(buffer => ({ buffer, value })),
+    )
+  }
+
+  test('a temporary lies where the last that reads it writes', () => {
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 9)])).toEqual([[1, 9]])
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 2, first), adding(2, 1, 2, 9, first)])).toEqual([[1, 9]])
+  })
+  test('an heir has one in its turn', () => {
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 9)])).toEqual([
+      [1, 9],
+      [2, 9],
+    ])
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 2), adding(2, 2, 2, 9, first)])).toEqual([[1, 2]])
+  })
+  test('not where it is read at another place too', () => {
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 9, first)])).toEqual([])
+    expect(heirs([copying(0, 0, 1), adding(1, 1, 1, 9, first)])).toEqual([])
+    expect(heirs([copying(0, 0, 1), copying(1, 1, 8), copying(2, 1, 9, first)])).toEqual([])
+    const value = load(new ExprTable(), 1, inRow, { index: axisIndex(1, length), low: 1, high: length })
+    expect(heirs([copying(0, 0, 1), stepOf(1, [{ buffer: 9, value }])])).toEqual([])
+  })
+  test('not where the heir is in use before', () => {
+    expect(heirs([copying(0, 0, [1, 9]), copying(1, 1, 9)])).toEqual([])
+    expect(heirs([copying(0, 0, 1), adding(1, 1, 9, 9)])).toEqual([])
+  })
+  test('of two only one', () => {
+    expect(heirs([copying(0, 0, [1, 2]), adding(1, 1, 2, 9)]).length).toBe(1)
+    expect(heirs([copying(0, 0, [1, 2]), adding(1, 1, 2, [8, 9])])).toEqual([
+      [1, 8],
+      [2, 9],
+    ])
+  })
+  test('not of another size or dtype, and not what a sum reads', () => {
+    const steps = [copying(0, 0, 1), copying(1, 1, 9)]
+    const changed = (change: Partial<BufferSpec>): BufferSpec[] =>
+      buffers.map((spec, b) => (b === 9 ? { ...spec, ...change } : spec))
+    expect(heirs(steps, changed({ dtype: 'int32' }))).toEqual([])
+    expect(heirs(steps, changed({ size: 2 * rows * length }))).toEqual([])
+    const exprs = new ExprTable()
+    const reduce = { op: 'sum', type: 'float32', axes: [1], body: load(exprs, 1, inRow) } as const
+    const sum = stepOf(1, [{ buffer: 9, value: exprs.reduced('float32', [0, 1]) }], reduce)
+    expect(heirs([copying(0, 0, 1), sum])).toEqual([])
   })
 })
 

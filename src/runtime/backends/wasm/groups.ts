@@ -4,7 +4,15 @@
  */
 
 import type { BufferSpec, Kernel } from '../../../compiler/kernel.js'
-import { type Batch, joinSteps, type Loops, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
+import {
+  type Batch,
+  heirsOf,
+  joinSteps,
+  type Loops,
+  type RowGroup,
+  type RowStep,
+  rowBytes,
+} from '../../../compiler/rows.js'
 import { Func } from './assembler.js'
 import { alignment, guardBytes } from './elements.js'
 import { bytesOf, pushAddress } from './memory-access.js'
@@ -28,7 +36,14 @@ export interface BuiltStep extends KernelStep, RowStep {
   readonly loops?: ChunkLoops
 }
 
-/** A buffer that nobody but a group knows: memory for the rows of a chunk is enough. */
+/** The memory of buffers that nobody but a group knows. */
+export interface GroupMemory {
+  /** Those with memory for the rows of a chunk. */
+  readonly locals: readonly GroupLocal[]
+  /** Those without memory of their own, each with the buffer that it shares memory with. */
+  readonly heirs: ReadonlyMap<number, number>
+}
+
 export interface GroupLocal {
   readonly buffer: number
   readonly rowBytes: number
@@ -65,23 +80,28 @@ export function stepOf(
 }
 
 /** The memory of what only a batch knows, for the rows of a chunk of its step. */
-export const localsOf = (
-  { own }: Batch<BuiltStep>,
+export function memoryOf(
+  batch: Batch<BuiltStep>,
   { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
   buffers: readonly BufferSpec[],
-): GroupLocal[] =>
-  own.map(buffer => {
-    const { dtype, size } = buffers[buffer]
-    const rowBytes = (size / rows) * bytesOf(dtype)
-    const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
-    return { buffer, rowBytes, stride }
-  })
+): GroupMemory {
+  const heirs = heirsOf(batch, buffers)
+  const locals = batch.own
+    .filter(buffer => !heirs.has(buffer))
+    .map(buffer => {
+      const { dtype, size } = buffers[buffer]
+      const rowBytes = (size / rows) * bytesOf(dtype)
+      const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
+      return { buffer, rowBytes, stride }
+    })
+  return { locals, heirs }
+}
 
 /** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
 export function emitGroup(
   name: string,
   { rows, members }: RowGroup<ChunkLoops>,
-  locals: readonly GroupLocal[],
+  { locals, heirs }: GroupMemory,
   functionOf: (name: string) => number,
 ): Func {
   const f = new Func(name, ['i32', 'i32'])
@@ -93,6 +113,10 @@ export function emitGroup(
     f.memory('i32.store', 4 * buffer)
     return address
   })
+  for (const [buffer, heir] of heirs) {
+    f.globalGet(0)
+    pushAddress(f, heir).memory('i32.store', 4 * buffer)
+  }
   for (const m of members) {
     const positions = m.count / rows
     f.get(0).i32(positions).op('i32.mul').get(1).i32(positions).op('i32.mul').call(functionOf(m.name))

@@ -23,7 +23,7 @@ import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
-import { type BuiltStep, batchesOf, emitGroup, type KernelStep, localsOf, stepOf } from './groups.js'
+import { type BuiltStep, batchesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
@@ -253,9 +253,10 @@ class ProgramBuilder {
     const moments = momentsOf(batches)
     const steps = batches.map(batch => stepOf(batch, buffers, (...work) => this.#chunk(...work)))
     const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
-    const locals = batches.map((batch, i) => localsOf(batch, steps[i], buffers))
-    const local = locals.flat()
+    const memories = batches.map((batch, i) => memoryOf(batch, steps[i], buffers))
+    const local = memories.flatMap(m => m.locals)
     const stored = [...buffers]
+    for (const buffer of memories.flatMap(m => [...m.heirs.keys()])) stored[buffer] = { ...stored[buffer], size: 0 }
     for (const { buffer, stride } of local) {
       const { dtype } = stored[buffer]
       stored[buffer] = { ...stored[buffer], size: (threads * stride) / bytesOf(dtype) }
@@ -265,7 +266,7 @@ class ProgramBuilder {
     const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
     add(bind)
     batches.forEach(({ group }, i) => {
-      if (group) add(emitGroup(steps[i].name, group, locals[i], member => position.get(member) as number))
+      if (group) add(emitGroup(steps[i].name, group, memories[i], member => position.get(member) as number))
     })
     const run = emitRun(steps, buffers.length, { ...this.#options, threads }, name => position.get(name) as number)
     const functions = [...this.#functions, run]
