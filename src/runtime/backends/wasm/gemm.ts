@@ -16,6 +16,7 @@ import {
   substitute,
   unravel,
 } from '../../../compiler/affine.js'
+import { collapse } from '../../../compiler/collapse.js'
 import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, type Load, walkExprs } from '../../../compiler/expr.js'
 import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
@@ -100,15 +101,15 @@ const innermost = ({ axes, reduce }: LoopKernel): number => axes.length + (reduc
 
 /**
  * Whether the left factor is packed with its rows side by side, as what it loads lies; else the inner positions are
- * neighbours.
+ * neighbours. What a row or an inner position has for itself, such as the id of a word, is read once for many.
  */
 function goesAlongRows(kernel: LoopKernel, { left, rows }: Contraction): boolean {
   const lastRow = rows.findLast(axis => kernel.axes[axis] > 1)
   const lastInner = innermost(kernel)
   let alongRows = 0
   walkExprs([left], e => {
-    if (e.op !== 'load') return
-    if (lastRow !== undefined && axisFactor(e.index, lastRow) === 1) alongRows++
+    if (e.op !== 'load' || lastRow === undefined || !e.axes.has(lastRow) || !e.axes.has(lastInner)) return
+    if (axisFactor(e.index, lastRow) === 1) alongRows++
     if (axisFactor(e.index, lastInner) === 1) alongRows--
   })
   return alongRows > 0
@@ -178,7 +179,7 @@ export function packKernel(g: Gemm, side: Side, buffer: number): LoopKernel {
     conditions,
   })
   const value = copy(contraction[side])
-  return { kind: 'loop', name: `pack_${side}`, axes: sizes, outputs: [{ buffer, value }] }
+  return collapse({ kind: 'loop', name: `pack_${side}`, axes: sizes, outputs: [{ buffer, value }] })
 }
 
 /** The kernel of a contraction's outputs, reading the raw product from a buffer. */
