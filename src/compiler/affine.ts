@@ -133,6 +133,15 @@ export function divide(index: Index, divisor: number): { quotient: Index; remain
   if (floor === Math.floor(high / divisor)) {
     return { quotient: offsetIndex(whole, floor), remainder: offsetIndex(rest, -floor * divisor) }
   }
+  // (g x + y) div gd = x div d and (g x + y) mod gd = g (x mod d) + y, for 0 <= y < g.
+  for (const { factor } of rest.terms) {
+    if (factor <= 1 || divisor % factor !== 0) continue
+    const { whole: x, rest: y } = splitBy(rest, factor)
+    const { low: least, high: most } = range(y)
+    if (least < 0 || most >= factor || x.terms.length === 0) continue
+    const { quotient, remainder } = divide(x, divisor / factor)
+    return { quotient: addIndex(whole, quotient), remainder: addIndex(scaleIndex(remainder, factor), y) }
+  }
   const [only] = rest.terms
   const nested = rest.terms.length === 1 && rest.constant === 0 && only.factor === 1 ? only.atom : undefined
   // (x div a) div b = x div ab; (x mod ab) mod b = x mod b.

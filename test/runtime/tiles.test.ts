@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import * as sp from 'saddlepoint'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { schedule } from '../../src/compiler/schedule.js'
+import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
 import { candidates, chooseTile, type TimedTile } from '../../src/runtime/backends/wasm/tiles.js'
 import { cachedTiles, cacheFile, cacheTiles } from '../../src/runtime/backends/wasm/tune.js'
 import { interpret } from '../oracle/interpret.js'
@@ -32,6 +35,15 @@ const products = (): Record<string, sp.Tensor> => ({
   'many rows': sp.matmul(x(5, [70, 31]), x(6, [31, 23])),
   batched: sp.matmul(x(7, [3, 10, 17]), x(8, [3, 17, 12])),
   transposed: sp.matmul(sp.permuteDims(x(9, [19, 11]), [1, 0]), sp.permuteDims(x(10, [21, 19]), [1, 0])),
+  'transposed, packed in lines': sp.matmul(sp.permuteDims(x(35, [150, 37]), [1, 0]), x(36, [150, 65])),
+  'transposed in a batch, packed in lines of float64': sp.matmul(
+    sp.permuteDims(x(37, [2, 131, 21], 'float64'), [0, 2, 1]),
+    x(38, [2, 131, 64], 'float64'),
+  ),
+  'fewer rows than a line has': sp.matmul(
+    sp.permuteDims(sp.at(x(39, [130, 16]), [], [0, 5]), [1, 0]),
+    x(40, [130, 64]),
+  ),
   backwards: sp.matmul(sp.flip(x(11, [6, 18]), 1), sp.flip(x(12, [18, 20]), 0)),
   float64: sp.matmul(x(13, [11, 14], 'float64'), x(14, [14, 13], 'float64')),
   convolution: sp.conv2d(x(15, [2, 9, 8, 5]), x(16, [3, 3, 5, 6])),
@@ -82,6 +94,45 @@ describe('any tile', () => {
       )
     })
     expect(new Set(results.map(r => r.code)).size).toBeGreaterThanOrEqual(candidates.length)
+  })
+})
+
+describe('a left factor', () => {
+  const gemmOf = (t: sp.Tensor): Gemm => {
+    const gemms = schedule(canonicalize([t.node])).kernels.flatMap(k =>
+      k.kind === 'loop' ? (asGemm(k, [{ rows: 3, vectors: 3, speed: 1 }]) ?? []) : [],
+    )
+    expect(gemms.length).toBe(1)
+    return gemms[0]
+  }
+  const transposed = (inner: number, rows: number, columns: number, dtype?: sp.DType): sp.Tensor =>
+    sp.matmul(sp.permuteDims(x(1, [inner, rows], dtype), [1, 0]), x(2, [inner, columns], dtype))
+  test('is read where it lies', () => {
+    expect(gemmOf(sp.matmul(x(1, [64, 128]), x(2, [128, 64]))).left).toBeDefined()
+    expect(gemmOf(sp.conv2d(x(1, [4, 9, 9, 16]), x(2, [3, 3, 16, 64]))).left).toBeDefined()
+  })
+  test('is packed, whole tiles to a line, where many inner positions have a line each', () => {
+    const packed = gemmOf(transposed(128, 64, 64))
+    expect(packed.left).toBeUndefined()
+    expect(packed.rowsAside).toBe(15)
+    expect(gemmOf(transposed(128, 64, 64, 'float64')).rowsAside).toBe(6)
+    expect(gemmOf(transposed(128, 16, 64)).left).toBeUndefined()
+  })
+  test('not where lines are few, or shared, or serve few columns, nor are images', () => {
+    expect(gemmOf(transposed(127, 64, 64)).left).toBeDefined()
+    expect(gemmOf(transposed(128, 15, 64)).left).toBeDefined()
+    expect(gemmOf(transposed(128, 64, 63)).left).toBeDefined()
+    const images = x(1, [4, 9, 9, 16])
+    const gradient = sp.grad((w: sp.Tensor) =>
+      sp
+        .conv2d(images, w)
+        .mul(x(3, [4, 7, 7, 64]))
+        .sum(),
+    )(x(2, [3, 3, 16, 64]))
+    expect(gemmOf(gradient).left).toBeDefined()
+  })
+  test('has no more rows side by side than it has', () => {
+    expect(gemmOf(sp.matmul(sp.permuteDims(x(1, [128, 4]).tanh(), [1, 0]), x(2, [128, 64]))).rowsAside).toBe(6)
   })
 })
 

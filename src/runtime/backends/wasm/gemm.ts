@@ -20,7 +20,9 @@ import { collapse } from '../../../compiler/collapse.js'
 import { copyExprs } from '../../../compiler/copy.js'
 import { type Expr, ExprTable, type Load, walkExprs } from '../../../compiler/expr.js'
 import { type Contraction, isTiled, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
+import type { DType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
+import { bytesOf } from './memory-access.js'
 import { type Bound, plain, withoutPadding } from './padding.js'
 import { chooseTile, type Tile, type TimedTile } from './tiles.js'
 
@@ -41,7 +43,7 @@ export interface Gemm {
   readonly tile: Tile
   /** Columns of a panel: those of a tile. */
   readonly panel: number
-  /** Rows that lie side by side in the left factor if it is packed: one, or all. */
+  /** Rows that lie side by side in the left factor if it is packed: one, or whole tiles in a line of the cache. */
   readonly rowsAside: number
   /** The factors' loads, where they are read in place. */
   readonly left: Load | undefined
@@ -59,7 +61,7 @@ export function sizesOf(kernel: LoopKernel, axes: readonly number[]): number[] {
 export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | undefined {
   const { reduce } = kernel
   if (!reduce?.contraction || (reduce.type !== 'float32' && reduce.type !== 'float64')) return undefined
-  const left = directLoad(kernel, reduce.contraction.left)
+  const left = leftInPlace(kernel, reduce.contraction)
   const { bounds, contraction, positions } = left
     ? withoutPadding(kernel, reduce, reduce.contraction)
     : plain(reduce.contraction)
@@ -84,7 +86,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     inner,
     tile,
     panel: tile.vectors * lanes,
-    rowsAside: goesAlongRows(kernel, contraction) ? rows : 1,
+    rowsAside: goesAlongRows(kernel, contraction) ? rowsOfLine(tile, rows, reduce.type) : 1,
     left,
     right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns])),
   }
@@ -113,6 +115,31 @@ function goesAlongRows(kernel: LoopKernel, { left, rows }: Contraction): boolean
     if (axisFactor(e.index, lastInner) === 1) alongRows--
   })
   return alongRows > 0
+}
+
+/** Rows of whole tiles that a line of the cache holds, and no more than there are. */
+function rowsOfLine(tile: Tile, rows: number, type: 'float32' | 'float64'): number {
+  const tiles = Math.min(Math.ceil(rows / tile.rows), Math.floor(lineBytes / bytesOf(type) / tile.rows))
+  return Math.max(1, tiles) * tile.rows
+}
+
+/** Of the first cache. */
+const lineBytes = 64
+/** A left factor with so many lines is packed if it serves so many columns. */
+const manyLines = 128
+const worthPacking = 64
+
+/**
+ * The left factor's load, unless its rows lie side by side and many inner positions have a line of the cache each: where
+ * those are a power of two apart, as in the gradient of a weight, they drive each other out.
+ */
+function leftInPlace(kernel: LoopKernel, contraction: Contraction): Load | undefined {
+  const load = directLoad(kernel, contraction.left)
+  if (!load || !goesAlongRows(kernel, contraction)) return load
+  const inner = sizeOf(kernel.reduce?.axes ?? [])
+  const isFar = (axisFactor(load.index, innermost(kernel)) ?? 0) * bytesOf(load.type as DType) >= lineBytes
+  const columns = sizeOf(sizesOf(kernel, contraction.columns))
+  return isFar && inner >= manyLines && columns >= worthPacking ? undefined : load
 }
 
 /** Rows that are too few to be worth packing the right factor, and elements of it that the second cache holds. */
