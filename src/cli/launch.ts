@@ -4,8 +4,11 @@
 export async function launch(load: () => Promise<(args: string[]) => Promise<number>>): Promise<void> {
   const { node } = process.versions
   const [major, minor] = node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 19)) {
-    console.error(`error: saddlepoint needs Node 20.19 or newer, and this is Node ${node}: see https://nodejs.org`)
+  // 22.3 has the function that gives out Node's own modules, which 20 got later.
+  if (major < 20 || major === 21 || (major === 20 && minor < 19) || (major === 22 && minor < 3)) {
+    console.error(
+      `error: saddlepoint needs Node 20.19, or 22.3 or newer, and this is Node ${node}: see https://nodejs.org`,
+    )
     process.exitCode = 1
     return
   }

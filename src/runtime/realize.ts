@@ -23,6 +23,7 @@ import {
 import { sizeOf } from '../graph/shape.js'
 import { type Buffer, type Device, type Executable, getDevice, OutOfMemory } from './device.js'
 import { isUnderPressure, relievePressure } from './garbage.js'
+import { Recent } from './recent.js'
 import { isTurnDue, turn } from './turns.js'
 
 /** A compiled graph: its structure, and the code that computes it on one device. */
@@ -50,9 +51,9 @@ export function loadCompiler(): Promise<Compiler> {
   return loaded
 }
 
-const maxPlans = 512
-const plans = new Map<number, Plan[]>()
-let planCount = 0
+const mostPlans = 512
+/** The plans of each device: one that nobody uses any more takes them with it, and the memory that they hold. */
+const plansOf = new WeakMap<Device, Recent<Plan>>()
 
 interface Structure {
   readonly order: readonly Node[]
@@ -84,9 +85,9 @@ function structureOf(roots: readonly Node[]): Structure {
 }
 
 function findPlan({ order, links, hash }: Structure, device: Device): Plan | undefined {
-  return plans.get(hash)?.find(plan => {
-    if (plan.device !== device || plan.labels.length !== order.length || plan.links.length !== links.length)
-      return false
+  const plans = plansOf.get(device)?.at(hash)
+  return plans?.find(plan => {
+    if (plan.labels.length !== order.length || plan.links.length !== links.length) return false
     return links.every((l, i) => plan.links[i] === l) && order.every((node, i) => sameLabel(plan.labels[i], node))
   })
 }
@@ -109,14 +110,9 @@ function makePlan(
     results,
     executable,
   }
-  plans.set(structure.hash, [...(plans.get(structure.hash) ?? []), plan])
-  planCount++
-  // Maps keep the order of insertion: the first are the oldest.
-  for (const [hash, oldest] of plans) {
-    if (planCount <= maxPlans) break
-    plans.delete(hash)
-    planCount -= oldest.length
-  }
+  const plans = plansOf.get(device) ?? new Recent(mostPlans)
+  plansOf.set(device, plans)
+  plans.add(structure.hash, plan)
   return plan
 }
 

@@ -3,8 +3,9 @@
 import { inputNode, labelOf, mix, mixFloat, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
 import { isView } from '../graph/primitives.js'
 import { type Shape, sameShape } from '../graph/shape.js'
-import { getDevice } from '../runtime/device.js'
+import { type Device, getDevice } from '../runtime/device.js'
 import { freeStorage, loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
+import { Recent } from '../runtime/recent.js'
 import { demandFunction, Tensor } from './tensor.js'
 import { leaves, replaceLeaves, visit } from './tree.js'
 
@@ -106,9 +107,14 @@ function sameTraits(a: readonly unknown[], b: readonly unknown[]): boolean {
   return true
 }
 
+/** The traces of one function on a device that are kept: as many lengths of texts, say, as a data set has. */
+const mostTraces = 256
+
 /**
  * f as a function that runs at once and whose results are computed tensors. f is traced on its first call with arguments
  * of given shapes; what it computes must follow from its arguments, and numbers it reads elsewhere are fixed by the trace.
+ * A number, a string or a function among the arguments is a part of what is compiled: f is traced again where one
+ * changes, so pass what changes with each call, such as a learning rate, as a tensor. The last 256 traces are kept.
  *
  * @example const step = compile((x, w) => grad(loss)(w, x)); const g = await step(x, w)
  */
@@ -117,19 +123,26 @@ export function compile<A extends unknown[], R>(
   options: CompileOptions = {},
 ): (...args: A) => Promise<R> {
   demandFunction('compile', f)
-  const traces = new Map<number, Trace<R>[]>()
+  const tracesOf = new WeakMap<Device, Recent<Trace<R>>>()
+  let isWarned = false
   return async (...args) => {
     const device = await getDevice()
     const { tensors: given, traits, hash } = signatureOf(args)
-    const isHere = (t: Trace<R>): boolean => !t.plan || t.plan.device === device
-    let trace = traces.get(hash)?.find(t => isHere(t) && sameTraits(t.traits, traits))
+    const traces = tracesOf.get(device) ?? new Recent(mostTraces)
+    tracesOf.set(device, traces)
+    let trace = traces.at(hash).find(t => sameTraits(t.traits, traits))
     if (!trace) {
       const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => options.donate?.includes(i)))
       const donated = isDonated.flatMap((is, i) => (is ? [i] : []))
       trace = { traits: copied(traits), donated, ...(await makeTrace(f, args, device)) }
-      // Another device may be closed by now, and another call may have made this trace meanwhile.
-      const others = (traces.get(hash) ?? []).filter(t => isHere(t) && !sameTraits(t.traits, traits))
-      traces.set(hash, [...others, trace])
+      // Another call may have made this trace meanwhile.
+      for (const t of traces.at(hash)) if (sameTraits(t.traits, traits)) traces.delete(t)
+      if (traces.add(hash, trace) && !isWarned) {
+        isWarned = true
+        console.warn(
+          `compile: the function was compiled for ${mostTraces} kinds of arguments, and the oldest are given up; a number, a string or a closure among them that changes with each call is compiled anew each time: pass a tensor`,
+        )
+      }
     }
     if (given.some(t => t.node.op !== 'input')) await realize(given.map(t => t.node))
     if (trace.captured.some(isSuperseded)) {

@@ -3,12 +3,21 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as sp from 'saddlepoint'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { upcomingId } from '../../src/graph/node.js'
 import { build } from '../../src/tensor/tensor.js'
 
 type Tensor = sp.Tensor
 const t = (values: sp.NestedArray): Tensor => sp.tensor(values, { dtype: 'float64' })
+
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  for (let i = 0; i < 3; i++) {
+    await new Promise(resolve => setTimeout(resolve))
+    collect()
+  }
+}
 
 describe('hash-consing', () => {
   const x = t([
@@ -312,15 +321,44 @@ describe('compile', () => {
       refs.push(new WeakRef(g))
       expect(await (await f(t([1]), g)).item()).toBe(i)
     }
-    setFlagsFromString('--expose-gc')
-    const collect = runInNewContext('gc') as () => void
-    for (let i = 0; i < 3; i++) {
-      await new Promise(resolve => setTimeout(resolve))
-      collect()
-    }
+    await collectGarbage()
     // The last may be in a register still.
     expect(refs.filter(ref => ref.deref()).length).toBeLessThan(5)
     expect(await (await f(t([2]), x => sp.neg(x))).item()).toBe(-2)
+  })
+
+  test('numbers that change with each call are compiled anew, are told of once, and do not pile up', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    let traced = 0
+    const f = sp.compile((x: Tensor, by: number) => {
+      traced++
+      return sp.mul(x, by)
+    })
+    for (let i = 0; i < 270; i++) expect(await (await f(t([2]), i)).item()).toBe(2 * i)
+    expect(traced).toBe(270)
+    await f(t([2]), 269)
+    expect(traced).toBe(270)
+    await f(t([2]), 0)
+    expect(traced).toBe(271)
+    expect(warn.mock.calls.map(([text]) => text as string)).toEqual([expect.stringContaining('pass a tensor')])
+    warn.mockRestore()
+  })
+
+  test('a device that nobody uses any more is garbage, with all that was compiled for it', async () => {
+    const own = await sp.getDevice()
+    const f = sp.compile((x: Tensor) => sp.exp(x))
+    const used = async (): Promise<WeakRef<object>> => {
+      const device = await sp.setDevice('reference')
+      await f(t([1, 2]))
+      await sp.add(t([1]), 2).data()
+      await sp.setDevice(own)
+      return new WeakRef(device)
+    }
+    const refs = [await used(), await used(), await used()]
+    await f(t([1]))
+    await collectGarbage()
+    // The last may be in a register still.
+    expect(refs.filter(ref => ref.deref()).length).toBeLessThan(2)
   })
 
   test('a compiled function inside of another is an error with a reason, and nothing fails later', async () => {

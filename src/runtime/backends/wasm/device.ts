@@ -29,8 +29,20 @@ type Run = (thread: number, table: number) => void
 
 const bytesOf = (dtype: DType, size: number): number => dtypes[dtype].bytes * size
 
-/** Frees programs whose plan is garbage: their module in the workers and their table. */
-const programFinalizer = new FinalizationRegistry<() => void>(release => release())
+/** What is left of a program: its table, and its modules in the workers. No closure: that would hold the program. */
+interface Leftovers {
+  readonly heap: Heap
+  readonly workers: Threads
+  readonly table: number
+  readonly bytes: number
+  readonly ids: readonly number[]
+}
+
+/** Frees programs whose plan is garbage. */
+const programFinalizer = new FinalizationRegistry<Leftovers>(({ heap, workers, table, bytes, ids }) => {
+  heap.free(table, bytes)
+  for (const id of ids) workers.post(id)
+})
 
 /** What code is made for. */
 interface Engine {
@@ -85,30 +97,27 @@ class WasmDevice implements Device {
       memory: { initial: 1, maximum, shared },
       control: layout.control,
     }
-    const program = buildProgram(schedule, options)
-    const { buffers, steps, local, threads } = program
+    // What a run needs of the program: the rest of it is garbage once the module is made.
+    const { module: code, buffers, stored, steps, local, threads, scratch, moments } = buildProgram(schedule, options)
     const words = tableWords(buffers.length, steps.length, threads)
-    const plan = planMemory(
-      { buffers: program.stored, kernels: schedule.kernels },
-      program.scratch,
-      alignment,
-      guardBytes,
-      program.moments,
-    )
-    const module = new WebAssembly.Module(program.module)
+    const plan = planMemory({ buffers: stored, kernels: schedule.kernels }, scratch, alignment, guardBytes, moments)
+    const module = new WebAssembly.Module(code)
     const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort, ...farFunctions() } })
     const id = this.#programs++
     if (threads > 1) this.#workers.post(id, module)
     const plain = { id, run: instance.exports.run as Run }
     const made = [plain]
+    const ids = [id]
     /** The program that takes readings, made when first asked for. */
     const timed = (): typeof plain => {
       if (made.length === 1) {
         const timedModule = new WebAssembly.Module(buildTimedRun(steps, buffers.length, { ...options, threads }))
         const env = { memory, now: () => performance.now(), ...instance.exports }
         const timedRun = new WebAssembly.Instance(timedModule, { env }).exports.run as Run
-        made.push({ id: this.#programs++, run: timedRun })
-        if (threads > 1) this.#workers.post(made[1].id, timedModule, id)
+        const timedId = this.#programs++
+        made.push({ id: timedId, run: timedRun })
+        ids.push(timedId)
+        if (threads > 1) this.#workers.post(timedId, timedModule, id)
       }
       return made[1]
     }
@@ -142,7 +151,7 @@ class WasmDevice implements Device {
           throw new Error(`wasm: a kernel failed (${cause}); call setDevice again`, { cause })
         }
         if (this.#hasFailed()) throw new Error('wasm: a thread failed while it computed; call setDevice again')
-        timer?.collect(program)
+        timer?.collect({ steps, buffers, threads })
       },
       // Made again for the reader: text is not worth keeping.
       print: () =>
@@ -150,12 +159,8 @@ class WasmDevice implements Device {
           .functions.map(f => f.print())
           .join('\n\n'),
     }
-    const heap = this.#heap
-    const workers = this.#workers
-    programFinalizer.register(executable, () => {
-      heap.free(table, 4 * words.length)
-      for (const { id } of made) workers.post(id)
-    })
+    const [heap, workers] = [this.#heap, this.#workers]
+    programFinalizer.register(executable, { heap, workers, table, bytes: 4 * words.length, ids })
     return executable
   }
 
