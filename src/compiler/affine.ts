@@ -30,28 +30,31 @@ export interface Condition {
   readonly high: number
 }
 
-function make(constant: number, terms: readonly Term[]): Index {
+/** The index constant + Σ terms. */
+export function sumIndex(constant: number, terms: readonly Term[]): Index {
   const kept = terms.filter(t => t.factor !== 0)
   kept.sort((a, b) => (a.atom.key < b.atom.key ? -1 : 1))
   return { constant, terms: kept, key: kept.map(t => `${t.factor}*${t.atom.key}`).join('+') + `+${constant}` }
 }
 
-export const constantIndex = (value: number): Index => make(value, [])
+export const constantIndex = (value: number): Index => sumIndex(value, [])
 export const zero = constantIndex(0)
 
 /** The variable of a loop over `size` positions. */
 export const axisIndex = (axis: number, size: number): Index =>
-  size === 1 ? zero : make(0, [{ atom: { kind: 'axis', axis, low: 0, high: size - 1, key: `i${axis}` }, factor: 1 }])
+  size === 1
+    ? zero
+    : sumIndex(0, [{ atom: { kind: 'axis', axis, low: 0, high: size - 1, key: `i${axis}` }, factor: 1 }])
 
 /** An index known only when the kernel runs. */
 export const valueIndex = (value: Expr, high: number): Index =>
-  make(0, [{ atom: { kind: 'value', value, low: 0, high, key: `v${value.id}` }, factor: 1 }])
+  sumIndex(0, [{ atom: { kind: 'value', value, low: 0, high, key: `v${value.id}` }, factor: 1 }])
 
 /** An index known to lie in 0 .. size - 1 wherever its value matters, as behind a condition. */
 export function boundedIndex(of: Index, size: number): Index {
   const { low, high } = range(of)
   if (low >= 0 && high < size) return of
-  return make(0, [{ atom: { kind: 'bounded', of, low: 0, high: size - 1, key: `b(${of.key})` }, factor: 1 }])
+  return sumIndex(0, [{ atom: { kind: 'bounded', of, low: 0, high: size - 1, key: `b(${of.key})` }, factor: 1 }])
 }
 
 /** The index with what is known of bounds forgotten: the form that is computed. */
@@ -64,19 +67,19 @@ export function addIndex(a: Index, b: Index): Index {
     const have = factors.get(term.atom.key)
     factors.set(term.atom.key, have ? { atom: term.atom, factor: have.factor + term.factor } : term)
   }
-  return recombine(make(a.constant + b.constant, [...factors.values()]))
+  return recombine(sumIndex(a.constant + b.constant, [...factors.values()]))
 }
 
 export const scaleIndex = (a: Index, factor: number): Index =>
   factor === 1
     ? a
-    : make(
+    : sumIndex(
         a.constant * factor,
         a.terms.map(t => ({ atom: t.atom, factor: t.factor * factor })),
       )
 
 export const offsetIndex = (a: Index, constant: number): Index =>
-  constant === 0 ? a : make(a.constant + constant, a.terms)
+  constant === 0 ? a : sumIndex(a.constant + constant, a.terms)
 
 /** d * (x div d) + x mod d = x, wherever both parts stand with matching factors. */
 function recombine(index: Index): Index {
@@ -86,7 +89,7 @@ function recombine(index: Index): Index {
     const [quotient] = divide(atom.of, atom.divisor).quotient.terms
     const partner = index.terms.find(t => t.atom.key === quotient?.atom.key && t.factor === factor * atom.divisor)
     if (!partner) continue
-    const rest = make(
+    const rest = sumIndex(
       index.constant,
       index.terms.filter(t => t.atom !== atom && t !== partner),
     )
@@ -113,11 +116,11 @@ function splitBy(index: Index, divisor: number): { whole: Index; rest: Index } {
   const exact = index.terms.filter(t => t.factor % divisor === 0)
   const floor = Math.floor(index.constant / divisor)
   return {
-    whole: make(
+    whole: sumIndex(
       floor,
       exact.map(t => ({ atom: t.atom, factor: t.factor / divisor })),
     ),
-    rest: make(
+    rest: sumIndex(
       index.constant - floor * divisor,
       index.terms.filter(t => t.factor % divisor !== 0),
     ),
@@ -160,10 +163,10 @@ export function divide(index: Index, divisor: number): { quotient: Index; remain
 
 function quotientOf(of: Index, divisor: number, low: number, high: number): Index {
   const bounds = { low: Math.floor(low / divisor), high: Math.floor(high / divisor) }
-  return make(0, [{ atom: { kind: 'quotient', of, divisor, ...bounds, key: quotientKey(of, divisor) }, factor: 1 }])
+  return sumIndex(0, [{ atom: { kind: 'quotient', of, divisor, ...bounds, key: quotientKey(of, divisor) }, factor: 1 }])
 }
 const remainderOf = (of: Index, divisor: number): Index =>
-  make(0, [
+  sumIndex(0, [
     { atom: { kind: 'remainder', of, divisor, low: 0, high: divisor - 1, key: remainderKey(of, divisor) }, factor: 1 },
   ])
 
@@ -200,7 +203,7 @@ export function substitute(index: Index, replace: (atom: Atom) => Index | undefi
     if (direct) value = direct
     else if (atom.kind === 'quotient') value = divide(substitute(atom.of, replace), atom.divisor).quotient
     else if (atom.kind === 'remainder') value = divide(substitute(atom.of, replace), atom.divisor).remainder
-    else value = make(0, [{ atom, factor: 1 }])
+    else value = sumIndex(0, [{ atom, factor: 1 }])
     result = addIndex(result, scaleIndex(value, factor))
   }
   return result

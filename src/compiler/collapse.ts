@@ -4,7 +4,7 @@
  * one become one.
  */
 
-import { type Atom, axisFactor, axisIndex, type Index, linearIndex, substitute, zero } from './affine.js'
+import { type Atom, axisFactor, axisIndex, type Index, linearIndex, substitute, sumIndex, zero } from './affine.js'
 import { copyExprs } from './copy.js'
 import { ExprTable, walkExprs } from './expr.js'
 import { kernelExprs, type LoopKernel } from './kernel.js'
@@ -171,7 +171,10 @@ function merge(kernel: LoopKernel): LoopKernel {
 
 /** Whether an index sees axes a and b (b inside a, of the given size) only as the position a * size + b. */
 function mergeable(index: Index, a: number, b: number, size: number): boolean {
-  const own = { constant: 0, key: '', terms: index.terms.filter(t => t.atom.kind === 'axis') }
+  const own = sumIndex(
+    0,
+    index.terms.filter(t => t.atom.kind === 'axis'),
+  )
   if (axisFactor(own, a) !== (axisFactor(own, b) ?? 0) * size) return false
   return index.terms.every(({ atom }) => !('of' in atom) || mergeable(atom.of, a, b, size))
 }

@@ -134,6 +134,15 @@ export function walkExprs(
   roots.forEach(walk)
 }
 
+/** Whether expressions read a buffer at one position only, and unconditionally. */
+export function loadsOnlyAt(roots: readonly Expr[], buffer: number, { key }: Index): boolean {
+  let only = true
+  walkExprs(roots, e => {
+    if (e.op === 'load' && e.buffer === buffer) only &&= e.index.key === key && e.conditions.length === 0
+  })
+  return only
+}
+
 /** The roots as text; before them a line `%n = ...` for each operation that is used more than once or by an index. */
 export function printExprs(roots: readonly Expr[]): { shared: string[]; texts: string[] } {
   const uses = new Map<Expr, number>()

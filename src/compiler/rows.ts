@@ -6,8 +6,8 @@
 
 import { dtypes } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
-import { axesOf, axisIndex, type Index, linearIndex, range } from './affine.js'
-import { walkExprs } from './expr.js'
+import { axesOf, axisIndex, type Index, linearIndex, range, sumIndex } from './affine.js'
+import { loadsOnlyAt, walkExprs } from './expr.js'
 import { type BufferSpec, bufferReads, bufferWrites, kernelExprs, type LoopKernel } from './kernel.js'
 import type { Span } from './plan-memory.js'
 
@@ -126,11 +126,7 @@ function readsInPlace(kernel: LoopKernel, buffer: number): boolean {
     axes.map((size, axis) => axisIndex(axis, size)),
     axes,
   )
-  let inPlace = true
-  walkExprs(kernelExprs(kernel), e => {
-    if (e.op === 'load' && e.buffer === buffer) inPlace &&= e.index.key === position.key && e.conditions.length === 0
-  })
-  return inPlace
+  return loadsOnlyAt(kernelExprs(kernel), buffer, position)
 }
 
 /** When each kernel runs: during the batches that have steps of it. */
@@ -201,13 +197,12 @@ function staysInRow(index: Index, axes: readonly number[], { whole, within }: Sp
     const { atom, factor } = term
     if (atom.kind === 'axis' && atom.axis < whole) found[atom.axis] += factor
     else if (atom.kind === 'axis' && atom.axis === whole && within !== undefined) found[whole] += factor
-    else if ([...axesOf({ constant: 0, key: '', terms: [term] })].some(a => a < whole || (a === whole && within)))
-      return false
+    else if ([...axesOf(sumIndex(0, [term]))].some(a => a < whole || (a === whole && within))) return false
     else rest.push(term)
   }
   for (let a = 0; a < whole; a++) if (axes[a] > 1 && found[a] !== wanted[a]) return false
   const along = within === undefined ? 0 : found[whole]
   if (within !== undefined && along * within !== length) return false
-  const { low, high } = range({ constant: index.constant, key: '', terms: rest })
+  const { low, high } = range(sumIndex(index.constant, rest))
   return low >= 0 && high + along * ((within ?? 1) - 1) < length
 }

@@ -12,7 +12,7 @@ import { sameShape, sizeOf } from '../graph/shape.js'
 import { addIndex, axisIndex, type Condition, type Index, linearIndex, range, scaleIndex, unravel } from './affine.js'
 import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
-import { type Expr, ExprTable, walkExprs } from './expr.js'
+import { type Expr, ExprTable, loadsOnlyAt } from './expr.js'
 import { type BufferSpec, isTiled, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
 import { isHeavy, Lowering, storedValue } from './lower.js'
 import { orderKernels } from './order.js'
@@ -211,12 +211,7 @@ function readsInPlace(node: Node, other: Node, shape: readonly number[], stored:
   }
   const { value, position } = elementInLoops(node, shape, new Lowering(new ExprTable(), bufferOf))
   const buffer = ids.get(other)
-  let inPlace = true
-  walkExprs([value], e => {
-    if (e.op === 'load' && e.buffer === buffer && (e.index.key !== position.key || e.conditions.length > 0))
-      inPlace = false
-  })
-  return inPlace
+  return buffer === undefined || loadsOnlyAt([value], buffer, position)
 }
 
 /** The element of a node at the row-major position of loops over another shape of the same size. */

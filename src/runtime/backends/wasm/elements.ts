@@ -4,7 +4,7 @@
  * what is done with the values is decided in loops.ts.
  */
 
-import { type Atom, axesOf, axisFactor, type Condition, type Index, range } from '../../../compiler/affine.js'
+import { type Atom, axesOf, axisFactor, type Condition, type Index, range, sumIndex } from '../../../compiler/affine.js'
 import { type Expr, isOperation, type Load, walkExprs } from '../../../compiler/expr.js'
 import type { BufferSpec } from '../../../compiler/kernel.js'
 import type { Func, Local } from './assembler.js'
@@ -284,8 +284,7 @@ export class Elements {
   /** Adds this level's terms to the address of a vector load. */
   #advanceAddress(e: Load, level: number): void {
     const vector = this.#vector
-    const levelOf = (atom: Atom): number =>
-      Math.max(-1, ...axesOf({ constant: 0, key: '', terms: [{ atom, factor: 1 }] }))
+    const levelOf = (atom: Atom): number => Math.max(-1, ...axesOf(sumIndex(0, [{ atom, factor: 1 }])))
     const terms = e.index.terms.filter(
       t => !(t.atom.kind === 'axis' && t.atom.axis === vector) && levelOf(t.atom) === level,
     )
@@ -295,7 +294,7 @@ export class Elements {
     const address = f.local('i32')
     const previous = this.#address(e)
     f.get(previous ?? this.base(e.buffer))
-    this.#pushIndex({ constant: level === -1 ? e.index.constant : 0, key: '', terms }, 0, 0)
+    this.#pushIndex(sumIndex(level === -1 ? e.index.constant : 0, terms), 0, 0)
     if (size > 1) f.i32(size).op('i32.mul')
     f.op('i32.add').set(address)
     this.#scopes[this.#scopes.length - 1].addresses.set(e, address)

@@ -37,13 +37,13 @@ export interface Program {
   readonly functions: readonly Func[]
   /** Buffers of the schedule, and those that were added to it. */
   readonly buffers: readonly BufferSpec[]
-  /** Threads that run it: one where no step is worth sharing. */
-  readonly threads: number
   /** Those buffers with the sizes that they take in memory. */
   readonly stored: readonly BufferSpec[]
   /** Buffers of which each thread has a part of its own, so many bytes apart. */
   readonly local: readonly { readonly buffer: number; readonly stride: number }[]
   readonly steps: readonly KernelStep[]
+  /** Threads that run them: one where no step is worth sharing. */
+  readonly threads: number
   /** When each kernel runs; some run together. */
   readonly moments: readonly Span[]
   /** The buffers that were added, each with the kernel during which it lives. */
@@ -120,8 +120,8 @@ class ProgramBuilder {
     switch (kernel.kind) {
       case 'loop': {
         const gemm = asGemm(kernel, this.#options.tiles ?? candidates)
-        if (gemm) this.#addGemm(gemm, index)
-        else if (isReducing(kernel)) this.#addReduction(kernel, index)
+        if (gemm) this.#addGemm(gemm)
+        else if (isReducing(kernel)) this.#addReduction(kernel)
         else this.#addLoops(kernel)
         return
       }
@@ -180,7 +180,7 @@ class ProgramBuilder {
   }
 
   /** A long reduction goes in parts: threads share it, sums stay exact longer, and columns stay in the cache. */
-  #addReduction(kernel: LoopKernel & { readonly reduce: Reduction }, index: number): void {
+  #addReduction(kernel: LoopKernel & { readonly reduce: Reduction }): void {
     const { axes, reduce } = kernel
     const length = sizeOf(reduce.axes)
     const longest = longestPart(kernel)
@@ -189,7 +189,7 @@ class ProgramBuilder {
       return
     }
     const parts = partsOf(reduce.axes, Math.ceil(length / longest))
-    const buffer = this.#addScratch(reduce.type, sizeOf(parts) * sizeOf(axes), index)
+    const buffer = this.#addScratch(reduce.type, sizeOf(parts) * sizeOf(axes))
     const [partial, final] = splitReduction(kernel, parts, buffer)
     this.#addLoops(partial)
     this.#addLoops(final, 'result')
@@ -211,16 +211,16 @@ class ProgramBuilder {
     return Math.max(1, Math.ceil(count / this.#chunks(count * work, 40_000) / multiple)) * multiple
   }
 
-  #addScratch(dtype: BufferSpec['dtype'], size: number, kernel: number): number {
+  #addScratch(dtype: BufferSpec['dtype'], size: number): number {
     const buffer = this.#buffers.push({ dtype, size, role: 'temporary' }) - 1
-    this.#scratch.push({ buffer, kernel })
+    this.#scratch.push({ buffer, kernel: this.#current })
     return buffer
   }
 
-  #addGemm(gemm: Gemm, index: number): void {
+  #addGemm(gemm: Gemm): void {
     const [left, right] = sides.map(side => {
       if (gemm[side]) return gemm[side].buffer
-      const buffer = this.#addScratch(gemm.type, packedSize(gemm, side), index)
+      const buffer = this.#addScratch(gemm.type, packedSize(gemm, side))
       this.#addLoops(packKernel(gemm, side, buffer), `pack_${side}`)
       return buffer
     })
@@ -228,7 +228,7 @@ class ProgramBuilder {
     const inPlace =
       outputs.find(o => o.value.op === 'reduced') ??
       outputs.find(o => computeType(this.#buffers[o.buffer].dtype) === gemm.type)
-    const raw = inPlace?.buffer ?? this.#addScratch(gemm.type, gemm.batch * gemm.rows * gemm.columns, index)
+    const raw = inPlace?.buffer ?? this.#addScratch(gemm.type, gemm.batch * gemm.rows * gemm.columns)
     const name = this.#name(gemm.kernel.name)
     const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
     const func = emitGemm(name, gemm, { right, left, raw }, this.#target, indexOf)
