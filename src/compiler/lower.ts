@@ -5,7 +5,9 @@
 
 import { computeType, type DType, isFloat } from '../graph/dtype.js'
 import { labelOf, type Node, type Primitive } from '../graph/node.js'
+import { type Shape, sameShape } from '../graph/shape.js'
 import {
+  axisIndex,
   boundedIndex,
   type Condition,
   constantIndex,
@@ -51,6 +53,14 @@ export class Lowering {
   /** From now on the node's element at exactly these indices is this value. */
   define(node: Node, indices: readonly Index[], value: Expr): void {
     this.#known.set(node, { indices, value })
+  }
+
+  /** The element of a node at the row-major position of loops over another shape of the same size. */
+  inLoops(node: Node, shape: Shape): { value: Expr; position: Index; indices: Index[] } {
+    const loops = shape.map((size, axis) => axisIndex(axis, size))
+    const position = linearIndex(loops, shape)
+    const indices = sameShape(node.shape, shape) ? loops : unravel(position, node.shape)
+    return { value: this.element(node, indices), position, indices }
   }
 
   /** The element of a node at the given indices; read only where the conditions hold, else anything. */
