@@ -4,10 +4,9 @@
  */
 
 import { type Attrs, inputNode, type Node, type Primitive, resolve, topological } from '../graph/node.js'
-import { iota } from '../tensor/create.js'
-import { add, less, lessEqual, logicalAnd, mul, where } from '../tensor/elementwise.js'
 import { broadcastTo, expandDims, moveaxis, permuteDims, reshape } from '../tensor/movement.js'
 import { sum } from '../tensor/reduction.js'
+import { ownRows } from '../tensor/shared.js'
 import { build, Tensor } from '../tensor/tensor.js'
 
 /** A value for every example along axis 0, or one that all of them share. */
@@ -51,14 +50,9 @@ const overAxes = <P extends 'sum' | 'max' | 'prod' | 'flip'>({ op, attrs }: Cont
 const toShape = <P extends 'reshape' | 'expand'>({ size, op, attrs }: Context<P>, { tensor }: Operand): Tensor =>
   build<'reshape' | 'expand'>(op, [tensor], { shape: [size, ...attrs.shape] })
 
-/** Indices into `rows` rows for each example, as indices into all rows of all examples; out of range stays so. */
-function offset(index: Tensor, rows: number): Tensor {
-  const inside = logicalAnd(lessEqual(0, index), less(index, rows))
-  return where(inside, add(index, mul(iota(index.shape, 0), rows)), -1)
-}
 /** [size, n, ...] as [size * n, ...]. */
 const merged = (x: Tensor): Tensor => reshape(x, [x.shape[0] * x.shape[1], ...x.shape.slice(2)])
-const unmerged = (x: Tensor, size: number): Tensor => reshape(x, [size, x.shape[0] / size || 0, ...x.shape.slice(1)])
+const unmerged = (x: Tensor, size: number, n: number): Tensor => reshape(x, [size, n, ...x.shape.slice(1)])
 
 export const batching: { readonly [P in Batched]: Rule<P> } = {
   ...alike('neg', 'abs', 'sign', 'sqrt', 'exp', 'expm1', 'log', 'log1p', 'sin', 'cos', 'tanh', 'atan', 'erf'),
@@ -88,18 +82,12 @@ export const batching: { readonly [P in Batched]: Rule<P> } = {
       const product = build('matmul', [reshape(a.tensor, [1, size * m, k]), b.tensor], {})
       return reshape(product, [size, 1, m, b.tensor.shape[2]])
     }
-    return unmerged(
-      build(
-        'matmul',
-        [a, b].map(x => merged(spread(x, size))),
-        {},
-      ),
-      size,
-    )
+    const [left, right] = [a, b].map(x => spread(x, size))
+    return unmerged(build('matmul', [merged(left), merged(right)], {}), size, left.shape[1])
   },
   // Examples of images are more images; kernels of their own are groups of channels.
   conv: ({ size, attrs }, x, w) => {
-    if (!w.batched) return unmerged(build('conv', [merged(x.tensor), w.tensor], attrs), size)
+    if (!w.batched) return unmerged(build('conv', [merged(x.tensor), w.tensor], attrs), size, x.tensor.shape[1])
     const [n, height, width, channels] = x.batched ? x.tensor.shape.slice(1) : x.tensor.shape
     const [kh, kw, c, o] = w.tensor.shape.slice(1)
     const images = reshape(permuteDims(spread(x, size), [1, 2, 3, 0, 4]), [n, height, width, size * channels])
@@ -109,14 +97,14 @@ export const batching: { readonly [P in Batched]: Rule<P> } = {
   },
   gather: (_, x, index) => {
     if (!x.batched) return build('gather', [x.tensor, index.tensor], {})
-    if (index.batched) return build('gather', [merged(x.tensor), offset(index.tensor, x.tensor.shape[1])], {})
+    if (index.batched) return build('gather', [merged(x.tensor), ownRows(index.tensor, x.tensor.shape[1])], {})
     return moveaxis(build('gather', [moveaxis(x.tensor, 0, 1), index.tensor], {}), index.tensor.ndim, 0)
   },
   scatterAdd: ({ size, attrs: { rows } }, index, updates) => {
     if (!index.batched)
       return moveaxis(build('scatterAdd', [index.tensor, moveaxis(updates.tensor, 0, 1)], { rows }), 1, 0)
-    const flat = [merged(offset(index.tensor, rows)), merged(spread(updates, size))]
-    return unmerged(build('scatterAdd', flat, { rows: size * rows }), size)
+    const flat = [merged(ownRows(index.tensor, rows)), merged(spread(updates, size))]
+    return unmerged(build('scatterAdd', flat, { rows: size * rows }), size, rows)
   },
 }
 

@@ -112,6 +112,8 @@ export type Node<P extends Primitive = Primitive> = P extends Primitive
       realized?: Node<'input'>
       /** Whether a tensor that stood for this node was assigned something else. */
       superseded?: boolean
+      /** Whether the node was given out more than once: several tensors may stand for it. */
+      shared?: boolean
     }
   : never
 
@@ -146,7 +148,10 @@ export function makeNode<P extends Primitive>(
   for (; ; key++) {
     const found = interned.get(key)
     if (!found) break
-    if (isSame(found, op, inputs, attrs)) return found
+    if (isSame(found, op, inputs, attrs)) {
+      found.shared = true
+      return found
+    }
   }
   const node = newNode(op, inputs, attrs, shape, dtype, hash)
   if (interned.size >= internLimit) forgetInterned()
@@ -172,7 +177,18 @@ const newNode = <P extends Primitive>(
   dtype: DType,
   hash: number,
 ): Node =>
-  ({ id: nextId++, op, inputs, attrs, shape, dtype, hash, realized: undefined, superseded: false }) as unknown as Node
+  ({
+    id: nextId++,
+    op,
+    inputs,
+    attrs,
+    shape,
+    dtype,
+    hash,
+    realized: undefined,
+    superseded: false,
+    shared: false,
+  }) as unknown as Node
 
 /** Whether the node is this operation; shape and dtype follow from the operands and the attributes. */
 function isSame(node: Node, op: Primitive, inputs: readonly Node[], attrs: object): boolean {

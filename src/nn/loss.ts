@@ -6,6 +6,7 @@ import { iota } from '../tensor/create.js'
 import { astype, div, equal, less, logicalAnd, mul, where } from '../tensor/elementwise.js'
 import { expandDims } from '../tensor/movement.js'
 import { mean, sum } from '../tensor/reduction.js'
+import { inFloat32 } from '../tensor/shared.js'
 import { demandTensors, type Tensor } from '../tensor/tensor.js'
 
 export interface LossOptions {
@@ -36,8 +37,12 @@ export function reduced(
     case 'sum':
       return sum(weighted)
     case 'mean': {
-      const count = w && mass ? mul(w, mass) : (w ?? mass)
-      return count ? div(sum(weighted), sum(count)) : mean(weighted)
+      const [first, ...others] = [w, mass].filter(t => t !== undefined)
+      if (!first) return mean(losses)
+      // A few thousand float16 losses, or counts, add up to more than a float16 holds.
+      return inFloat32([losses, first, ...others], (l, ...counts) =>
+        div(sum(w ? mul(l, counts[0]) : l), sum(counts.reduce(mul))),
+      )
     }
     default:
       throw new Error(`${op}: unknown reduction '${String(reduction)}'; one of mean, sum, none`)

@@ -264,7 +264,10 @@ export async function realize(nodes: readonly Node[]): Promise<void> {
   if (roots.length === 0) return
   const { plan, leaves } = planFor(roots, device, compiler)
   const results = await runPlan(plan, leaves)
-  roots.forEach((root, i) => (root.realized = results[i]))
+  roots.forEach((root, i) => {
+    results[i].shared = root.shared
+    root.realized = results[i]
+  })
   forgetInterned()
 }
 

@@ -1,12 +1,22 @@
 /** Functions traced once per shape of their arguments: later calls build no graph, they bind tensors and run. */
 
-import { inputNode, labelOf, mix, mixFloat, type Node, topological, upcomingId, valueOperands } from '../graph/node.js'
+import {
+  forgetInterned,
+  inputNode,
+  labelOf,
+  mix,
+  mixFloat,
+  type Node,
+  topological,
+  upcomingId,
+  valueOperands,
+} from '../graph/node.js'
 import { isView } from '../graph/primitives.js'
 import { type Shape, sameShape } from '../graph/shape.js'
 import { type Device, getDevice } from '../runtime/device.js'
-import { freeStorage, loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
+import { loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { Recent } from '../runtime/recent.js'
-import { demandFunction, Tensor } from './tensor.js'
+import { demandFunction, relinquish, Tensor } from './tensor.js'
 import { leaves, replaceLeaves, visit } from './tree.js'
 
 export interface CompileOptions {
@@ -155,8 +165,7 @@ export function compile<A extends unknown[], R>(
     )
     const kept = new Set(tensors.map(t => t.node))
     for (const i of trace.donated) {
-      const { node } = given[i]
-      if (node.op === 'input' && !kept.has(node)) freeStorage(node.attrs.storage, 'was donated to a compiled function')
+      if (!kept.has(given[i].node)) relinquish(given[i], 'was donated to a compiled function')
     }
     return replaceLeaves(trace.tree, tensors)
   }
@@ -176,6 +185,8 @@ async function makeTrace<A extends unknown[], R>(
   device: Parameters<typeof planFor>[1],
 ): Promise<Omit<Trace<R>, 'traits' | 'donated'>> {
   const compiler = await loadCompiler()
+  // What the function builds is its own, even where something older is equal: that may be assigned to.
+  forgetInterned()
   const firstId = upcomingId()
   const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))
   const tree = f(
@@ -204,7 +215,9 @@ async function makeTrace<A extends unknown[], R>(
   const results = nodes.map(n => {
     const argument = number.get(n)
     if (argument !== undefined) return { argument }
-    return n.op === 'input' ? { captured: n } : { output: roots.indexOf(n) }
+    if (n.op !== 'input') return { output: roots.indexOf(n) }
+    n.shared = true
+    return { captured: n }
   })
   const captured = older.filter(n => !isSuperseded(n))
   if (roots.length === 0) return { plan: undefined, sources: [], captured, results, tree }

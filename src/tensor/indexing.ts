@@ -1,10 +1,9 @@
 /** Indexing by tensors: gather and scatter-add (each the other's transpose). */
 
 import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
-import { iota } from './create.js'
-import { add, astype, lessEqual, mul, notEqual, sub, where } from './elementwise.js'
+import { add, astype, lessEqual, notEqual, sub, where } from './elementwise.js'
 import { moveaxis, pad, permuteDims, reshape } from './movement.js'
-import { expandTo } from './shared.js'
+import { expandTo, ownRows } from './shared.js'
 import { at } from './slicing.js'
 import { asTensor, build, demandOptions, demandTensors, describe, Tensor, type TensorLike } from './tensor.js'
 
@@ -37,7 +36,10 @@ export function take(x: Tensor, indices: Tensor, options: { axis?: number } = {}
   ])
 }
 
-/** Elements of x along an axis, chosen by indices of x's rank: result[i][j] = x[indices[i][j]][j] for axis 0. */
+/**
+ * Elements of x along an axis, chosen by indices of x's rank: result[i][j] = x[indices[i][j]][j] for axis 0. An index
+ * outside 0 .. size - 1 gives NaN (0 for integers).
+ */
 export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
   const { axis = -1 } = demandOptions('takeAlongAxis', options)
   demandTensors('takeAlongAxis', x, indices)
@@ -50,9 +52,8 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
   // Axis d last, the others flattened: element (row, i) stands at row * size + i.
   const last = moveaxis(x, d, -1)
   const chosen = moveaxis(integer('takeAlongAxis', indices), d, -1)
-  const size = x.shape[d]
   const rows = sizeOf(last.shape.slice(0, -1))
-  const flatIndex = add(reshape(chosen, [rows, chosen.shape[chosen.ndim - 1]]), mul(iota([rows, 1]), size))
+  const flatIndex = ownRows(reshape(chosen, [rows, chosen.shape[chosen.ndim - 1]]), x.shape[d])
   const flat = build('gather', [reshape(last, [x.size]), flatIndex], {})
   return moveaxis(reshape(flat, chosen.shape), -1, d)
 }

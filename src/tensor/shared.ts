@@ -4,7 +4,8 @@ import { type DType, isFloat, promote } from '../graph/dtype.js'
 import type { Attrs } from '../graph/node.js'
 import { broadcastShapes, formatShape, type Shape, sameShape } from '../graph/shape.js'
 import { conv2d } from './convolution.js'
-import { astype, bitwiseInvert, equal, less, neg, sqrt, where } from './elementwise.js'
+import { iota } from './create.js'
+import { add, astype, bitwiseInvert, equal, less, lessEqual, logicalAnd, mul, neg, sqrt, where } from './elementwise.js'
 import { flip, permuteDims, reshape } from './movement.js'
 import { at } from './slicing.js'
 import { asTensor, build, demandTensors, describe, full, Tensor, type TensorLike } from './tensor.js'
@@ -155,4 +156,10 @@ export function transposedConv(
   })
   const spread = padSpatial(g, widths, [strides[0] - 1, strides[1] - 1])
   return conv2d(spread, turned, { dilation, groups })
+}
+
+/** Indices [n, ...] into `rows` rows, of which each of the n has its own: indices into all n * rows, out of range ones -1. */
+export function ownRows(indices: Tensor, rows: number): Tensor {
+  const inside = logicalAnd(lessEqual(0, indices), less(indices, rows))
+  return where(inside, add(indices, mul(iota(indices.shape, 0), rows)), -1)
 }

@@ -5,7 +5,7 @@
  */
 
 import { type DType, dtypes, isFloat, type TypedArray, toDType } from '../graph/dtype.js'
-import { type Attrs, labelOf, type Node, type Primitive, resolve } from '../graph/node.js'
+import { type Attrs, inputNode, labelOf, type Node, type Primitive, resolve } from '../graph/node.js'
 import { apply } from '../graph/primitives.js'
 import { formatShape, type Shape, sameShape, sizeOf } from '../graph/shape.js'
 import { freeStorage, readStorage, realize as realizeNodes } from '../runtime/realize.js'
@@ -14,8 +14,20 @@ import { freeStorage, readStorage, realize as realizeNodes } from '../runtime/re
 export type TensorLike = Tensor | number | boolean
 export type NestedArray = number | boolean | readonly NestedArray[]
 
+/** Gives the values of a computed tensor up, in memory too unless another may stand for them; why, as the end of a sentence. */
+export let relinquish: (tensor: Tensor, reason: string) => void
+
 export class Tensor {
   #node: Node
+
+  static {
+    relinquish = (tensor, reason) => {
+      const { node } = tensor
+      if (node.op !== 'input') return
+      if (node.shared) tensor.#node = inputNode({ gone: reason }, node.shape, node.dtype)
+      else freeStorage(node.attrs.storage, reason)
+    }
+  }
 
   constructor(node: Node) {
     this.#node = node
@@ -86,10 +98,12 @@ export class Tensor {
     return (await this.data())[0]
   }
 
-  /** Frees the values now instead of when the garbage collector finds out; reading them afterwards is an error. */
+  /**
+   * Frees the values now instead of when the garbage collector finds out; reading them afterwards is an error. Values that
+   * another tensor may stand for too, as equal expressions do, are given up by this one only.
+   */
   dispose(): void {
-    const node = this.node
-    if (node.op === 'input') freeStorage(node.attrs.storage, 'was disposed of')
+    relinquish(this, 'was disposed of')
   }
   [Symbol.dispose](): void {
     this.dispose()

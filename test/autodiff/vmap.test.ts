@@ -53,6 +53,12 @@ describe('axes', () => {
   })
   test('no examples', async () => {
     expect(sp.vmap((x: Tensor) => sp.matmul(x, normal(2, 3)))(sp.zeros([0, 4, 2], 'float64')).shape).toEqual([0, 4, 3])
+    const shapeOf = (f: (...xs: Tensor[]) => Tensor, ...shapes: number[][]): readonly number[] =>
+      sp.vmap(f)(...shapes.map(s => sp.zeros([0, ...s]))).shape
+    expect(shapeOf((a, b) => sp.matmul(a, b), [2, 4, 3], [2, 3, 2])).toEqual([0, 2, 4, 2])
+    expect(shapeOf(x => sp.conv2d(x, sp.ones([2, 2, 1, 3])), [2, 5, 5, 1])).toEqual([0, 2, 4, 4, 3])
+    const intoRows = (x: Tensor): Tensor => sp.scatterAdd(sp.astype(x, 'int32'), sp.expandDims(x, 1), 7)
+    expect(shapeOf(intoRows, [4])).toEqual([0, 7, 1])
   })
   test('a random key for each example', async () => {
     const keys = sp.random.split(sp.random.key(4), 3)

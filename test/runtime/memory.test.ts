@@ -3,6 +3,8 @@
 import * as sp from 'saddlepoint'
 import { expect, test } from 'vitest'
 import { Heap } from '../../src/runtime/backends/wasm/heap.js'
+import { OutOfMemory } from '../../src/runtime/device.js'
+import { Rng } from '../oracle/property.js'
 
 const { compile, grad, matmul, random, tensor } = sp
 
@@ -73,4 +75,59 @@ test('the heap reuses freed blocks and rounds sizes by at most an eighth', () =>
   expect(heap.bytesInUse).toBe(used)
   for (const bytes of [1e4, 1e5 + 3, 1e6, 12_345_678])
     expect(Heap.blockBytes(bytes) / (bytes + 256)).toBeLessThanOrEqual(1.125)
+})
+
+test('freed neighbours become one block, for sizes that were never freed', () => {
+  const heap = new Heap(1024, false)
+  const blocks = Array.from({ length: 8 }, () => heap.allocate(100_000))
+  const keep = heap.allocate(100)
+  const bytes = heap.memory.buffer.byteLength
+  for (const b of blocks) heap.free(b, 100_000)
+  // What memory has left first; then larger and smaller blocks than the freed ones, side by side where those were.
+  while (heap.memory.buffer.byteLength === bytes) {
+    const next = heap.allocate(300_000)
+    if (next < keep) {
+      const [a, b] = [heap.allocate(200_000), heap.allocate(40_000)]
+      expect(new Set([next, a, b]).size).toBe(3)
+      for (const [start, size] of [
+        [next, 300_000],
+        [a, 200_000],
+        [b, 40_000],
+      ]) {
+        expect(start).toBeGreaterThanOrEqual(blocks[0])
+        expect(start + size).toBeLessThan(keep)
+      }
+      expect(Math.abs(a - next)).toBeGreaterThanOrEqual(200_000)
+      expect(heap.memory.buffer.byteLength).toBe(bytes)
+      return
+    }
+  }
+  throw new Error('memory grew while freed blocks would do')
+})
+
+test('blocks of a heap never overlap, whatever is freed in between, and memory is found again', () => {
+  const random = new Rng(8)
+  const heap = new Heap(1024, false)
+  const live = new Map<number, number>()
+  for (let i = 0; i < 3000; i++) {
+    const starts = [...live.keys()]
+    if (starts.length > 20 || (starts.length > 0 && random.uniform() < 0.45)) {
+      const at = starts[Math.floor(random.uniform() * starts.length)]
+      heap.free(at, live.get(at) as number)
+      live.delete(at)
+      continue
+    }
+    const bytes = Math.floor(2 ** (5 + 14 * random.uniform()))
+    const start = heap.allocate(bytes)
+    for (const [other, size] of live) expect(start + bytes <= other || other + size <= start).toBe(true)
+    live.set(start, bytes)
+  }
+  for (const [start, bytes] of live) heap.free(start, bytes)
+  expect(heap.bytesInUse).toBe(0)
+  // At most 21 blocks of half a mebibyte were alive at once.
+  expect(heap.memory.buffer.byteLength).toBeLessThan(21 * 2 ** 20)
+})
+
+test('what the heap throws where it is full is what makes the runtime collect garbage and try again', () => {
+  expect(() => new Heap(1024, false).allocate(2 ** 32)).toThrow(OutOfMemory)
 })

@@ -2,6 +2,7 @@
 
 import * as sp from 'saddlepoint'
 import { checkDevices, checkGrads } from 'saddlepoint/check'
+import { crossEntropy } from 'saddlepoint/nn'
 import { adam, clipByGlobalNorm, sgd } from 'saddlepoint/optim'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { dtypeOf, type HalfArray } from '../../src/graph/dtype.js'
@@ -278,4 +279,12 @@ test('checkDevices counts in places of float16', async () => {
   // One place of float16 off on the second device.
   const drifting = (x: sp.Tensor) => x.mul(calls++ ? 1 + 2 ** -10 : 1)
   await expect(checkDevices(drifting, [half([1])], { ulps: 0.5 })).rejects.toThrow(/1\.00 ULP/)
+})
+
+test('weights of losses count beyond what a float16 holds', async () => {
+  const [logits, labels] = [sp.zeros([100_000, 2], 'float16'), sp.zeros([100_000], 'int32')]
+  const mean = await crossEntropy(logits, labels).item()
+  expect(mean).toBeCloseTo(Math.LN2, 3)
+  for (const options of [{ weights: sp.ones([100_000]) }, { classWeights: sp.full([2], 3) }])
+    expect(await crossEntropy(logits, labels, options).item()).toBe(mean)
 })

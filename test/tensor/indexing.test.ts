@@ -10,6 +10,12 @@ const m = (...shape: number[]): sp.Tensor => sp.reshape(sp.arange(shape.reduce((
 const int = (values: sp.NestedArray): sp.Tensor => sp.tensor(values, { dtype: 'int32' })
 
 testValues([
+  [
+    'takeAlongAxis, NaN where an index is out of range',
+    () => sp.takeAlongAxis(sp.astype(m(3, 2), 'float64'), int([[2], [-1], [1]])),
+    [3, 1],
+    [nan, nan, 5],
+  ],
   ['scatter', () => sp.scatter(m(4), int([1, 3]), sp.tensor([10, 30])), [4], [0, 10, 2, 30]],
   [
     'scatter of rows',

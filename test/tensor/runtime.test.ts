@@ -420,6 +420,19 @@ describe('compile', () => {
     expect(await held.array()).toEqual([3, 5])
   })
 
+  test('constants that a function makes are its own, though an argument that is assigned to was equal', async () => {
+    const model = { w: sp.ones([1]), bias: sp.zeros([3]) }
+    const step = sp.compile((m: typeof model) => sp.add(sp.mul(sp.zeros([3]), m.w), m.bias))
+    await step(model)
+    model.bias.assign(sp.ones([3]))
+    expect(await (await step(model)).array()).toEqual([1, 1, 1])
+    const captured = sp.zeros([3], 'float64')
+    const stale = sp.compile((x: Tensor) => sp.mul(x, captured))
+    await stale(t([1, 2, 3]))
+    captured.assign(sp.ones([3], 'float64'))
+    await expect(stale(t([1, 2, 3]))).rejects.toThrow('captured has been assigned to')
+  })
+
   test('donated arguments are gone, with a reason', async () => {
     const f = sp.compile((w: Tensor, x: Tensor) => ({ w: sp.add(w, x), x }), { donate: [0, 1] })
     const [w, x] = [t([1]), t([2])]
@@ -443,6 +456,28 @@ describe('disposal and updates', () => {
     await expect(sp.add(x, 1).data()).rejects.toThrow('build the expression again')
     x.dispose()
     expect(device.bytesInUse).toBeLessThanOrEqual(bytes - 8000)
+  })
+
+  test('what another tensor may stand for too stays, though equal expressions share a node', async () => {
+    const [a, b] = [sp.zeros([3]), sp.zeros([3])]
+    await sp.realize([a, b])
+    a.dispose()
+    await expect(a.data()).rejects.toThrow('disposed')
+    expect(await b.array()).toEqual([0, 0, 0])
+    const x = await t([1, 2]).realize()
+    sp.add(x, 0).dispose()
+    expect(await x.array()).toEqual([1, 2])
+    // Parameters and moments that begin alike, of which one is consumed.
+    const update = sp.compile((p: Tensor, m: Tensor) => [sp.sub(p, 1), sp.add(m, 1)], { donate: [0] })
+    const [p, m] = [sp.zeros([2]), sp.zeros([2])]
+    await sp.realize([p, m])
+    expect(await (await update(p, m))[1].array()).toEqual([1, 1])
+    expect(await m.array()).toEqual([0, 0])
+    await expect(p.data()).rejects.toThrow('donated')
+    // What a compiled function captured and hands through is not the caller's alone.
+    const through = sp.compile(() => x)
+    ;(await through()).dispose()
+    expect(await (await through()).array()).toEqual([1, 2])
   })
 
   test('using disposes at the end of the block', async () => {
