@@ -1,6 +1,7 @@
 // The regression guard that does not time: what the compiler makes of each benchmark step, in test/project/counts.json.
 //   npm run counts [-- --write]
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { leaves, realize } from 'saddlepoint'
 import { argumentsOf } from './arguments.mjs'
 import { countsOf } from './counting.mjs'
@@ -47,7 +48,10 @@ async function main(write) {
   else for (const line of differences(recorded(), now)) console.log(line)
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
+/** Whether Node was started with this file, perhaps by a link to it. */
+const isStarted = ([, script = '']) => existsSync(script) && realpathSync(script) === fileURLToPath(import.meta.url)
+
+if (isStarted(process.argv)) {
   const { values } = await argumentsOf('counts', { write: { type: 'boolean', default: false } })
   await main(values.write)
 }

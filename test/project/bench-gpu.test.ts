@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -30,7 +31,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 let runs = 0
 async function bench(...options: string[]): Promise<Report> {
   const json = join(folder, `${runs++}.json`)
-  const script = new URL('../../bench/gpu/run.mjs', import.meta.url).pathname
+  const script = fileURLToPath(new URL('../../bench/gpu/run.mjs', import.meta.url))
   await promisify(execFile)(process.execPath, [script, '--smoke', '--json', json, ...options])
   const report: Report = JSON.parse(readFileSync(json, 'utf8'))
   return report

@@ -40,7 +40,7 @@ interface Workloads {
   valuesOf(spec: { shape: number[]; seed?: number; low?: number; high?: number; below?: number }): ArrayLike<number>
 }
 
-const load = (name: string) => import(new URL(`../../bench/${name}.mjs`, import.meta.url).pathname)
+const load = (name: string) => import(new URL(`../../bench/${name}.mjs`, import.meta.url).href)
 const { boundOf, median, paired, slope, consensus, disagreement }: Statistics = await load('statistics')
 const { table, milliseconds, itemTable, between }: Reporting = await load('report')
 const { numbers, checksum, valuesOf }: Workloads = await load('workloads')

@@ -1,5 +1,11 @@
 /** The compiler's work on the benchmark's steps: a change that costs kernels, bytes or memory is seen without a clock. */
 
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { costOf } from '../../src/compiler/cost.js'
@@ -25,8 +31,8 @@ interface Module {
   differences(old: All, now: All): string[]
 }
 
-const script = new URL('../../bench/counts.mjs', import.meta.url).pathname
-const { counts, recorded, differences }: Module = await import(script)
+const script = new URL('../../bench/counts.mjs', import.meta.url)
+const { counts, recorded, differences }: Module = await import(script.href)
 
 test('kernels, dispatches, bytes, operations, buffers, memory and code of the benchmark steps are those recorded', async () => {
   const now = await counts({ canonicalize, costOf, planMemory, schedule, buildProgram, buildGpuProgram })
@@ -59,4 +65,16 @@ test('differences name the step, the count, the old and the new', () => {
     'b: is gone',
     'c: is new',
   ])
+})
+
+test('the script runs in a folder with any name, and by a link', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'saddlepoint counts ö '))
+  try {
+    const link = join(folder, 'link.mjs')
+    symlinkSync(fileURLToPath(script), link)
+    const run = promisify(execFile)(process.execPath, [link, '--frob'])
+    await expect(run).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(/^counts: .*'--frob'.*\n$/) })
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })

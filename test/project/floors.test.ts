@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
 const floors: readonly (readonly string[])[] = [
@@ -21,7 +22,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   cli: ['commander', 'pngjs', 'vega', 'vega-lite', '@resvg/resvg-wasm'],
 }
 
-const src = new URL('../../src', import.meta.url).pathname
+const src = fileURLToPath(new URL('../../src', import.meta.url))
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(f => f.endsWith('.ts'))
 const room = (file: string): string => file.split('/')[0]
 const floorOf = (name: string): number => floors.findIndex(f => f.includes(name))

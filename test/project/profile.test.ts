@@ -4,10 +4,11 @@ import { execFile } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const root = new URL('../..', import.meta.url).pathname
+const root = fileURLToPath(new URL('../..', import.meta.url))
 const profile = (...args: string[]) =>
   promisify(execFile)(process.execPath, ['bench/profile.mjs', ...args], { cwd: root, timeout: 120_000 })
 

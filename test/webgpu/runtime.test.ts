@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as sp from 'saddlepoint'
 import { dataset } from 'saddlepoint/data'
@@ -216,7 +217,7 @@ test('one profile at a time', async () => {
 
 const node = (code: string, env: Record<string, string> = {}) =>
   promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], {
-    cwd: new URL('../..', import.meta.url).pathname,
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
     env: { ...process.env, ...env },
   })
 
