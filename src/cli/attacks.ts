@@ -1,5 +1,6 @@
 /** Attacks by name on the data of a task, counted as commands report them. */
 
+import { attackParts } from '../adversarial/attacks.js'
 import { attackDataset } from '../adversarial/dataset.js'
 import { type GradientCounts, reportNames } from '../adversarial/deaths.js'
 import * as adversarial from '../adversarial/index.js'
@@ -16,7 +17,7 @@ import { realize } from '../tensor/realize.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { leaves } from '../tensor/tree.js'
 import { assumed, type Named, type Options } from './named.js'
-import type { Task, Threat } from './task.js'
+import { firstOf, type Task, type Threat } from './task.js'
 
 const batchSize = 250
 
@@ -72,23 +73,53 @@ const searches: Readonly<Record<string, { readonly run: Search; readonly threat:
 
 export const attackNames = [...Object.keys(relatives), ...Object.keys(searches)]
 
-/**
- * Attacks a model.
- * @throws if the attack does not like its options, or is not for what is attacked here
- */
-export async function attack(
-  { name, options }: Omit<Named, 'text'>,
-  victim: Victim,
-  around: Surroundings,
-): Promise<Attacked> {
-  const { task, data } = victim
+/** The options of an attack, those that its own leave open from the task. */
+function settingsOf({ name, options }: Omit<Named, 'text'>, task: Task) {
   const isSearch = Object.hasOwn(searches, name)
   const taken: readonly (keyof Threat)[] = isSearch ? searches[name].threat : threat
   const given: Options = { ...assumed(task, taken, options), ...options }
+  return { isSearch, taken, given, isAmongVectors: 'on' in given || task.threat.on !== undefined }
+}
+
+/**
+ * Prepares an attack on the first example, so that what it does not like is known before the one before it has run.
+ * @throws if the attack does not like its options, or is not for what is attacked here
+ */
+export async function checkAttack({ text, ...one }: Named, victim: Victim, seed: number): Promise<void> {
+  const { task, model, data } = victim
+  const { name } = one
+  const { isSearch, given, isAmongVectors } = settingsOf(one, task)
+  const batch = tensorsOf(firstOf(data, 1).columns)
+  const key = random.key(seed)
+  try {
+    if (isAmongVectors) vectorMetric(name, given, task)(model, batch, { training: false, key })
+    else if (isSearch) {
+      // A search has looked at its options when it looks at its signal, before the first step.
+      const stopped = AbortSignal.abort()
+      const isStopped = (error: unknown): void => {
+        if (error !== stopped.reason) throw error
+      }
+      const settings = { key, ...given, signal: stopped }
+      await searches[name].run(task.logits, model, batch, settings as never).catch(isStopped)
+    } else {
+      const { start, step, finish } = attackParts(name, lossOf(task), pgdOptions(name, given, seed) as never)
+      finish(model, step(model, start(batch, key)))
+    }
+  } catch (cause) {
+    throw new Error(`--use ${text}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+  } finally {
+    for (const t of leaves(batch)) t.dispose()
+  }
+}
+
+/** Attacks a model, with options that `checkAttack` has seen. */
+export async function attack(one: Omit<Named, 'text'>, victim: Victim, around: Surroundings): Promise<Attacked> {
+  const { task, data } = victim
+  const { name } = one
+  const { isSearch, taken, given, isAmongVectors } = settingsOf(one, task)
   const norm = taken.includes('norm') ? ((given.norm ?? 'linf') as Norm) : 'l2'
   const ball = { norm, ...(taken.includes('epsilon') && { epsilon: Number(given.epsilon) }) }
-  if ('on' in given || task.threat.on)
-    return { ...ball, accuracy: await accuracyAmongVectors(name, given, victim, around) }
+  if (isAmongVectors) return { ...ball, accuracy: await accuracyAmongVectors(name, given, victim, around) }
   const { data: moved, gradients } = await (isSearch ? searchAll : followAll)(name, given, victim, around)
   const [before, after] = [
     await rightOn(victim, around.signal),
@@ -141,6 +172,13 @@ interface Moved {
   readonly gradients?: GradientCounts
 }
 
+const pgdOptions = (name: string, given: Options, seed: number) => ({
+  ...relatives[name](given),
+  key: random.key(seed),
+  ...given,
+})
+const lossOf = ({ losses, loss }: Task): Loss<unknown> => losses ?? loss
+
 /** PGD and its relatives, by one compiled step. */
 async function followAll(
   name: string,
@@ -149,9 +187,9 @@ async function followAll(
   around: Surroundings,
 ): Promise<Moved> {
   const { seed, onBatch, signal } = around
-  const options = { ...relatives[name](given), key: random.key(seed), ...given }
+  const options = pgdOptions(name, given, seed)
   const hooks = { batchSize, onBatch, signal }
-  const { data: moved, report } = await attackDataset(task.losses ?? task.loss, model, data, options as never, hooks)
+  const { data: moved, report } = await attackDataset(lossOf(task), model, data, options as never, hooks)
   signal.throwIfAborted()
   return { data: moved, gradients: report }
 }
@@ -176,6 +214,15 @@ async function searchAll(
   return { data: dataset(columns), ...(counts.gradients > 0 && { gradients: counts }) }
 }
 
+/** Measures the accuracy when the vectors that an embedding looks up are attacked. @throws if the attack is not for them */
+function vectorMetric(name: string, given: Options, { logits, loss, threat }: Task): Loss<unknown> {
+  if (!amongVectors.includes(name))
+    throw new Error(
+      `${name}: perturbs features, and what is attacked here are the vectors that '${given.on ?? threat.on}' looks up: use ${amongVectors.join(', ')}`,
+    )
+  return adversarial.robustAccuracy(loss, { logits, ...relatives[name](given), ...given } as never)
+}
+
 /** The accuracy when the vectors that an embedding looks up are attacked. */
 async function accuracyAmongVectors(
   name: string,
@@ -183,13 +230,8 @@ async function accuracyAmongVectors(
   { task, model, data }: Victim,
   around: Surroundings,
 ): Promise<number> {
-  if (!amongVectors.includes(name))
-    throw new Error(
-      `${name}: perturbs features, and what is attacked here are the vectors that '${given.on ?? task.threat.on}' looks up: use ${amongVectors.join(', ')}`,
-    )
   await realize(model)
-  const options = { logits: task.logits, ...relatives[name](given), ...given }
-  const metric: Loss<unknown> = adversarial.robustAccuracy(task.loss, options as never)
+  const metric = vectorMetric(name, given, task)
   const measure = compile((m: unknown, batch: Batch, key: Tensor) => metric(m, batch, { training: false, key }))
   let right = 0
   await eachBatch(data, around, async (batch, key) => {

@@ -154,13 +154,33 @@ describe('attack', () => {
   })
 })
 
-test('an attack that fails takes no results with it', async () => {
+test('the options of all attacks are looked at before the first one runs', async () => {
   await weights('kept.safetensors')
-  const args = ['attack', moons, '--weights', 'kept.safetensors', '--use', 'pgd:restarts=2,steps=3']
-  const { code, out, err } = await saddlepoint([...args, '--use', 'carliniWagner'])
-  expect(code).toBe(1)
+  const args = ['attack', moons, '--weights', 'kept.safetensors', '--use', 'fgsm', '--use']
+  for (const [use, says] of [
+    ['carliniWagner', 'carliniWagner: needs the valid range'],
+    ['pgd:steps=0', 'pgd: steps must be an integer >= 1, not 0'],
+    ['pgd:foo=1', "pgd: has no option 'foo'"],
+    ['pgd:features=none', "features names 'none', but the batch has"],
+    ['apgd:loss=none', "apgd: unknown loss 'none'"],
+  ])
+    expect(await saddlepoint([...args, use])).toEqual({
+      ...{ code: 1, out: '' },
+      err: expect.stringMatching(new RegExp(`^error: --use ${use}: .*${says}.*\n$`)),
+    })
+})
+
+test('an attack that is stopped takes no results of those before it with it', async () => {
+  await weights('kept.safetensors')
+  const args = ['attack', moons, '--weights', 'kept.safetensors', '--out', 'kept-adv.safetensors']
+  const slow = 'apgd:steps=1000000'
+  const { code, out, err } = await saddlepoint([...args, '--use', 'pgd:restarts=2,steps=3', '--use', slow], slow)
+  expect(code).toBe(130)
   expect(out).toMatch(/pgd:restarts=2,steps=3 +l2 0\.15 +\d/)
-  expect(err).toContain('error: carliniWagner: needs the valid range')
+  expect(out).toContain('wrote kept-adv.safetensors')
+  expect(err).toContain(`stopped during ${slow}: the examples are of the attacks before it`)
+  const { tensors } = await readSafetensors(join(folder, 'kept-adv.safetensors'))
+  expect(Object.keys(tensors).sort()).toEqual(['pgd.label', 'pgd.point'])
 })
 
 describe('evaluate', () => {

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { writeSafetensors } from '../../data/safetensors.js'
 import { progress } from '../../train/progress.js'
-import { type Attacked, attack, attackNames, rightOn, share } from '../attacks.js'
+import { type Attacked, attack, attackNames, checkAttack, rightOn, share } from '../attacks.js'
 import { type Named, named, parseNamed } from '../named.js'
 import { addDeviceOptions, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
@@ -51,19 +51,24 @@ async function run(name: string, options: AttackOptions, signal: AbortSignal): P
   const model = await trainedModel(task, weights)
   const data = firstOf(task.test, options.test)
   const victim = { task, model, data }
+  const uses = use.length ? use : ['fgsm', 'pgd'].map(parseNamed)
+  for (const one of uses) await checkAttack(one, victim, seed)
   const results: Result[] = []
-  const show = (clean: number, written?: string): void => {
+  /** Prints the results, and writes their examples; those of the attacks that are done, where a later one is not. */
+  const give = async (clean: number): Promise<void> => {
     const rows = [{ attack: 'none', within: '', accuracy: percent(clean), ...blank }, ...results.map(rowOf)]
     const title = `${name}, ${weights}, first ${data.size} test examples, seed ${seed}`
-    const lines = [title, '', tableOf(rows), ...(written === undefined ? [] : ['', `wrote ${written}`])]
     const attacks = results.map(({ data: _, ...result }) => result)
-    print(options, { task: name, weights, seed, examples: data.size, clean, attacks }, lines.join('\n'))
+    print(options, { task: name, weights, seed, examples: data.size, clean, attacks }, `${title}\n\n${tableOf(rows)}`)
+    if (out === undefined) return
+    await writeSafetensors(out, columnsOf(results))
+    if (!options.json) console.log(`\nwrote ${out}`)
   }
   let clean: number | undefined
   let doing = 'the clean examples'
   try {
     clean = share(await rightOn(victim, signal))
-    for (const one of use.length ? use : ['fgsm', 'pgd'].map(parseNamed)) {
+    for (const one of uses) {
       doing = one.text
       const shown = await progress(data.size, one.text)
       try {
@@ -75,13 +80,12 @@ async function run(name: string, options: AttackOptions, signal: AbortSignal): P
     }
   } catch (error) {
     // What is done is not lost.
-    if (clean !== undefined && results.length) show(clean)
-    if (signal.aborted)
-      throw new Interrupted(`stopped during ${doing}${out === undefined ? '' : ': no examples were written'}`)
-    throw error
+    if (clean !== undefined && results.length) await give(clean)
+    if (!signal.aborted) throw error
+    const kept = results.length ? ': the examples are of the attacks before it' : ': no examples were written'
+    throw new Interrupted(`stopped during ${doing}${out === undefined ? '' : kept}`)
   }
-  if (out !== undefined) await writeSafetensors(out, columnsOf(results))
-  show(clean, out)
+  await give(clean)
 }
 
 const blank = { 'median length': '', 'gradients 0': '', 'not finite': '' }
