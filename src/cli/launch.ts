@@ -12,10 +12,11 @@ export async function launch(load: () => Promise<(args: string[]) => Promise<num
     process.exitCode = 1
     return
   }
-  // A reader such as head has seen enough.
-  process.stdout.on('error', error => {
-    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
-    process.exit()
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // A reader such as head has seen enough.
+    if (error.code === 'EPIPE') process.exit()
+    console.error(`error: cannot write to standard output: ${error.message}`)
+    process.exit(1)
   })
   const command = await load()
   process.exitCode = await command(process.argv.slice(2))

@@ -163,6 +163,8 @@ function checkLabels({ name, logits, train, test }: Task, model: unknown): void 
 export async function trainedModel(task: Task, file: string): Promise<unknown> {
   if (!existsSync(file))
     throw new Error(`there are no weights at ${file}; saddlepoint train ${task.name} --out ${file} makes them`)
+  // Such as a device without end, which would be read until memory is full.
+  if (!statSync(file).isFile()) throw new Error(`--weights: ${file} is no file; saddlepoint train --out writes one`)
   const model = await modelOf(task, 0)
   await loadTree(file, model, () => undefined)
   return model
