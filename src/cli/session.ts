@@ -2,7 +2,8 @@
 
 import { CommanderError } from 'commander'
 import { type Device, setDevice } from '../runtime/device.js'
-import { type Progress, progress } from '../train/progress.js'
+import { environment } from '../runtime/environment.js'
+import { type Progress, percentages } from '../train/progress.js'
 import type { DeviceSettings } from './options.js'
 
 /** A command was told to stop; the message says what is lost and what is kept. */
@@ -29,12 +30,15 @@ export async function session<T>(
   }
 }
 
+/** Whether SADDLEPOINT_SOFTWARE says no, as `setDevice` reads it; without it, nothing is said. */
+const refusesSoftware = (): boolean => ['0', 'no', 'false'].includes(environment('SADDLEPOINT_SOFTWARE') ?? '')
+
 /** The device asked for; where that is a GPU and there is none, the same device in software, with a word about it. */
 async function openDevice({ device, threads }: DeviceSettings): Promise<Device> {
   try {
     return await setDevice(device, { threads })
   } catch (error) {
-    if (device !== 'webgpu' || process.env.SADDLEPOINT_SOFTWARE === 'no') throw error
+    if (device !== 'webgpu' || refusesSoftware()) throw error
     console.error(`${error instanceof Error ? error.message : error}\n`)
     const software = await setDevice(device, { software: true })
     console.error('going on with a driver in software: many times slower than the device wasm\n')
@@ -64,7 +68,7 @@ export function bars(): { update(label: string, share: number): void; stop(): vo
     update(label, share) {
       if (current?.label !== label) {
         stop()
-        current = { label, shown: progress(100, label) }
+        current = { label, shown: percentages(label) }
       }
       void current.shown.then(bar => bar.update(Math.floor(100 * share)))
     },

@@ -35,16 +35,31 @@ const shown = (fields: Fields): string =>
  */
 export async function progress(total: number, label: string, stream?: Screen): Promise<Progress> {
   if (!Number.isInteger(total) || total < 1) throw new Error(`progress: total ${total}: needs a positive integer`)
-  const screen = stream ?? node?.stderr ?? browserConsole
-  const drawn = screen.isTTY && isStream(screen) ? await bar(total, label, screen) : undefined
-  return drawn ?? lines(total, label, screen)
+  return begun({ total, label, isCounted: true }, stream)
 }
 
-async function bar(total: number, label: string, stream: NodeJS.WritableStream): Promise<Progress | undefined> {
+/** `progress` of a job that knows its percentage alone: no step is counted. */
+export const percentages = (label: string, stream?: Screen): Promise<Progress> =>
+  begun({ total: 100, label, isCounted: false }, stream)
+
+interface Job {
+  readonly total: number
+  readonly label: string
+  /** Whether the steps are shown beside the percentage. */
+  readonly isCounted: boolean
+}
+
+async function begun(job: Job, stream: Screen | undefined): Promise<Progress> {
+  const screen = stream ?? node?.stderr ?? browserConsole
+  const drawn = screen.isTTY && isStream(screen) ? await bar(job, screen) : undefined
+  return drawn ?? lines(job, screen)
+}
+
+async function bar({ total, label, isCounted }: Job, stream: NodeJS.WritableStream): Promise<Progress | undefined> {
   // Loaded only when it is shown, so that training needs no terminal; a program bundled into one file may lack it.
   const loaded = await importPackage('cli-progress').catch(() => undefined)
   if (!loaded) return undefined
-  const format = '{label} {bar} {percentage}% | {value}/{total} | {eta_formatted} left | {fields}'
+  const format = `{label} {bar} {percentage}% | ${isCounted ? '{value}/{total} | ' : ''}{eta_formatted} left | {fields}`
   const view = new loaded.SingleBar({
     format,
     stream,
@@ -60,19 +75,20 @@ async function bar(total: number, label: string, stream: NodeJS.WritableStream):
   }
 }
 
-function lines(total: number, label: string, stream: Screen): Progress {
-  const begun = performance.now()
+function lines({ total, label, isCounted }: Job, stream: Screen): Progress {
+  const began = performance.now()
   let last = 0
   let next = 0
   const print = (step: number, rest: string[]) => {
     const percent = Math.floor((100 * step) / total)
-    stream.write(`${[`${label}: ${percent}% (${step}/${total})`, ...rest].filter(Boolean).join('  ')}\n`)
+    const done = `${label}: ${percent}%${isCounted ? ` (${step}/${total})` : ''}`
+    stream.write(`${[done, ...rest].filter(Boolean).join('  ')}\n`)
   }
   const update = (step: number, fields: Fields = {}) => {
     last = step
     if (step < next * total) return
     next = (Math.floor((4 * step) / total) + 1) / 4
-    const left = ((performance.now() - begun) / 1000 / step) * (total - step)
+    const left = ((performance.now() - began) / 1000 / step) * (total - step)
     print(step, [shown(fields), step > 0 && step < total ? `${Math.round(left)} s left` : ''])
   }
   update(0)

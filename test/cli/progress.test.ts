@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
-import { progress } from '../../src/train/progress.js'
+import { percentages, progress } from '../../src/train/progress.js'
 
 /** What a run of `steps` of `total` writes to a terminal or to a pipe. */
 async function written(isTTY: boolean, total: number, steps: readonly number[]): Promise<string> {
@@ -45,6 +45,20 @@ test('a terminal gets a bar with the fields and the time left', async () => {
   expect(text).toContain('training base ████████████████████████████ 100% | 200/200 |')
   expect(text).toContain('loss 0.1235  epoch 1/5')
   expect(text).toContain(' left |')
+})
+
+test('a job that knows its percentage alone shows no count', async () => {
+  for (const isTTY of [false, true]) {
+    const stream = Object.assign(new PassThrough({ highWaterMark: 2 ** 20 }), { isTTY, columns: 120 })
+    const shown = await percentages('judging', stream)
+    shown.update(33)
+    shown.update(100)
+    shown.stop()
+    const text = String(stream.read())
+    expect(text).toContain('100%')
+    expect(text).not.toContain('100/100')
+    if (!isTTY) expect(text).toMatch(/^judging: 33% {2}\d+ s left$/m)
+  }
 })
 
 test('a total that is no count is refused', async () => {
