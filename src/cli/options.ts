@@ -19,6 +19,14 @@ const upTo64 = number('an integer from 1 to 64', n => Number.isInteger(n) && n >
 /** For an option that may be repeated. */
 export const many = (text: string, given: readonly string[]): string[] => [...given, text]
 
+/** An option that may be repeated, whose values `parse` gathers; help says in words what happens without it. */
+export const repeated = <T>(
+  flags: string,
+  description: string,
+  parse: (text: string, given: readonly T[]) => T[],
+  byDefault: string,
+): Option => new Option(flags, description).argParser(parse).default([], byDefault)
+
 /** What computes. */
 export interface DeviceSettings {
   readonly device: DeviceName

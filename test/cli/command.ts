@@ -13,7 +13,7 @@ export interface Ran {
 export function runCommand(
   file: string,
   args: readonly string[],
-  { interruptAt, ...options }: Pick<SpawnOptions, 'cwd' | 'env'> & { readonly interruptAt?: string } = {},
+  { interruptAt, ...options }: Pick<SpawnOptions, 'cwd' | 'env' | 'stdio'> & { readonly interruptAt?: string } = {},
 ): Promise<Ran> {
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli', file), ...args], options)
   let [out, err] = ['', '']

@@ -1,6 +1,7 @@
 /** The command `saddlepoint`, as people run it. */
 
 import { spawn } from 'node:child_process'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -66,7 +67,7 @@ describe('train', () => {
     expect(cut.err).toMatch(/stopped after \d+ steps; the same command with --resume goes on from cut\.checkpoint/)
     const anew = await saddlepoint([...args, '--out', 'cut.safetensors'])
     expect(anew.code).toBe(1)
-    expect(anew.err).toContain('cut.checkpoint.safetensors is of a training that was interrupted')
+    expect(anew.err).toContain('cut.checkpoint.safetensors is of a training that was interrupted or is still running')
     const other = await saddlepoint([...args, '--out', 'cut.safetensors', '--resume', '--seed', '3'])
     expect(other).toMatchObject({
       code: 1,
@@ -217,6 +218,59 @@ describe('evaluate', () => {
   }, 120_000)
 })
 
+test('Ctrl-C takes no models with it that are judged', async () => {
+  await weights('first.safetensors')
+  await weights('second.safetensors', '--seed', '1')
+  const args = ['evaluate', moons, '--weights', 'first.safetensors', '--weights', 'second.safetensors', '--steps', '5']
+  const small = ['--test', '60', '--ensemble', 'steps=5,queries=50,attacks=apgd-ce+square', '--json']
+  const { code, out, err } = await saddlepoint([...args, ...small], 'of second.safetensors')
+  expect(code).toBe(130)
+  expect(err).toContain('stopped during second.safetensors\n')
+  // The unit of this progress is the percent, and no example.
+  expect(err).not.toContain('/100)')
+  const { models } = JSON.parse(out)
+  expect(models.map((m: { weights: string }) => m.weights)).toEqual(['first.safetensors'])
+  const none = await saddlepoint([...args, ...small], 'of first.safetensors')
+  expect(none).toMatchObject({
+    ...{ code: 130, out: '' },
+    err: expect.stringContaining('stopped during first.safetensors: there is no result'),
+  })
+}, 120_000)
+
+test('where there is no GPU, a variable keeps a command from going on in software', async () => {
+  const nowhere = { VK_ICD_FILENAMES: '/nowhere.json', VK_DRIVER_FILES: '/nowhere.json' }
+  for (const SADDLEPOINT_SOFTWARE of ['0', 'no', 'false']) {
+    const env = { ...process.env, ...nowhere, SADDLEPOINT_SOFTWARE }
+    const args = ['inspect', moons, '--device', 'webgpu', '--stage', 'graph']
+    const { code, out, err } = await runCommand('saddlepoint.js', args, { cwd: folder, env })
+    expect({ code, out }).toEqual({ code: 1, out: '' })
+    expect(err).toMatch(/^error: setDevice: /m)
+    expect(err).not.toContain('software: many times slower')
+  }
+})
+
+/** An endless file to read, and a full disk to write to; Linux has it. */
+const full = '/dev/full'
+
+test.skipIf(!existsSync(full))('weights that are no file are refused', async () => {
+  for (const command of ['attack', 'evaluate'])
+    expect(await saddlepoint([command, moons, '--weights', full])).toEqual({
+      ...{ code: 1, out: '' },
+      err: `error: --weights: ${full} is no file; saddlepoint train --out writes one\n`,
+    })
+})
+
+test.skipIf(!existsSync(full))('a full disk is an error in a line', async () => {
+  const stdout = openSync(full, 'w')
+  const { code, err } = await runCommand('saddlepoint.js', ['devices', '--device', 'reference'], {
+    cwd: folder,
+    stdio: ['ignore', stdout, 'pipe'],
+  })
+  closeSync(stdout)
+  expect(code).toBe(1)
+  expect(err).toMatch(/^error: cannot write to standard output: ENOSPC.*\n$/)
+})
+
 test('a reader that has seen enough ends a command quietly', async () => {
   const child = spawn(process.execPath, [join(root, 'dist/cli/saddlepoint.js'), 'inspect', moons], { cwd: folder })
   let err = ''
@@ -330,6 +384,7 @@ test('every command has help, with its device and its JSON', async () => {
     const { code, out } = await saddlepoint([command, '--help'])
     expect(code).toBe(0)
     expect(out).toContain('--json')
+    expect(out).not.toContain('[]')
     if (command !== 'tune') for (const option of ['--seed', '--device']) expect(out).toContain(option)
   }
 })

@@ -5,7 +5,7 @@ import { writeSafetensors } from '../../data/safetensors.js'
 import { progress } from '../../train/progress.js'
 import { type Attacked, attack, attackNames, checkAttack, rightOn, share } from '../attacks.js'
 import { type Named, named, parseNamed } from '../named.js'
-import { addDeviceOptions, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
+import { addDeviceOptions, count, type DeviceSettings, jsonOption, repeated, seedOption } from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
 import { Interrupted, session } from '../session.js'
 import { firstOf, taskArgument, taskOf, trainedModel } from '../task.js'
@@ -26,11 +26,13 @@ export const addAttack = (program: Command): Command =>
       .description('Attacks a trained model, and says how accurate it still is and whether the gradients were alive.')
       .addArgument(taskArgument)
       .option('--weights <file>', 'of train', 'model.safetensors')
-      .option(
-        '--use <attack>',
-        `an attack and its options, such as pgd:epsilon=0.3,steps=100; may be repeated (default: fgsm and pgd). Of ${attackNames.join(', ')}`,
-        named(attackNames),
-        [],
+      .addOption(
+        repeated(
+          '--use <attack>',
+          `an attack and its options, such as pgd:epsilon=0.3,steps=100; may be repeated. Of ${attackNames.join(', ')}`,
+          named(attackNames),
+          'fgsm and pgd',
+        ),
       )
       .option('--test <n>', 'the first n test examples', count, 1000)
       .option('--out <file>', 'writes the attacked examples as safetensors, each column under ATTACK.COLUMN')

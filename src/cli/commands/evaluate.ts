@@ -9,7 +9,16 @@ import { tensorsOf } from '../../data/tensors.js'
 import * as random from '../../tensor/random.js'
 import { attack, rightOn, share } from '../attacks.js'
 import { assumed, parseOptions } from '../named.js'
-import { addDeviceOptions, amount, count, type DeviceSettings, jsonOption, many, seedOption } from '../options.js'
+import {
+  addDeviceOptions,
+  amount,
+  count,
+  type DeviceSettings,
+  jsonOption,
+  many,
+  repeated,
+  seedOption,
+} from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
 import { bars, Interrupted, session } from '../session.js'
 import { firstOf, type Task, taskArgument, taskOf, trainedModel } from '../task.js'
@@ -44,7 +53,7 @@ export const addEvaluate = (program: Command): Command =>
           'looked-up vectors, there is the first of these alone.',
       )
       .addArgument(taskArgument)
-      .option('--weights <file>', 'of train; may be repeated, to compare (default: model.safetensors)', many, [])
+      .addOption(repeated('--weights <file>', 'of train; may be repeated, to compare', many, 'model.safetensors'))
       .option('--epsilon <x>', "the radius (default: the task's)", amount)
       .addOption(new Option('--norm <name>', "the norm of the ball (default: the task's)").choices(['linf', 'l2']))
       .option('--steps <n>', 'of PGD', count, 20)
@@ -80,25 +89,35 @@ async function run(name: string, options: EvaluateOptions, signal: AbortSignal):
   for (const file of files) models.push(await trainedModel(task, file))
   const data = firstOf(task.test, options.test)
   const judged: Judged[] = []
+  const show = (transfer?: number[][]): void => {
+    const { epsilon, norm = 'linf' } = task.threat
+    const { seed } = options
+    const title = `${name}, first ${data.size} test examples, ${norm}, epsilon ${epsilon}, seed ${seed}`
+    const result = { task: name, examples: data.size, seed, threat: task.threat, models: judged, transfer }
+    print(options, result, [title, ...sections(judged, transfer)].join('\n\n'))
+  }
   let transfer: number[][] | undefined
+  let doing = ''
   try {
-    for (const [i, model] of models.entries())
+    for (const [i, model] of models.entries()) {
+      doing = files[i]
       judged.push({
         weights: files[i],
         ...(await judge(task, model, data, options, signal, labelOf(files, i))),
       })
+    }
     if (models.length > 1 && !task.threat.on) {
+      doing = 'the transfer between the models'
       const pgd = { ...assumed(task, ball, {}), steps: options.steps } as { epsilon: number }
       transfer = await transferMatrix(task.logits, task.loss, models, data, { ...pgd, signal })
     }
   } catch (error) {
-    if (signal.aborted) throw new Interrupted('stopped: part of an evaluation says nothing, so there is no result')
-    throw error
+    // A model that is done is not lost; of one that is not, part of an evaluation says nothing.
+    if (judged.length) show()
+    if (!signal.aborted) throw error
+    throw new Interrupted(`stopped during ${doing}${judged.length ? '' : ': there is no result'}`)
   }
-  const { epsilon, norm = 'linf' } = task.threat
-  const title = `${name}, first ${data.size} test examples, ${norm}, epsilon ${epsilon}, seed ${options.seed}`
-  const result = { task: name, examples: data.size, seed: options.seed, threat: task.threat, models: judged, transfer }
-  print(options, result, [title, ...sections(judged, transfer)].join('\n\n'))
+  show(transfer)
 }
 
 const ball = ['epsilon', 'norm', 'clipMin', 'clipMax', 'features'] as const

@@ -16,7 +16,7 @@ import type { Tensor } from '../../tensor/tensor.js'
 import { leaves, namedLeaves } from '../../tensor/tree.js'
 import { memoriesOf } from '../../train/memory.js'
 import { methodNames, methodOf, type Named, named } from '../named.js'
-import { addDeviceOptions, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
+import { addDeviceOptions, count, type DeviceSettings, jsonOption, repeated, seedOption } from '../options.js'
 import { type JsonOption, print } from '../output.js'
 import { session } from '../session.js'
 import { checked, firstOf, isTask, modelOf, moduleOf, type Task, taskNames } from '../task.js'
@@ -45,7 +45,7 @@ export const addInspect = (program: Command): Command =>
       .argument('<task|file>', `${taskNames}, or an ES module`)
       .addOption(new Option('--stage <name>', 'one of them alone').choices(stages))
       .option('--export <name>', 'what the file exports it as', 'default')
-      .option('--use <method>', 'as for train; may be repeated', named(methodNames), [])
+      .addOption(repeated('--use <method>', 'as for train; may be repeated', named(methodNames), 'none'))
       .option('--batch-size <n>', 'examples of a task', count, 4)
       .addOption(seedOption('of the first weights'))
       .addOption(jsonOption()),

@@ -13,7 +13,7 @@ import { saveTree } from '../../train/checkpoint.js'
 import type { EpochRecord } from '../../train/history.js'
 import { Trainer } from '../../train/trainer.js'
 import { methodNames, methodOf, type Named, named } from '../named.js'
-import { addDeviceOptions, amount, count, type DeviceSettings, jsonOption, seedOption } from '../options.js'
+import { addDeviceOptions, amount, count, type DeviceSettings, jsonOption, repeated, seedOption } from '../options.js'
 import { type JsonOption, percent, print, tableOf } from '../output.js'
 import { Interrupted, session } from '../session.js'
 import { firstOf, modelOf, type Task, taskArgument, taskOf } from '../task.js'
@@ -41,11 +41,13 @@ export const addTrain = (program: Command): Command =>
         'Trains the model of a task by Adam and writes its weights, and after each epoch a checkpoint beside them.',
       )
       .addArgument(taskArgument)
-      .option(
-        '--use <method>',
-        `a training method and its options, such as trades:beta=3,steps=5; may be repeated, the last one outermost. Of ${methodNames.join(', ')}`,
-        named(methodNames),
-        [],
+      .addOption(
+        repeated(
+          '--use <method>',
+          `a training method and its options, such as trades:beta=3,steps=5; may be repeated, the last one outermost. Of ${methodNames.join(', ')}`,
+          named(methodNames),
+          'none',
+        ),
       )
       .option('--epochs <n>', 'passes over the training set', count, 3)
       .option('--batch-size <n>', 'examples per step', count, 64)
@@ -66,7 +68,7 @@ async function run(name: string, options: TrainOptions, signal: AbortSignal): Pr
   await checkFile('--out', out)
   if (!resume && existsSync(checkpoint))
     throw new Error(
-      `${checkpoint} is of a training that was interrupted: --resume goes on with it; or remove it to begin anew`,
+      `${checkpoint} is of a training that was interrupted or is still running: wait for it, or go on with --resume once it has ended; or remove the file to begin anew`,
     )
   if (resume && !existsSync(checkpoint))
     throw new Error(`there is no checkpoint ${checkpoint} to go on from; leave --resume out to begin`)
