@@ -52,6 +52,9 @@ async function main(write) {
 const isStarted = ([, script = '']) => existsSync(script) && realpathSync(script) === fileURLToPath(import.meta.url)
 
 if (isStarted(process.argv)) {
-  const { values } = await argumentsOf('counts', { write: { type: 'boolean', default: false } })
+  const { values } = await argumentsOf('counts', {
+    about: 'What the compiler makes of each benchmark step, and where that differs from test/project/counts.json.',
+    options: { write: { type: 'boolean', default: false, about: 'writes the counts there instead' } },
+  })
   await main(values.write)
 }

@@ -2,7 +2,7 @@
 //   npm run profile -- cnn-fgsm [--device wasm|webgpu|reference] [--threads n] [--steps n] [--compiled] [--trace file]
 import { writeFileSync } from 'node:fs'
 import { chromeTrace, compile, printProfile, profile, realize, setDevice, stats } from 'saddlepoint'
-import { argumentsOf, orComplain } from './arguments.mjs'
+import { argumentsOf, checkFile, checkThreads, orComplain } from './arguments.mjs'
 import { buildStep } from './networks.mjs'
 import { cnn, mlp, text } from './workloads.mjs'
 
@@ -19,13 +19,18 @@ const examples = Object.fromEntries(
 )
 
 const settings = {
-  device: { type: 'string', default: 'wasm' },
-  threads: { type: 'string' },
-  steps: { type: 'string', default: '10' },
-  compiled: { type: 'boolean', default: false },
-  trace: { type: 'string' },
+  device: { type: 'string', default: 'wasm', value: 'name', about: 'wasm, webgpu or reference' },
+  threads: { type: 'string', value: 'n', about: 'threads of the device, 1 to 64 (default: one per core)' },
+  steps: { type: 'string', default: '10', value: 'n', about: 'steps that are measured, after some to warm up' },
+  compiled: { type: 'boolean', default: false, about: 'measures compile(step)' },
+  trace: { type: 'string', value: 'file', about: 'writes all kernels there, for chrome://tracing or ui.perfetto.dev' },
 }
-const { values: options, positionals } = await argumentsOf('profile', settings, 1)
+const { values: options, positionals } = await argumentsOf('profile', {
+  usage: 'npm run profile -- <example> [options]',
+  about: `Where the time of a training step goes. Examples: ${Object.keys(examples).join(', ')}.`,
+  options: settings,
+  most: 1,
+})
 const [example] = positionals
 const steps = Number(options.steps)
 if (!(Number.isInteger(steps) && steps > 0)) {
@@ -37,6 +42,10 @@ if (!Object.hasOwn(examples, example ?? '')) {
   for (const name of Object.keys(examples)) console.error(`  ${name}`)
   process.exit(2)
 }
+await orComplain('profile', () => {
+  if (options.threads !== undefined) checkThreads([options.threads])
+  if (options.trace !== undefined) checkFile('--trace', options.trace)
+})
 const warmUp = options.device === 'reference' ? 1 : Math.max(3, Math.ceil(steps / 2))
 
 const threads = options.threads === undefined ? {} : { threads: Number(options.threads) }

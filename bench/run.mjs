@@ -1,46 +1,66 @@
 // The benchmark of the CPU: micro-benchmarks, training steps and growth, beside the peers that are installed. See README.md.
-//   npm run bench -- [--only micro,steps,growth,startup] [--threads 1,2] [--quick] [--json FILE] [--docs]
-//     [--peers PyTorch,jax-js] [--python P]
+//   npm run bench -- --help
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { argumentsOf, orComplain } from './arguments.mjs'
+import { argumentsOf, checkFile, checkThreads, orComplain } from './arguments.mjs'
 import { ceilings } from './ceilings.mjs'
 import { growthTable, itemTable, startupTable, threadsOf, writeDocs } from './report.mjs'
-import { findSides, hasBenchmark, Side } from './sides.mjs'
+import { findSides, hasBenchmark, peerNames, Side } from './sides.mjs'
 import { boundOf, consensus, disagreement, median, paired, slope } from './statistics.mjs'
 import { growth, micro, steps } from './workloads.mjs'
 
 const sections = ['startup', 'micro', 'steps', 'growth']
 const { values: options } = await argumentsOf('bench', {
-  only: { type: 'string', default: sections.join() },
-  threads: { type: 'string', default: [...new Set([1, Math.min(2, cpus().length)])].join() },
-  quick: { type: 'boolean', default: false },
-  json: { type: 'string', default: fileURLToPath(new URL('../out/bench.json', import.meta.url)) },
-  docs: { type: 'boolean', default: false },
-  peers: { type: 'string' },
-  python: { type: 'string' },
+  about: 'The benchmark of the CPU, beside the peers that are installed.',
+  options: {
+    only: { type: 'string', default: sections.join(), value: 'list', about: 'sections' },
+    threads: {
+      type: 'string',
+      default: [...new Set([1, Math.min(2, cpus().length)])].join(),
+      value: 'list',
+      about: 'numbers of threads, each 1 to 64',
+    },
+    quick: { type: 'boolean', default: false, about: 'measures less often' },
+    json: {
+      type: 'string',
+      default: fileURLToPath(new URL('../out/bench.json', import.meta.url)),
+      value: 'file',
+      about: 'where the figures go',
+    },
+    docs: { type: 'boolean', default: false, about: 'writes the tables into docs/performance.md' },
+    peers: { type: 'string', value: 'list', about: `of ${peerNames.join(', ')} (default: those that are installed)` },
+    python: {
+      type: 'string',
+      value: 'program',
+      about: 'the Python that has PyTorch (default: the first of this machine)',
+    },
+  },
 })
 const chosen = options.only.split(',')
 const threadCounts = options.threads.split(',').map(Number)
+const wantedPeers = options.peers?.split(',')
 await orComplain('bench', () => {
   const unknown = chosen.filter(name => !sections.includes(name))
   if (unknown.length) throw new Error(`--only: no section ${unknown.join(', ')}; there are ${sections.join(', ')}`)
-  if (!threadCounts.every(n => Number.isInteger(n) && n > 0))
-    throw new Error(`--threads: needs numbers of threads such as 1,2, not ${options.threads}`)
+  checkThreads(options.threads.split(','))
+  const strangers = (wantedPeers ?? []).filter(name => !peerNames.includes(name))
+  if (strangers.length)
+    throw new Error(`--peers: no peer '${strangers.join("', '")}'; there are ${peerNames.join(', ')}`)
   if (chosen.includes('micro') && !hasBenchmark())
     throw new Error(
       'Benchmark.js is not installed: npm ci --prefix bench/peers --ignore-scripts, or --only steps,growth',
     )
+  checkFile('--json', options.json)
 })
 
 /** Rounds of pairs, and the milliseconds of a side in each. */
 const effort = options.quick ? { rounds: 3, milliseconds: 100, starts: 1 } : { rounds: 5, milliseconds: 300, starts: 5 }
 
 const { own, ceiling, peers } = findSides(options.python)
-const installed = peers.filter(({ name, command }) => command && (options.peers?.split(',').includes(name) ?? true))
+const installed = peers.filter(({ name, command }) => command && (wantedPeers?.includes(name) ?? true))
 const report = {
   cpu: cpus()[0].model,
   cores: cpus().length,

@@ -18,6 +18,8 @@ const hasTorch = python => {
   }
 }
 
+export const peerNames = ['PyTorch', 'TensorFlow.js', 'jax-js', 'ONNX Runtime', 'ONNX Runtime web', 'gpu.js']
+
 /** Every side's command for a number of threads, undefined where it is not installed; `only` lists what it can do. */
 export function findSides(python) {
   const pythons = (python ? [python] : ['python3', '/usr/bin/python3']).filter(hasTorch)

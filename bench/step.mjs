@@ -10,7 +10,12 @@ import { argumentsOf, orComplain } from './arguments.mjs'
 import { median } from './statistics.mjs'
 
 const steps = 60
-const { values: options } = await argumentsOf('step', { threads: { type: 'string' } })
+const { values: options } = await argumentsOf('step', {
+  usage: 'node bench/step.mjs [options]',
+  about:
+    'Milliseconds of a step of the tutorial network, compiled and not, and the share of building and planning in it.',
+  options: { threads: { type: 'string', value: 'n', about: 'threads of the device, 1 to 64 (default: one per core)' } },
+})
 const threads = options.threads && Number(options.threads)
 const device = await orComplain('step', () => setDevice('wasm', { threads }))
 console.log(`Node ${process.version}, ${cpus()[0].model}, ${cpus().length} cores; ${device.description}`)

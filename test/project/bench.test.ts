@@ -1,5 +1,8 @@
 /** The arithmetic and the tables of the benchmark; its answers are compared when it runs. */
 
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 
 type Round = readonly [readonly number[], readonly number[]]
@@ -34,6 +37,10 @@ interface Reporting {
   itemTable(report: Report, section: string, threads: number): string
   between(text: string, content: string): string
 }
+interface Sides {
+  readonly peerNames: readonly string[]
+  findSides(python: string): { readonly peers: readonly { readonly name: string }[] }
+}
 interface Workloads {
   numbers(n: number, seed: number): Float32Array
   checksum(y: readonly number[]): number
@@ -43,7 +50,38 @@ interface Workloads {
 const load = (name: string) => import(new URL(`../../bench/${name}.mjs`, import.meta.url).href)
 const { boundOf, median, paired, slope, consensus, disagreement }: Statistics = await load('statistics')
 const { table, milliseconds, itemTable, between }: Reporting = await load('report')
+const { findSides, peerNames }: Sides = await load('sides')
 const { numbers, checksum, valuesOf }: Workloads = await load('workloads')
+
+describe('the command line', () => {
+  const bench = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [fileURLToPath(new URL('../../bench/run.mjs', import.meta.url)), ...args])
+
+  test('help lists all options', async () => {
+    const { stdout } = await bench('--help')
+    for (const option of ['only', 'threads', 'quick', 'json', 'docs', 'peers', 'python', 'help'])
+      expect(stdout).toContain(`  --${option} `)
+  })
+
+  test.each([
+    [['--peers', 'PyTorch,torch'], "--peers: no peer 'torch'; there are PyTorch, TensorFlow.js, "],
+    [['--threads', '1,65'], "--threads: needs integers from 1 to 64, not '65'"],
+    [['--threads', '1,'], "--threads: needs integers from 1 to 64, not ''"],
+    [['--json', '/proc/none/x'], "--json: cannot write '/proc/none/x': "],
+    [['--json', ''], "--json: cannot write '': it names no file: choose another place"],
+    [['--only', 'micr'], '--only: no section micr; there are startup'],
+  ])('%j is an error in a line, before anything is measured', async (args, says) => {
+    await expect(bench('--only', 'growth', ...args)).rejects.toMatchObject({
+      ...{ code: 2, stdout: '' },
+      stderr: expect.stringMatching(/^bench: [^\n]*\n$/),
+      message: expect.stringContaining(says),
+    })
+  })
+
+  test('the peers that it names are those there are', () => {
+    expect(findSides('no such python').peers.map(({ name }) => name)).toEqual(peerNames)
+  })
+})
 
 describe('statistics', () => {
   test('the median of odd and even lists, unsorted', () => {

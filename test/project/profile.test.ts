@@ -16,8 +16,16 @@ test.each([
   [['vgg'], "unknown example 'vgg'; one of:\n  cnn\n  cnn-fgsm"],
   [[], 'no example given; one of:\n  cnn'],
   [['mlp', '--steps', 'some'], '--steps must be an integer > 0, not some'],
+  [['mlp', '--threads', '65'], "profile: --threads: needs integers from 1 to 64, not '65'\n"],
+  [['mlp', '--trace', '/proc/none/x'], "profile: --trace: cannot write '/proc/none/x': "],
 ])('%j is an error with a way out', async (args, stderr) => {
   await expect(profile(...args)).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(stderr) })
+})
+
+test('help lists the examples and the options', async () => {
+  const { stdout } = await profile('--help')
+  expect(stdout).toContain('Usage: npm run profile -- <example> [options]')
+  expect(stdout).toMatch(/Examples: cnn, cnn-fgsm, .*\n[\s\S]*\n {2}--trace <file> .*\n/)
 })
 
 test('the parts of a step are its whole; the trace has a line for each thread', async () => {
