@@ -1,6 +1,7 @@
 // What the examples share: their command lines, tables and figures.
-import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { random, setDevice } from 'saddlepoint'
 import { firstImages, imageDataset, mnist } from 'saddlepoint/data'
@@ -9,49 +10,32 @@ import { adam } from 'saddlepoint/optim'
 import { Trainer } from 'saddlepoint/train'
 
 /**
- * Runs an example: its options are numbers with these defaults, beside files that some take, --device and --out, a folder for its
- * results.
+ * Runs an example: its options are numbers with these defaults, paths where the default is undefined, --device, and --out, a folder
+ * for its results.
  * What the task returns, { table, figure }, is printed and written there.
  */
 export async function example(name, about, defaults, task) {
-  const numbers = Object.fromEntries(Object.keys({ seed: 0, ...defaults }).map(key => [key, { type: 'string' }]))
-  const text = {
-    device: { type: 'string' },
-    out: { type: 'string' },
-    folder: { type: 'string' },
-    cifar: { type: 'string' },
-    weights: { type: 'string' },
-    help: { type: 'boolean' },
-  }
+  const options = { seed: 0, ...defaults }
   try {
-    const { values } = parseArgs({ options: { ...numbers, ...text } })
+    const values = given([...Object.keys(options), 'device', 'out'])
     if (values.help) {
-      const given = Object.entries({ seed: 0, ...defaults }).map(([key, value]) => `  --${key} ${value}`)
+      const lines = Object.entries(options).map(([key, value]) => `  --${key} ${value ?? '<path>'}`)
       console.log(
-        [about, '', 'Options and their defaults:', ...given, `  --device wasm`, `  --out results/${name}`].join('\n'),
+        [about, '', 'Options and their defaults:', ...lines, `  --device wasm`, `  --out results/${name}`].join('\n'),
       )
       return
     }
-    const options = { seed: 0, ...defaults }
-    for (const key of Object.keys(options)) {
-      if (values[key] === undefined) continue
-      options[key] = Number(values[key])
-      if (values[key].trim() === '' || !(options[key] >= 0))
-        throw new Error(`--${key} must be a number >= 0, not '${values[key]}'`)
-    }
+    for (const [key, usual] of Object.entries(options))
+      if (values[key] !== undefined)
+        options[key] = usual === undefined ? values[key] : numberOf(key, values[key], usual)
+    const out = values.out ?? join('results', name)
+    await checkFolder(out)
     const device = await setDevice(values.device ?? 'wasm')
     console.log(`${about}\n${device.description}\n`)
     const began = performance.now()
-    const { table, figure } = await task({
-      ...options,
-      folder: values.folder,
-      cifar: values.cifar,
-      weights: values.weights,
-    })
+    const { table, figure } = await task(options)
     const seconds = Math.round((performance.now() - began) / 1000)
     console.log(`\n${printTable(table)}\n`)
-    const out = values.out ?? join('results', name)
-    await mkdir(out, { recursive: true })
     await writeFile(
       join(out, 'results.json'),
       `${JSON.stringify({ options, device: device.description, seconds, table }, null, 2)}\n`,
@@ -63,6 +47,44 @@ export async function example(name, about, defaults, task) {
     console.error(`${name}: ${error.message}`)
     process.exitCode = 1
   }
+}
+
+/** The texts of the options of these names that are given, and whether help is asked for. */
+function given(names) {
+  const texts = Object.fromEntries(names.map(key => [key, { type: 'string' }]))
+  try {
+    return parseArgs({ options: { ...texts, help: { type: 'boolean' } } }).values
+  } catch (error) {
+    throw new Error(`${error.message}; --help lists the options`)
+  }
+}
+
+/** The number that an option is given: a count, unless its default is a fraction; seeds may be 0, as by default. */
+function numberOf(key, text, usual) {
+  const number = text.trim() === '' ? Number.NaN : Number(text)
+  const isWhole = Number.isInteger(usual)
+  const least = isWhole ? Math.min(usual, 1) : 0
+  if (number >= least && (isWhole ? Number.isSafeInteger(number) : number < Infinity)) return number
+  throw new Error(`--${key} must be ${isWhole ? 'an integer' : 'a number'} >= ${least}, not '${text}'`)
+}
+
+/** Finds out before the work whether its results can be written after it. */
+async function checkFolder(out) {
+  try {
+    await makeFolder(out)
+    const file = join(out, `.probe-${process.pid}`)
+    await writeFile(file, '')
+    await rm(file)
+  } catch (error) {
+    throw new Error(`--out: cannot write to '${out}': ${error.message}: choose another folder`)
+  }
+}
+
+/** Makes a folder and those above it; mkdir's own `recursive` never returns where the kernel refuses, as in /proc. */
+async function makeFolder(path) {
+  if (existsSync(path)) return
+  if (dirname(path) !== path) await makeFolder(dirname(path))
+  await mkdir(path)
 }
 
 /** Rows of one shape as text, numbers to the right. */
@@ -133,7 +155,7 @@ export async function digits({ train, test }) {
   return { train: imageDataset(firstImages(all.train, train)), test: imageDataset(firstImages(all.test, test)) }
 }
 
-/** A network trained on digits with what `method` makes of the loss; seconds a step as well. */
+/** A network trained on digits with what `method` makes of the loss; the milliseconds of a step as well. */
 export async function trained(name, data, { epochs, seed, batch = 64 }, method = l => l) {
   const model = network(random.key(seed))
   const trainer = new Trainer({ model, loss, optimizer: adam({ learningRate: 1e-3 }), seed }).use(method)

@@ -37,6 +37,7 @@ const defaults = {
   vocabulary: 8000,
   epsilon: 0.1,
   batch: 32,
+  folder: undefined,
 }
 await example('text-fgm', 'Adversarial training on the embedding of a text CNN.', defaults, async options => {
   const { train, test, epochs, seeds, seed, length, dim, vocabulary, epsilon, batch, folder } = options

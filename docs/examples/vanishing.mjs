@@ -18,7 +18,8 @@ const losses = {
   'targeted DLR': (z, target, label) => dlrLoss(z, label, { targets: target, reduction: 'none' }).neg(),
 }
 
-const defaults = { train: 4000, test: 100, epochs: 6, epsilon: 0.2, steps: 40 }
+const paths = { cifar: undefined, weights: undefined }
+const defaults = { train: 4000, test: 100, epochs: 6, epsilon: 0.2, steps: 40, ...paths }
 await example(
   'vanishing',
   'Targeted attacks under four losses, on a confident classifier.',

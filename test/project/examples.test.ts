@@ -138,9 +138,26 @@ test('regularization: the main job', async () => {
   await rm(out, { recursive: true })
 })
 
-test('a wrong option is said in a line', async () => {
-  const wrong = run('vanishing', '--train', 'many')
-  await expect(wrong).rejects.toThrow("vanishing: --train must be a number >= 0, not 'many'")
+test.each([
+  ['vanishing', ['--train', 'many'], "--train must be an integer >= 1, not 'many'"],
+  ['madry', ['--epochs', '0'], "--epochs must be an integer >= 1, not '0'"],
+  ['robustness', ['--steps', '2.5'], "--steps must be an integer >= 1, not '2.5'"],
+  ['robustness', ['--seed=-1'], "--seed must be an integer >= 0, not '-1'"],
+  ['second-order', ['--epsilon', ''], "--epsilon must be a number >= 0, not ''"],
+  ['second-order', ['--folder', '/tmp'], "Unknown option '--folder'; --help lists the options"],
+  ['text-fgm', ['--cifar', 'x'], "Unknown option '--cifar'; --help lists the options"],
+  ['text-fgm', ['--out', '/proc/none/x'], "--out: cannot write to '/proc/none/x': "],
+])('%s %j is said in a line, before any work', async (name, args, says) => {
+  const command = [join(root, 'docs/examples', `${name}.mjs`), ...args]
+  await expect(node(process.execPath, command, { cwd: root })).rejects.toMatchObject({
+    ...{ code: 1, stdout: '' },
+    stderr: expect.stringMatching(new RegExp(`^${name}: [^\n]*\n$`)),
+    message: expect.stringContaining(says),
+  })
+})
+
+test('help lists the options of an example and their defaults', async () => {
   const help = await node(process.execPath, [join(root, 'docs/examples/vanishing.mjs'), '--help'], { cwd: root })
-  expect(help.stdout).toContain('--epsilon 0.2')
+  for (const option of ['--seed 0', '--epsilon 0.2', '--cifar <path>']) expect(help.stdout).toContain(`  ${option}\n`)
+  expect(help.stdout).not.toContain('--folder')
 })
