@@ -70,14 +70,17 @@ function shown(code: string, shapes: Readonly<Record<string, readonly number[]>>
         leaf(scalar ? [] : shape, name.startsWith('i') ? 'int32' : name.startsWith('c') ? 'bool' : dtype),
       ]),
     )
-  const accepted = dtypes.filter(dtype => {
+  const accepts = (dtype: sp.DType): boolean => {
     try {
       call(code, made(dtype))
       return true
     } catch {
       return false
     }
-  })
+  }
+  const accepted = dtypes.filter(accepts)
+  // The page lists it nowhere, and says that it is taken wherever float32 is.
+  expect(accepts('float16'), code).toBe(accepts('float32'))
   const own = accepted.includes('float64') ? 'float64' : accepted[0]
   const args = made(own)
   const results = call(code, args)
