@@ -108,6 +108,12 @@ test('the command runs from a packed tarball', async () => {
     const [{ filename, files }] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }]
     expect(files.filter(({ path }) => /^dist\/(cli\/mnist|internals)/.test(path))).toEqual([])
     await run('tar', ['xzf', join(folder, filename)], { cwd: folder })
+    const shipped = new Set(files.map(({ path }) => path))
+    const examples = [...shipped].filter(path => /^docs\/examples\/.*\.mjs$/.test(path))
+    expect(examples.length).toBeGreaterThan(5)
+    for (const path of examples)
+      for (const [, target] of readFileSync(join(folder, 'package', path), 'utf8').matchAll(/ from '(\.[^']+)'/g))
+        expect(shipped, `${path} imports ${target}`).toContain(join(dirname(path), target))
     const bin = join(folder, 'package/dist/cli/saddlepoint.js')
     // Its dependencies, and nothing else.
     for (const name of Object.keys(dependencies)) {
