@@ -5,6 +5,7 @@
 
 import { vmap } from '../autodiff/vmap.js'
 import { computeType } from '../graph/dtype.js'
+import { knownOptions } from '../graph/options.js'
 import type { Batch } from '../nn/context.js'
 import { crossEntropy, dlrLoss } from '../nn/losses.js'
 import { tensor } from '../tensor/create.js'
@@ -31,7 +32,7 @@ import { addReports, emptyReport, type GradientReport, gradientReport, inputGrad
 import { ofRuns, sideBySide } from './lanes.js'
 import { type Logits, wrongClass } from './logits.js'
 import { checkCounts, checkRequired, plus } from './method.js'
-import { knownOptions, searchNames } from './options.js'
+import { searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, type Norm, project, steepest, storedFeatures, uniformInBall } from './steps.js'
 

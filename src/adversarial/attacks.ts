@@ -3,6 +3,7 @@
  * (Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks"). Whole data sets are dataset.ts's.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import {
   abs,
@@ -33,7 +34,7 @@ import {
 } from './gradient.js'
 import { ofRuns } from './lanes.js'
 import { checkCounts, checkRequired, checkSizes } from './method.js'
-import { featureNames, knownOptions, type Names, rangeNames } from './options.js'
+import { featureNames, rangeNames } from './options.js'
 import { beside, checkRule, clipFeatures, exampleSum, type Norm, type Reach, step, uniformInBall } from './steps.js'
 
 export interface FgsmOptions extends FeatureOptions {

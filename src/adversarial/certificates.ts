@@ -3,6 +3,7 @@
  * classifier.
  */
 
+import { knownOptions } from '../graph/options.js'
 import { type Batch, evaluation } from '../nn/context.js'
 import { Conv2d } from '../nn/conv.js'
 import { Linear } from '../nn/linear.js'
@@ -21,7 +22,7 @@ import { mapTree } from '../tensor/tree.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { type Logits, logitsOf } from './logits.js'
 import { checkCounts, checkRequired } from './method.js'
-import { featureNames, knownOptions, rangeNames } from './options.js'
+import { featureNames, rangeNames } from './options.js'
 
 /** Bounds of every element. */
 export interface Bounds {

@@ -2,6 +2,7 @@
 
 import { batches, type Dataset, dataset, putRows } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
+import { knownOptions } from '../graph/options.js'
 import type { Loss } from '../nn/context.js'
 import { compile } from '../tensor/compile.js'
 import { tensor } from '../tensor/create.js'
@@ -10,7 +11,7 @@ import { realize } from '../tensor/realize.js'
 import { leaves } from '../tensor/tree.js'
 import { attackParts, type PgdOptions } from './attacks.js'
 import { areDead, type GradientCounts, reportNames, warnOfDeaths } from './deaths.js'
-import { featureNames, knownOptions, pick } from './options.js'
+import { featureNames, pick } from './options.js'
 
 export interface AttackDatasetOptions<M = unknown> {
   /**

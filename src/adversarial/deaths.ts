@@ -6,6 +6,7 @@
 import { backward, path } from '../autodiff/backward.js'
 import { grad } from '../autodiff/transforms.js'
 import { labelOf, type Node } from '../graph/node.js'
+import { knownOptions } from '../graph/options.js'
 import { formatShape, sizeOf } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { astype, equal, logicalNot } from '../tensor/elementwise.js'
@@ -15,7 +16,7 @@ import { full, type Tensor } from '../tensor/tensor.js'
 import { warnOnce } from '../tensor/warn.js'
 import { examples, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext } from './gradient.js'
-import { featureNames, knownOptions } from './options.js'
+import { featureNames } from './options.js'
 
 export const reportNames = ['gradients', 'zero', 'nonFinite', 'floorHit'] as const
 /** The counts of a GradientReport, as numbers. */

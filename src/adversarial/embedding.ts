@@ -4,6 +4,7 @@
  * 2020, "FreeLB: Enhanced adversarial training for natural language understanding").
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import type { Batch, Context, Loss } from '../nn/context.js'
 import { add, div } from '../tensor/elementwise.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -20,7 +21,7 @@ import {
   undirected,
   uniformStart,
 } from './method.js'
-import { knownOptions, leafNames, type Names } from './options.js'
+import { leafNames } from './options.js'
 import { checkChosen, type LeafOptions, type Point, placeOf } from './places.js'
 import type { Norm } from './steps.js'
 

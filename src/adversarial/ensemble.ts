@@ -5,6 +5,7 @@
 
 import { type Dataset, dataset, putRows } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
+import { knownOptions } from '../graph/options.js'
 import type { Batch } from '../nn/context.js'
 import { tensor } from '../tensor/create.js'
 import { lessEqual, logicalNot } from '../tensor/elementwise.js'
@@ -16,7 +17,7 @@ import { type GradientCounts, reportNames } from './deaths.js'
 import { fab } from './fab.js'
 import { checkLabels, type Logits } from './logits.js'
 import { checkCounts, checkRequired } from './method.js'
-import { knownOptions, pick, searchNames } from './options.js'
+import { pick, searchNames } from './options.js'
 import { type Found, isRight, type Searched, type SearchOptions, targetOf } from './search.js'
 import { square } from './square.js'
 

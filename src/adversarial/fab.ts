@@ -4,6 +4,7 @@
  * is that of AutoAttack.
  */
 
+import { knownOptions } from '../graph/options.js'
 import type { Batch } from '../nn/context.js'
 import {
   add,
@@ -27,7 +28,7 @@ import { alike, applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, widened } from './gradient.js'
 import { type Logits, logitOf, wrongClass } from './logits.js'
 import { checkCounts, checkSizes, plus } from './method.js'
-import { knownOptions, searchNames } from './options.js'
+import { searchNames } from './options.js'
 import { isRight, type Kept, reported, type SearchOptions, search, targetOf } from './search.js'
 import { distanceTo, type Smallest, smallestOf } from './smallest.js'
 import { beside, checkRule, exampleDot, exampleNorm, storedFeatures, uniformInBall } from './steps.js'

@@ -1,5 +1,6 @@
 /** Free adversarial training: the backward pass that moves the weights moves the perturbation too. */
 
+import { knownOptions } from '../graph/options.js'
 import type { Loss, Memory } from '../nn/context.js'
 import { mul } from '../tensor/elementwise.js'
 import { type Features, mapFeatures } from './features.js'
@@ -15,7 +16,7 @@ import {
   type Method,
   plus,
 } from './method.js'
-import { featureNames, knownOptions, rangeNames } from './options.js'
+import { featureNames, rangeNames } from './options.js'
 import { type PlaceOptions, placeOf } from './places.js'
 import { type Norm, project } from './steps.js'
 

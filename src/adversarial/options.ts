@@ -1,13 +1,10 @@
-/** The names that options go by: one that is misspelt, or that another method takes, would else be ignored in silence. */
+/** The names of options that attacks and methods share. */
 
-import { demandOptions } from '../tensor/tensor.js'
+import type { Names } from '../graph/options.js'
 import type { FeatureOptions } from './features.js'
 import type { LeafOptions, PlaceOptions } from './places.js'
 import type { SearchOptions } from './search.js'
 import type { BallOptions } from './training.js'
-
-/** Each option by its name: none missing, none too many. */
-export type Names<O> = { readonly [K in keyof Required<O>]: true }
 
 export const featureNames: Names<FeatureOptions> = {
   labelKeys: true,
@@ -32,13 +29,6 @@ export const searchNames: Names<SearchOptions> = {
   key: true,
   context: true,
   signal: true,
-}
-
-/** Options, given back. @throws unless they are an object of known names. */
-export function knownOptions<O extends object>(op: string, options: O, names: Names<NoInfer<O>>): O {
-  const unknown = Object.keys(demandOptions(op, options)).find(name => !Object.hasOwn(names, name))
-  if (unknown === undefined) return options
-  throw new Error(`${op}: has no option '${unknown}'; it takes ${Object.keys(names).join(', ')}`)
 }
 
 /** Those of the options that have one of the names. */

@@ -4,6 +4,7 @@
  */
 
 import { grad, vjp } from '../autodiff/transforms.js'
+import { knownOptions } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import type { Context, Loss } from '../nn/context.js'
 import { eye } from '../tensor/create.js'
@@ -27,7 +28,7 @@ import {
   type Method,
   uniformStart,
 } from './method.js'
-import { featureNames, knownOptions, placeNames } from './options.js'
+import { featureNames, placeNames } from './options.js'
 import { checkChosen, type LeafOptions, type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { beside, dot, exampleDot, exampleSum, safeRoot, steepest } from './steps.js'
 

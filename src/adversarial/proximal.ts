@@ -1,12 +1,12 @@
 /** Bregman proximal point steps: a step stays close, in what the model answers, to where it came from. */
 
+import { knownOptions } from '../graph/options.js'
 import type { Loss, Memory } from '../nn/context.js'
 import { add, equal, mul, remainder, where } from '../tensor/elementwise.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkFunctions, type Logits, logitsOf, symmetricDivergence } from './logits.js'
 import { checkCounts, checkSizes, furtherPass } from './method.js'
-import { knownOptions } from './options.js'
 import { parametersOf, withParameters } from './sharpness.js'
 
 export interface ProximalOptions<M> {

@@ -6,9 +6,10 @@
 import { type Dataset, dataset } from '../data/dataset.js'
 import { tensorsOf } from '../data/tensors.js'
 import { type DType, type HostArray, toDType } from '../graph/dtype.js'
+import { knownOptions } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { type FeatureOptions, perturbable } from './features.js'
-import { featureNames, knownOptions, rangeNames } from './options.js'
+import { featureNames, rangeNames } from './options.js'
 
 export interface QuantizationOptions extends FeatureOptions {
   /** How many values there are, evenly spaced from clipMin to clipMax. Default 256: 8 bits. */

@@ -4,6 +4,7 @@
  * so the model stays what it was: what is saved is the base model, and such losses nest and differentiate to any order.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { add, mul, stopGradient, sub } from '../tensor/elementwise.js'
 import { foldIn } from '../tensor/random.js'
@@ -11,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type FeatureOptions, mapFeatures, perturbable } from './features.js'
 import { attackContext, inputGradient } from './gradient.js'
 import { checkCounts } from './method.js'
-import { featureNames, knownOptions, type Names, rangeNames } from './options.js'
+import { featureNames, rangeNames } from './options.js'
 import { checkRule, clipFeatures, type Norm, step, uniformInBall } from './steps.js'
 
 export interface PerturbationOptions extends FeatureOptions {

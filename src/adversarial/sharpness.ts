@@ -5,6 +5,7 @@
 
 import { grad, hvp } from '../autodiff/transforms.js'
 import { computeType } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { isParameter } from '../nn/parameters.js'
 import { compile } from '../tensor/compile.js'
@@ -17,7 +18,6 @@ import { full, type Tensor } from '../tensor/tensor.js'
 import { mapTree, namedLeaves } from '../tensor/tree.js'
 import { type Features, mapFeatures } from './features.js'
 import { checkCounts, checkSizes, furtherPass, type Method, moveStatistics } from './method.js'
-import { knownOptions, type Names } from './options.js'
 import { type Chosen, chosenLeaves } from './places.js'
 import { dot, safeRoot } from './steps.js'
 

@@ -5,6 +5,7 @@
  */
 
 import { vjp } from '../autodiff/transforms.js'
+import { knownOptions } from '../graph/options.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
 import {
@@ -31,7 +32,7 @@ import { applyMask, type Features, mapFeatures } from './features.js'
 import { addReports, emptyReport, type GradientReport, gradientReport, inputGradient, widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkSizes } from './method.js'
-import { knownOptions, searchNames } from './options.js'
+import { searchNames } from './options.js'
 import { type Kept, reported, type Searched, type SearchOptions, search, type Target, targetOf } from './search.js'
 import { beside, checkRule, exampleNorm, storedFeatures } from './steps.js'
 

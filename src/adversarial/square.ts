@@ -4,6 +4,7 @@
  * algorithms 1 and 2; 3 is in windows.ts.
  */
 
+import { knownOptions } from '../graph/options.js'
 import type { Batch } from '../nn/context.js'
 import { marginLoss } from '../nn/losses.js'
 import { tensor } from '../tensor/create.js'
@@ -16,7 +17,7 @@ import { applyMask, type Features, mapFeatures } from './features.js'
 import { widened } from './gradient.js'
 import type { Logits } from './logits.js'
 import { checkCounts, checkRequired, checkSizes, plus } from './method.js'
-import { knownOptions, searchNames } from './options.js'
+import { searchNames } from './options.js'
 import { type Found, type Kept, type SearchOptions, search, targetOf } from './search.js'
 import { beside, checkRule, project, steepest, storedFeatures } from './steps.js'
 import { drawWindow, type Frame, frameOf, moveMass, oddSideOf, sideOf, signs, tiles, windowsOf } from './windows.js'

@@ -5,6 +5,7 @@
  */
 
 import { hvp } from '../autodiff/transforms.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import type { Context, Loss } from '../nn/context.js'
 import { crossEntropy, klDivergence } from '../nn/losses.js'
 import { oneHot } from '../tensor/create.js'
@@ -12,7 +13,7 @@ import { add, astype, mul, stopGradient, sub, where } from '../tensor/elementwis
 import { softmax } from '../tensor/neural.js'
 import { foldIn } from '../tensor/random.js'
 import { argmax, logsumexp, mean, sum } from '../tensor/reduction.js'
-import { demandOptions, type Tensor } from '../tensor/tensor.js'
+import type { Tensor } from '../tensor/tensor.js'
 import { column, type Features, mapFeatures } from './features.js'
 import { attackContext } from './gradient.js'
 import { checkFunctions, type Logits, logitsOf, symmetricDivergence } from './logits.js'
@@ -31,7 +32,7 @@ import {
   normalStart,
   uniformStart,
 } from './method.js'
-import { ballNames, knownOptions, type Names, placeNames } from './options.js'
+import { ballNames, placeNames } from './options.js'
 import { type Place, type PlaceOptions, type Point, placeOf } from './places.js'
 import { isRight } from './search.js'
 import { type Norm, steepest } from './steps.js'
@@ -108,7 +109,8 @@ export interface FastTrainingOptions extends Omit<BallOptions, 'steps'> {
  */
 export function fastTraining(options: FastTrainingOptions): Method {
   const op = 'fastTraining'
-  if ('steps' in demandOptions(op, options)) throw new Error(`${op}: takes one step; adversarialTraining takes several`)
+  if (Object.hasOwn(Object(options), 'steps'))
+    throw new Error(`${op}: takes one step; adversarialTraining takes several`)
   const { steps: _, ...names } = ballNames
   const { epsilon, stepSize = 1.25 * epsilon } = knownOptions(op, options, names)
   return replacing(op, { ...options, stepSize, steps: 1 })

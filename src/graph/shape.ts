@@ -44,6 +44,10 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
 /** Axes given as a number, a list or nothing (all of them), without repeats and in ascending order. */
 export function normalizeAxes(op: string, axes: number | readonly number[] | null | undefined, rank: number): number[] {
   if (axes === undefined || axes === null) return Array.from({ length: rank }, (_, d) => d)
+  if (typeof axes !== 'number' && !Array.isArray(axes)) {
+    const given = typeof axes === 'object' ? 'an object' : `${typeof axes} ${String(axes)}`
+    throw new Error(`${op}: axes are an integer or a list of integers, not ${given}`)
+  }
   const list = (typeof axes === 'number' ? [axes] : [...axes]).map(a => normalizeAxis(op, a, rank))
   if (new Set(list).size !== list.length) throw new Error(`${op}: axes ${formatShape(list)} repeat`)
   return list.sort((a, b) => a - b)

@@ -2,6 +2,7 @@
 
 import type { Schedule } from '../compiler/kernel.js'
 import type { DType, TypedArray } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { environment } from './environment.js'
 import type { Ceilings, KernelTime } from './profile.js'
 
@@ -78,6 +79,14 @@ export interface DeviceOptions {
   /** webgpu: false stores float16 as float32 even where the GPU has float16. */
   half?: boolean
 }
+const optionNames: Names<DeviceOptions> = {
+  threads: true,
+  tune: true,
+  software: true,
+  trusted: true,
+  memoryLimit: true,
+  half: true,
+}
 
 const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
 
@@ -119,6 +128,9 @@ let current: Promise<Device> | undefined
  * @throws if the device is unknown or does not start; the device in use then stays.
  */
 export async function setDevice(name: DeviceName | Device, options: DeviceOptions = {}): Promise<Device> {
+  knownOptions('setDevice', options, optionNames)
+  if (typeof name !== 'string' && typeof name?.compile !== 'function')
+    throw new Error(`setDevice: expects one of ${deviceNames.join(', ')}, or a device that an earlier call returned`)
   const device = typeof name === 'string' ? await open(name, options) : name
   current = Promise.resolve(device)
   return device

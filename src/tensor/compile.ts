@@ -11,18 +11,20 @@ import {
   upcomingId,
   valueOperands,
 } from '../graph/node.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { isView } from '../graph/primitives.js'
 import { type Shape, sameShape } from '../graph/shape.js'
 import { type Device, getDevice } from '../runtime/device.js'
 import { loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { Recent } from '../runtime/recent.js'
-import { demandFunction, relinquish, Tensor } from './tensor.js'
+import { demandFunction, describe, relinquish, Tensor } from './tensor.js'
 import { leaves, replaceLeaves, visit } from './tree.js'
 
 export interface CompileOptions {
   /** Positions of arguments whose tensors the call may consume: their memory is reused and reading them later is an error. */
   donate?: readonly number[]
 }
+const compileNames: Names<CompileOptions> = { donate: true }
 
 /** What one trace has learnt. */
 interface Trace<R> {
@@ -133,6 +135,9 @@ export function compile<A extends unknown[], R>(
   options: CompileOptions = {},
 ): (...args: A) => Promise<R> {
   demandFunction('compile', f)
+  const { donate } = knownOptions('compile', options, compileNames)
+  if (donate !== undefined && !Array.isArray(donate))
+    throw new Error(`compile: donate is a list of positions of arguments, not ${describe(donate)}`)
   const tracesOf = new WeakMap<Device, Recent<Trace<R>>>()
   let isWarned = false
   return async (...args) => {
@@ -142,7 +147,7 @@ export function compile<A extends unknown[], R>(
     tracesOf.set(device, traces)
     let trace = traces.at(hash).find(t => sameTraits(t.traits, traits))
     if (!trace) {
-      const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => options.donate?.includes(i)))
+      const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => donate?.includes(i)))
       const donated = isDonated.flatMap((is, i) => (is ? [i] : []))
       trace = { traits: copied(traits), donated, ...(await makeTrace(f, args, device)) }
       // Another call may have made this trace meanwhile.

@@ -1,11 +1,12 @@
 /** Products that sum over shared axes. Convolutions are in convolution.ts. */
 
 import { promote } from '../graph/dtype.js'
+import { knownOptions } from '../graph/options.js'
 import { broadcastShapes, formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { astype, mul } from './elementwise.js'
 import { broadcastTo, diagonal, expandDims, permuteDims, reshape, squeeze } from './movement.js'
 import { sum } from './reduction.js'
-import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
+import { build, demandTensors, describe, type Tensor } from './tensor.js'
 
 /**
  * The matrix product of the last two axes, broadcast over the others; a vector is a row on the left, a column on the right.
@@ -81,6 +82,9 @@ function contract(
   if (typeof axes === 'number' && !(Number.isInteger(axes) && axes >= 0 && axes <= Math.min(a.ndim, b.ndim))) {
     throw new Error(`${op}: cannot sum over ${axes} axes of ${formatShape(a.shape)} and ${formatShape(b.shape)}`)
   }
+  const pair = Array.isArray(axes) && axes.length === 2 && axes.every(Array.isArray)
+  if (typeof axes !== 'number' && !pair)
+    throw new Error(`${op}: axes are a number of them or a pair of lists, not ${describe(axes)}`)
   const [left, right] =
     typeof axes === 'number'
       ? [a.shape.map((_, d) => d).slice(a.ndim - axes), b.shape.map((_, d) => d).slice(0, axes)]
@@ -105,9 +109,11 @@ export const outer = (a: Tensor, b: Tensor): Tensor => contract('outer', a, b, 0
 /** The product of the last axis of a and the first of b, summed over both: of vectors, their inner product. */
 export const dot = (a: Tensor, b: Tensor): Tensor => contract('dot', a, b, 1)
 
+const traceNames = { offset: true } as const
+
 /** The sum of the diagonal of the last two axes, `offset` above the main one. */
 export function trace(x: Tensor, options: { offset?: number } = {}): Tensor {
-  const { offset } = demandOptions('trace', options)
+  const { offset } = knownOptions('trace', options, traceNames)
   demandTensors('trace', x)
   if (x.ndim < 2) throw new Error(`trace: needs rank 2 or more, not ${formatShape(x.shape)}`)
   return sum(diagonal(x, { offset }), { axis: -1 })

@@ -2,12 +2,14 @@
 
 import { promote } from '../graph/dtype.js'
 import type { Attrs } from '../graph/node.js'
+import { knownOptions } from '../graph/options.js'
 import { formatShape, type Shape } from '../graph/shape.js'
 import { astype } from './elementwise.js'
 import { expandDims, permuteDims, reshape, squeeze, windows } from './movement.js'
+import { convNames, convTransposeNames, depthwiseNames, poolNames } from './options.js'
 import { max, mean } from './reduction.js'
 import { demandImages, padSpatial, perAxis, transposedConv } from './shared.js'
-import { build, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
+import { build, demandTensors, describe, type Tensor } from './tensor.js'
 
 type Pair = number | readonly [number, number]
 /** An option for both spatial axes. */
@@ -51,12 +53,14 @@ export interface Conv1dOptions {
  * @param w kernel [kernelHeight, kernelWidth, c, outputs]
  * @returns [n, outHeight, outWidth, outputs]
  */
-export const conv2d = (x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor => convolve('conv2d', x, w, options)
+export const conv2d = (x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor =>
+  convolve('conv2d', x, w, knownOptions('conv2d', options, convNames))
 
 /** `conv2d` of sequences [n, length, groups * c] with a kernel [kernelLength, c, outputs]. */
 export function conv1d(x: Tensor, w: Tensor, options: Conv1dOptions = {}): Tensor {
   demandRanks('conv1d', x, w, 3, 'sequences [n,l,c] and a kernel [k,c,o]')
-  return squeeze(convolve('conv1d', expandDims(x, 1), expandDims(w, 0), asImage('conv1d', options)), 1)
+  const image = asImage(knownOptions('conv1d', options, convNames))
+  return squeeze(convolve('conv1d', expandDims(x, 1), expandDims(w, 0), image), 1)
 }
 
 /**
@@ -72,7 +76,7 @@ export function depthwiseConv2d(x: Tensor, w: Tensor, options: Omit<ConvOptions,
     )
   const kernel = reshape(w, [kh, kw, Math.min(c, 1), c * multiplier])
   return convolve('depthwiseConv2d', x, kernel, {
-    ...demandOptions('depthwiseConv2d', options),
+    ...knownOptions('depthwiseConv2d', options, depthwiseNames),
     groups: Math.max(c, 1),
   })
 }
@@ -96,7 +100,7 @@ function demandRanks(op: string, x: Tensor, w: Tensor, rank: number, needs: stri
 const alike = (x: Tensor, w: Tensor): Tensor[] => [x, w].map(t => astype(t, promote(x.dtype, w.dtype)))
 
 function convAttrs(op: string, options: ConvOptions): Attrs['conv'] {
-  const { stride = 1, dilation = 1, groups = 1 } = demandOptions(op, options)
+  const { stride = 1, dilation = 1, groups = 1 } = options
   return {
     strides: pair(op, 'stride', stride),
     dilation: pair(op, 'dilation', dilation),
@@ -109,8 +113,7 @@ const windowOf = (w: Tensor, { dilation }: Attrs['conv']): number[] =>
   [0, 1].map(d => (w.shape[d] - 1) * dilation[d] + 1)
 
 /** Options for the same on images of one row. */
-function asImage(op: string, options: Conv1dOptions & ConvTranspose1dOptions): ConvOptions & ConvTransposeOptions {
-  demandOptions(op, options)
+function asImage(options: Conv1dOptions & ConvTranspose1dOptions): ConvOptions & ConvTransposeOptions {
   const { stride = 1, padding = 'valid', dilation = 1, inputDilation = 1, outputPadding = 0, groups } = options
   const widths: Padding1d = typeof padding === 'number' ? [padding, padding] : padding
   return {
@@ -151,15 +154,13 @@ export interface ConvTranspose1dOptions {
  * @returns [n, outHeight, outWidth, outputs]
  */
 export const convTranspose2d = (x: Tensor, w: Tensor, options: ConvTransposeOptions = {}): Tensor =>
-  convolveTransposed('convTranspose2d', x, w, options)
+  convolveTransposed('convTranspose2d', x, w, knownOptions('convTranspose2d', options, convTransposeNames))
 
 /** `convTranspose2d` of sequences [n, length, c] with a kernel [kernelLength, outputs / groups, c]. */
 export function convTranspose1d(x: Tensor, w: Tensor, options: ConvTranspose1dOptions = {}): Tensor {
   demandRanks('convTranspose1d', x, w, 3, 'sequences [n,l,c] and a kernel [k,o,c]')
-  return squeeze(
-    convolveTransposed('convTranspose1d', expandDims(x, 1), expandDims(w, 0), asImage('convTranspose1d', options)),
-    1,
-  )
+  const image = asImage(knownOptions('convTranspose1d', options, convTransposeNames))
+  return squeeze(convolveTransposed('convTranspose1d', expandDims(x, 1), expandDims(w, 0), image), 1)
 }
 
 function convolveTransposed(op: string, x: Tensor, w: Tensor, options: ConvTransposeOptions): Tensor {
@@ -227,7 +228,7 @@ export interface Pool1dOptions {
 function poolWindows(op: string, x: Tensor, window: Pair, options: PoolOptions, fill: number): Tensor {
   demandImages(op, x)
   const [kh, kw] = pair(op, 'the window', window)
-  const stride = pair(op, 'stride', demandOptions(op, options).stride ?? window)
+  const stride = pair(op, 'stride', options.stride ?? window)
   const widths = paddingWidths(op, options.padding ?? 'valid', [x.shape[1], x.shape[2]], [kh, kw], stride)
   if (widths.some(([before, after], d) => Math.max(before, after) >= [kh, kw][d]))
     throw new Error(`${op}: padding ${JSON.stringify(widths)} would make windows ${kh}x${kw} of padding alone`)
@@ -244,20 +245,20 @@ const avgPool: Pool = (op, x, window, options) => mean(poolWindows(op, x, window
 const onSequence = (op: string, pool: Pool, x: Tensor, window: number, options: Pool1dOptions): Tensor => {
   demandTensors(op, x)
   if (x.ndim !== 3) throw new Error(`${op}: needs sequences [n,l,c], got ${formatShape(x.shape)}`)
-  const stride = demandOptions(op, options).stride ?? window
-  return squeeze(pool(op, expandDims(x, 1), [1, window], asImage(op, { ...options, stride })), 1)
+  const { stride = window, padding } = knownOptions(op, options, poolNames)
+  return squeeze(pool(op, expandDims(x, 1), [1, window], asImage({ stride, padding })), 1)
 }
 
 /** The largest element of each window of [n, h, w, c]; a gradient is shared equally among ties. */
 export const maxPool2d = (x: Tensor, window: Pair, options: PoolOptions = {}): Tensor =>
-  maxPool('maxPool2d', x, window, options)
+  maxPool('maxPool2d', x, window, knownOptions('maxPool2d', options, poolNames))
 /** The largest element of each window of [n, l, c]. */
 export const maxPool1d = (x: Tensor, window: number, options: Pool1dOptions = {}): Tensor =>
   onSequence('maxPool1d', maxPool, x, window, options)
 
 /** The mean of each window of [n, h, w, c]; padding counts as zeros. */
 export const avgPool2d = (x: Tensor, window: Pair, options: PoolOptions = {}): Tensor =>
-  avgPool('avgPool2d', x, window, options)
+  avgPool('avgPool2d', x, window, knownOptions('avgPool2d', options, poolNames))
 /** The mean of each window of [n, l, c]; padding counts as zeros. */
 export const avgPool1d = (x: Tensor, window: number, options: Pool1dOptions = {}): Tensor =>
   onSequence('avgPool1d', avgPool, x, window, options)

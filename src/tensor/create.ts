@@ -12,6 +12,7 @@ import {
   toDType,
 } from '../graph/dtype.js'
 import { inputNode } from '../graph/node.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, normalizeAxis, type Shape, sizeOf } from '../graph/shape.js'
 import { add, astype, equal, mul, where } from './elementwise.js'
 import { broadcastTo, reshape } from './movement.js'
@@ -23,6 +24,7 @@ export interface TensorOptions {
   /** For flat data; nested arrays have their own. */
   shape?: Shape
 }
+const tensorNames: Names<TensorOptions> = { dtype: true, shape: true }
 
 /**
  * A tensor of the given values: a number, nested arrays, or a typed array (copied) with its shape.
@@ -33,6 +35,7 @@ export interface TensorOptions {
 export function tensor(values: NestedArray | TypedArray | HalfArray | HostArray, options: TensorOptions = {}): Tensor {
   if (values instanceof Tensor)
     throw new Error(`tensor: the values are ${describe(values)} already; use astype to convert`)
+  knownOptions('tensor', options, tensorNames)
   if (typeof values === 'object' && values !== null && 'data' in values)
     return tensor(values.data, { dtype: values.dtype, shape: values.shape, ...options })
   const flat: number[] = []

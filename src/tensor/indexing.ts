@@ -1,11 +1,12 @@
 /** Indexing by tensors: gather and scatter-add (each the other's transpose). */
 
+import { knownOptions } from '../graph/options.js'
 import { formatShape, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { add, astype, lessEqual, notEqual, sub, where } from './elementwise.js'
 import { moveaxis, pad, permuteDims, reshape } from './movement.js'
 import { expandTo, ownRows } from './shared.js'
 import { at } from './slicing.js'
-import { asTensor, build, demandOptions, demandTensors, describe, Tensor, type TensorLike } from './tensor.js'
+import { asTensor, build, demandTensors, describe, Tensor, type TensorLike } from './tensor.js'
 
 const integer = (op: string, index: Tensor): Tensor => {
   demandTensors(op, index)
@@ -14,6 +15,9 @@ const integer = (op: string, index: Tensor): Tensor => {
   return astype(index, 'int32')
 }
 
+const axisName = { axis: true } as const
+const scatterNames = { mode: true } as const
+
 /**
  * Rows of x along an axis, at integer indices of any shape: the axis is replaced by the axes of the indices.
  * An index outside 0 .. size - 1 gives NaN (0 for integers), so that a mistake shows.
@@ -21,7 +25,7 @@ const integer = (op: string, index: Tensor): Tensor => {
  * @example take(embedding, ids) // [vocabulary, dim], [batch, time] -> [batch, time, dim]
  */
 export function take(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
-  const { axis = 0 } = demandOptions('take', options)
+  const { axis = 0 } = knownOptions('take', options, axisName)
   demandTensors('take', x)
   if (!(indices instanceof Tensor))
     throw new Error('take: indices must be an int32 tensor; make one with tensor(..., { dtype: "int32" })')
@@ -41,7 +45,7 @@ export function take(x: Tensor, indices: Tensor, options: { axis?: number } = {}
  * outside 0 .. size - 1 gives NaN (0 for integers).
  */
 export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
-  const { axis = -1 } = demandOptions('takeAlongAxis', options)
+  const { axis = -1 } = knownOptions('takeAlongAxis', options, axisName)
   demandTensors('takeAlongAxis', x, indices)
   const d = normalizeAxis('takeAlongAxis', axis, x.ndim)
   const fits = indices.ndim === x.ndim && indices.shape.every((n, i) => i === d || n === x.shape[i])
@@ -92,7 +96,7 @@ export function scatter(
   updates: TensorLike,
   options: { mode?: 'set' | 'add' } = {},
 ): Tensor {
-  const { mode = 'set' } = demandOptions('scatter', options)
+  const { mode = 'set' } = knownOptions('scatter', options, scatterNames)
   if (mode !== 'set' && mode !== 'add') throw new Error(`scatter: mode must be 'set' or 'add', not ${describe(mode)}`)
   demandTensors('scatter', x)
   const index = integer('scatter', indices)

@@ -1,11 +1,12 @@
 /** Operations that move elements without computing: the compiler folds them into the indexing of what reads them. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, normalizeAxes, normalizeAxis, type Shape, sameShape } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, lessEqual, where } from './elementwise.js'
 import { expandTo, padInterior, perAxis, range } from './shared.js'
 import { at } from './slicing.js'
-import { build, checkShape, demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
+import { build, checkShape, demandTensors, describe, type Tensor } from './tensor.js'
 
 /** The same elements in another shape; one size may be -1 and follows from the others. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -84,6 +85,7 @@ export interface PadOptions {
   /** For the mode 'constant'; zero by default. */
   value?: number
 }
+const padNames: Names<PadOptions> = { mode: true, value: true }
 
 /**
  * x with more elements around: one `[before, after]` an axis.
@@ -98,7 +100,7 @@ export function pad(
 ): Tensor {
   demandTensors('pad', x)
   const { mode = 'constant', value = 0 } =
-    typeof options === 'number' ? { value: options } : demandOptions('pad', options)
+    typeof options === 'number' ? { value: options } : knownOptions('pad', options, padNames)
   const pairs =
     Array.isArray(widths) && widths.length === x.ndim && widths.every(w => Array.isArray(w) && w.length === 2)
   if (!pairs || widths.flat().some(n => !Number.isInteger(n) || n < 0)) {
@@ -185,6 +187,8 @@ export function split(x: Tensor, sections: number | readonly number[], axis = 0)
   demandTensors('split', x)
   const d = normalizeAxis('split', axis, x.ndim)
   const size = x.shape[d]
+  if (typeof sections !== 'number' && !Array.isArray(sections))
+    throw new Error(`split: expected a number of parts or a list of positions, not ${describe(sections)}`)
   if (typeof sections === 'number' && (!Number.isInteger(sections) || sections < 1 || size % sections !== 0)) {
     throw new Error(`split: axis ${d} of size ${size} does not divide into ${sections} equal parts`)
   }
@@ -230,9 +234,11 @@ const tileAxis = (x: Tensor, d: number, times: number): Tensor =>
     x.shape.map((_, k) => (k === d ? times : 1)),
   )
 
+const axisName = { axis: true } as const
+
 /** Each element of x `repeats` times in a row along an axis, or of the flattened x. */
 export function repeat(x: Tensor, repeats: number, options: { axis?: number | null } = {}): Tensor {
-  const { axis = null } = demandOptions('repeat', options)
+  const { axis = null } = knownOptions('repeat', options, axisName)
   demandTensors('repeat', x)
   if (!Number.isInteger(repeats) || repeats < 0)
     throw new Error(`repeat: repeats must be an integer >= 0, not ${describe(repeats)}`)
@@ -248,7 +254,7 @@ export function roll(
   shift: number | readonly number[],
   options: { axis?: number | readonly number[] | null } = {},
 ): Tensor {
-  const { axis = null } = demandOptions('roll', options)
+  const { axis = null } = knownOptions('roll', options, axisName)
   demandTensors('roll', x)
   if (axis === null) return reshape(roll(flatten(x), shift, { axis: 0 }), x.shape)
   const axes = [axis].flat().map(a => normalizeAxis('roll', a, x.ndim))
@@ -261,9 +267,11 @@ export function roll(
   }, x)
 }
 
+const diagonalNames = { offset: true, axis1: true, axis2: true } as const
+
 /** Elements (i, i + offset) of the last two axes, or of those given, as a new last axis. */
 export function diagonal(x: Tensor, options: { offset?: number; axis1?: number; axis2?: number } = {}): Tensor {
-  const { offset = 0, axis1 = -2, axis2 = -1 } = demandOptions('diagonal', options)
+  const { offset = 0, axis1 = -2, axis2 = -1 } = knownOptions('diagonal', options, diagonalNames)
   demandTensors('diagonal', x)
   const [d1, d2] = [axis1, axis2].map(d => normalizeAxis('diagonal', d, x.ndim))
   if (d1 === d2) throw new Error(`diagonal: axes ${axis1} and ${axis2} of ${formatShape(x.shape)} are the same`)
@@ -284,6 +292,7 @@ export interface WindowOptions {
   /** Step between the elements of a window. */
   dilation?: number | readonly number[]
 }
+const windowNames: Names<WindowOptions> = { axis: true, stride: true, dilation: true }
 
 /**
  * Sliding windows as a view: each axis becomes the positions of the window, and its elements are new last axes, one for
@@ -293,7 +302,7 @@ export interface WindowOptions {
  * @example windows(x, 3, { axis: 1 }) // [n, t, c] -> [n, t - 2, c, 3]
  */
 export function windows(x: Tensor, size: number | readonly number[], options: WindowOptions = {}): Tensor {
-  const { axis, stride = 1, dilation = 1 } = demandOptions('windows', options)
+  const { axis, stride = 1, dilation = 1 } = knownOptions('windows', options, windowNames)
   demandTensors('windows', x)
   const axes = [axis ?? x.shape.map((_, d) => d)].flat().map(d => normalizeAxis('windows', d, x.ndim))
   if (new Set(axes).size !== axes.length) throw new Error(`windows: axes ${formatShape(axes)} repeat`)

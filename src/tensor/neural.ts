@@ -1,6 +1,7 @@
 /** Functions of networks that have no weights of their own: softmax and its kin, attention, dropout, resizing of images. */
 
 import { floatType, isFloat } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { broadcastShapes, formatShape, normalizeAxis, sameShape } from '../graph/shape.js'
 import { matmul } from './contraction.js'
 import { iota, tensor } from './create.js'
@@ -21,10 +22,11 @@ import {
 } from './elementwise.js'
 import { take } from './indexing.js'
 import { matrixTranspose } from './movement.js'
+import { resizeNames } from './options.js'
 import { bernoulli } from './random.js'
 import { logsumexp, max, sum } from './reduction.js'
 import { align, demandImages, inFloat32 } from './shared.js'
-import { demandOptions, demandTensors, describe, type Tensor } from './tensor.js'
+import { demandTensors, describe, type Tensor } from './tensor.js'
 
 /** exp(x) up to a factor that keeps it from overflowing, and its sum along an axis. */
 function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly total: Tensor } {
@@ -35,9 +37,11 @@ function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly t
   return { e, total: sum(e, over) }
 }
 
+const axisName = { axis: true } as const
+
 /** exp(x) / Σ exp(x) along an axis, without overflow. NaN where x is inf, and where all of it is -inf. */
 export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
-  const { axis = -1 } = demandOptions('softmax', options)
+  const { axis = -1 } = knownOptions('softmax', options, axisName)
   demandTensors('softmax', x)
   const d = normalizeAxis('softmax', axis, x.ndim)
   const { e, total } = exponentials(x, d)
@@ -46,7 +50,7 @@ export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
 
 /** log(softmax(x)), precise where the softmax is close to 0. */
 export function logSoftmax(x: Tensor, options: { axis?: number } = {}): Tensor {
-  const { axis = -1 } = demandOptions('logSoftmax', options)
+  const { axis = -1 } = knownOptions('logSoftmax', options, axisName)
   demandTensors('logSoftmax', x)
   normalizeAxis('logSoftmax', axis, x.ndim)
   return sub(x, logsumexp(x, { axis, keepdims: true }))
@@ -73,6 +77,7 @@ export interface AttentionOptions {
   /** Drops attention weights at random. */
   readonly dropout?: { readonly key: Tensor; readonly rate: number }
 }
+const attentionNames: Names<AttentionOptions> = { mask: true, causal: true, scale: true, dropout: true }
 
 /**
  * softmax(q·kᵀ / √dim)·v. A query that attends to no source gives zeros, with zero gradients. Vaswani et al. 2017,
@@ -88,7 +93,7 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, optio
   const op = 'scaledDotProductAttention'
   demandTensors(op, q, k, v)
   const [dim, source] = [q.shape[q.ndim - 1], k.shape[k.ndim - 2]]
-  const { mask, causal = false, scale = 1 / Math.sqrt(dim), dropout: drop } = demandOptions(op, options)
+  const { mask, causal = false, scale = 1 / Math.sqrt(dim), dropout: drop } = knownOptions(op, options, attentionNames)
   if (Math.min(q.ndim, k.ndim, v.ndim) < 2 || k.shape[k.ndim - 1] !== dim || v.shape[v.ndim - 2] !== source)
     throw new Error(
       `${op}: needs q [..., time, dim], k [..., source, dim] and v [..., source, width], got ` +
@@ -116,12 +121,14 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, optio
   return matmul(drop ? dropout(weights, drop.key, drop.rate) : weights, v)
 }
 
+const similarityNames = { axis: true, epsilon: true } as const
+
 /**
  * The cosine of the angle between x and y along an axis. A vector no longer than epsilon has no direction: its similarity
  * to any other is 0, with zero gradients.
  */
 export function cosineSimilarity(x: Tensor, y: Tensor, options: { axis?: number; epsilon?: number } = {}): Tensor {
-  const { axis = -1, epsilon = 1e-8 } = demandOptions('cosineSimilarity', options)
+  const { axis = -1, epsilon = 1e-8 } = knownOptions('cosineSimilarity', options, similarityNames)
   demandTensors('cosineSimilarity', x, y)
   const unit = (z: Tensor): Tensor => {
     const length2 = sum(square(z), { axis, keepdims: true })
@@ -149,7 +156,7 @@ export interface ResizeOptions {
 export function resize(x: Tensor, size: readonly [number, number], options: ResizeOptions = {}): Tensor {
   demandImages('resize', x)
   if (x.shape[1] === 0 || x.shape[2] === 0) throw new Error(`resize: images ${formatShape(x.shape)} have no pixels`)
-  const { method = 'bilinear', alignCorners = false } = demandOptions('resize', options)
+  const { method = 'bilinear', alignCorners = false } = knownOptions('resize', options, resizeNames)
   if (method !== 'nearest' && method !== 'bilinear')
     throw new Error(`resize: the method must be 'nearest' or 'bilinear', not '${String(method)}'`)
   if (alignCorners && method === 'nearest') throw new Error(`resize: alignCorners is for 'bilinear' alone`)

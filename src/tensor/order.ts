@@ -2,6 +2,7 @@
 
 import { isFloat } from '../graph/dtype.js'
 import type { CustomRule } from '../graph/node.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, normalizeAxis } from '../graph/shape.js'
 import { iota } from './create.js'
 import { add, div, equal, logicalOr, maximum, mul, notEqual, sub } from './elementwise.js'
@@ -9,17 +10,18 @@ import { scatterAdd, take, takeAlongAxis } from './indexing.js'
 import { flatten, moveaxis, reshape, roll, split } from './movement.js'
 import { cumulativeSum } from './reduction.js'
 import { opposite } from './shared.js'
-import { build, demandOptions, demandTensors, full, Tensor } from './tensor.js'
+import { build, demandTensors, full, Tensor } from './tensor.js'
 
 export interface SortOptions {
   /** The last one by default. */
   axis?: number
   descending?: boolean
 }
+const sortNames: Names<SortOptions> = { axis: true, descending: true }
 
 /** The stable order that sorts x ascending (or descending) along an axis, NaN last, as int32 positions. */
 export function argsort(x: Tensor, options: SortOptions = {}): Tensor {
-  const { axis = -1, descending = false } = demandOptions('argsort', options)
+  const { axis = -1, descending = false } = knownOptions('argsort', options, sortNames)
   demandTensors('argsort', x)
   const d = normalizeAxis('argsort', axis, x.ndim)
   const keys = moveaxis(descending ? opposite(x) : x, d, -1)
@@ -28,7 +30,7 @@ export function argsort(x: Tensor, options: SortOptions = {}): Tensor {
 
 /** x in ascending (or descending) order along an axis, NaN last; ties share their gradients equally. */
 export function sort(x: Tensor, options: SortOptions = {}): Tensor {
-  const { axis = -1, descending = false } = demandOptions('sort', options)
+  const { axis = -1, descending = false } = knownOptions('sort', options, sortNames)
   demandTensors('sort', x)
   const d = normalizeAxis('sort', axis, x.ndim)
   const rows = moveaxis(x, d, -1)
@@ -57,6 +59,7 @@ export interface TopkOptions {
   /** Whether to take the largest, which is the default, or the smallest. */
   largest?: boolean
 }
+const topkNames: Names<TopkOptions> = { axis: true, largest: true }
 
 /**
  * The k largest elements along an axis in descending order (or the k smallest, ascending) and their int32 positions; NaN
@@ -65,7 +68,7 @@ export interface TopkOptions {
  * @throws if k is not an integer from 0 to the size of the axis.
  */
 export function topk(x: Tensor, k: number, options: TopkOptions = {}): { values: Tensor; indices: Tensor } {
-  const { axis = -1, largest = true } = demandOptions('topk', options)
+  const { axis = -1, largest = true } = knownOptions('topk', options, topkNames)
   demandTensors('topk', x)
   const d = normalizeAxis('topk', axis, x.ndim)
   if (!Number.isInteger(k) || k < 0 || k > x.shape[d])

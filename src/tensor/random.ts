@@ -6,6 +6,7 @@
 
 import { type DType, isFloat } from '../graph/dtype.js'
 import { bitsOfHalf, halfOfBits, roundToHalf } from '../graph/half.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Shape, sizeOf } from '../graph/shape.js'
 import { iota, tensor } from './create.js'
 import { add, astype, bitcast, bitwiseRightShift, less, minimum, mul, neg, remainder } from './elementwise.js'
@@ -72,16 +73,20 @@ export interface UniformOptions {
   high?: number
   dtype?: DType
 }
+const uniformNames: Names<UniformOptions> = { low: true, high: true, dtype: true }
+
+/** The options, which may be the dtype alone, as `normal` takes it. */
+const rangeOf = (op: string, options: DType | UniformOptions): UniformOptions =>
+  typeof options === 'string' ? { dtype: options } : knownOptions(op, options, uniformNames)
 
 /**
  * Uniform floats in [low, high): multiples of 2^-24 (float32) or 2^-53 (float64) before scaling; those of float16 are
  * float32's, rounded.
+ *
+ * @param options the dtype, or the range and the dtype.
  */
-export function uniform(
-  k: Tensor,
-  shape: Shape,
-  { low = 0, high = 1, dtype = 'float32' }: UniformOptions = {},
-): Tensor {
+export function uniform(k: Tensor, shape: Shape, options: DType | UniformOptions = {}): Tensor {
+  const { low = 0, high = 1, dtype = 'float32' } = rangeOf('random.uniform', options)
   checkKey(k, shape)
   checkDType('random.uniform', dtype, true)
   if (!(low <= high) || !Number.isFinite(high - low))
@@ -171,12 +176,9 @@ export function normal(k: Tensor, shape: Shape, dtype: DType = 'float32'): Tenso
   return astype(normalQuantile(openUniform(k, shape)), dtype)
 }
 
-/** Standard normal values restricted to [low, high]. */
-export function truncatedNormal(
-  k: Tensor,
-  shape: Shape,
-  { low = -2, high = 2, dtype = 'float32' }: UniformOptions = {},
-): Tensor {
+/** Standard normal values restricted to [low, high]; the options are a range and a dtype, or a dtype. */
+export function truncatedNormal(k: Tensor, shape: Shape, options: DType | UniformOptions = {}): Tensor {
+  const { low = -2, high = 2, dtype = 'float32' } = rangeOf('random.truncatedNormal', options)
   if (!(low < high)) throw new Error(`random.truncatedNormal: needs low < high, got ${low} and ${high}`)
   checkKey(k, shape)
   checkDType('random.truncatedNormal', dtype, true)

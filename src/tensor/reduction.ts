@@ -1,6 +1,7 @@
 /** Reductions over axes, from the primitives sum, prod and max, and running sums. */
 
 import { type DType, floatType } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, normalizeAxes, normalizeAxis } from '../graph/shape.js'
 import { iota } from './create.js'
 import {
@@ -28,7 +29,7 @@ import {
 } from './elementwise.js'
 import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
 import { inFloat32, opposite, safeSqrt, scaleFor } from './shared.js'
-import { build, demandOptions, demandTensors, type Tensor } from './tensor.js'
+import { build, demandTensors, type Tensor } from './tensor.js'
 
 export interface ReduceOptions {
   /** The axes to reduce, negative ones from the end; all of them by default. */
@@ -37,11 +38,18 @@ export interface ReduceOptions {
   keepdims?: boolean
 }
 
-/** The options with axes checked in the name of the operation that the caller asked for. */
-function checked<O extends ReduceOptions>(op: string, x: Tensor, options: O): O & { axis: readonly number[] } {
+const reduceNames: Names<ReduceOptions> = { axis: true, keepdims: true }
+
+/** How to reduce, checked in the name of the operation that the caller asked for; what else it takes is left out. */
+function checked<O extends ReduceOptions = ReduceOptions>(
+  op: string,
+  x: Tensor,
+  options: O,
+  names: Names<ReduceOptions> & Names<NoInfer<O>>,
+): { axis: readonly number[]; keepdims: boolean | undefined } {
   demandTensors(op, x)
-  demandOptions(op, options)
-  return { ...options, axis: normalizeAxes(op, options.axis, x.ndim) }
+  const { axis, keepdims } = knownOptions(op, options, names)
+  return { axis: normalizeAxes(op, axis, x.ndim), keepdims }
 }
 
 /** Reductions count booleans as 0 and 1. */
@@ -63,12 +71,12 @@ function demandElements(op: string, x: Tensor, axes: readonly number[]): void {
 
 /** The sum of the elements; integers wrap, booleans count as int32. */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const { axis, keepdims } = checked('sum', x, options)
+  const { axis, keepdims } = checked('sum', x, options, reduceNames)
   return drop(build('sum', [numeric(x)], { axes: axis }), axis, keepdims)
 }
 /** The product of the elements; derivatives of any order are exact with any number of zeros. */
 export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const { axis, keepdims } = checked('prod', x, options)
+  const { axis, keepdims } = checked('prod', x, options, reduceNames)
   const kept = x.shape.flatMap((_, d) => (axis.includes(d) ? [] : [d]))
   const shape = kept.map(d => x.shape[d])
   let factors = reshape(permuteDims(numeric(x), [...kept, ...axis]), [...shape, count(x, axis)])
@@ -80,26 +88,28 @@ const product = (x: Tensor): Tensor => drop(build('prod', [x], { axes: [x.ndim -
 
 /** The largest element, NaN if there is one; a gradient is shared equally among ties. */
 export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const { axis, keepdims } = checked('max', x, options)
+  const { axis, keepdims } = checked('max', x, options, reduceNames)
   demandElements('max', x, axis)
   return drop(build('max', [numeric(x)], { axes: axis }), axis, keepdims)
 }
 /** The smallest element, NaN if there is one; a gradient is shared equally among ties. */
 export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const over = checked('min', x, options)
+  const over = checked('min', x, options, reduceNames)
   demandElements('min', x, over.axis)
   return opposite(max(opposite(numeric(x)), over))
 }
 
 /** The mean of the elements; integers become float32. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const over = checked('mean', x, options)
+  const over = checked('mean', x, options, reduceNames)
   return inFloat32([astype(x, floatType(x.dtype))], y => div(sum(y, over), count(x, over.axis)))
 }
 
+const varianceNames: Names<ReduceOptions & { correction?: number }> = { ...reduceNames, correction: true }
+
 /** The mean squared distance from the mean, over n - correction; also exported as `var`. */
 export function variance(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
-  const over = checked('variance', x, options)
+  const over = checked('variance', x, options, varianceNames)
   return inFloat32([x], x => {
     const rough = sub(x, mean(x, { ...over, keepdims: true }))
     // Centred again: the rounding of a large mean would else count as spread. Without rounding that is by 0, whatever x is.
@@ -110,14 +120,16 @@ export function variance(x: Tensor, options: ReduceOptions & { correction?: numb
 export { variance as var }
 /** The square root of `variance`; where that is 0, so are all derivatives. */
 export function std(x: Tensor, options: ReduceOptions & { correction?: number } = {}): Tensor {
-  const over = checked('std', x, options)
-  return inFloat32([x], y => safeSqrt(variance(y, over)))
+  const over = checked('std', x, options, varianceNames)
+  const { correction } = options
+  return inFloat32([x], y => safeSqrt(variance(y, { ...over, correction })))
 }
 
 export interface NormOptions extends ReduceOptions {
   /** The norm's order p: any number above 0, or Infinity for the largest magnitude; 2 by default. */
   ord?: number
 }
+const normNames: Names<NormOptions> = { ...reduceNames, ord: true }
 
 /**
  * (Σ |x|^p)^(1/p), also where the powers alone would overflow. Magnitudes have derivative 0 at 0, at every order, wherever
@@ -126,7 +138,7 @@ export interface NormOptions extends ReduceOptions {
  * @throws if the order is not above 0.
  */
 export function vectorNorm(x: Tensor, options: NormOptions = {}): Tensor {
-  const over = checked('vectorNorm', x, options)
+  const over = checked('vectorNorm', x, options, normNames)
   const { ord = 2 } = options
   if (!(ord > 0)) throw new Error(`vectorNorm: ord must be a number above 0, not ${ord}`)
   if (x.dtype === 'float16') return inFloat32([x], y => vectorNorm(y, options))
@@ -167,7 +179,7 @@ function magnitudeToThe(p: number, x: Tensor): Tensor {
  * infinite.
  */
 export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const over = checked('logsumexp', x, options)
+  const over = checked('logsumexp', x, options, reduceNames)
   if (count(x, over.axis) === 0) return log(sum(x, over))
   const top = stopGradient(max(x, { ...over, keepdims: true }))
   const infinite = isinf(top)
@@ -177,18 +189,18 @@ export function logsumexp(x: Tensor, options: ReduceOptions = {}): Tensor {
 
 /** Whether any element is true; false for nothing. */
 export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => {
-  const over = checked('any', x, options)
+  const over = checked('any', x, options, reduceNames)
   return notEqual(sum(notEqual(x, 0), over), 0)
 }
 /** Whether all elements are true; true for nothing. */
 export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => {
-  const over = checked('all', x, options)
+  const over = checked('all', x, options, reduceNames)
   return logicalNot(any(equal(x, 0), over))
 }
 
 /** The position of the first largest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
 export function argmax(x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor {
-  const { axis, keepdims } = demandOptions('argmax', options)
+  const { axis, keepdims } = knownOptions('argmax', options, reduceNames)
   demandTensors('argmax', x)
   if (axis === undefined) {
     const flat = argmax(reshape(x, [x.size]), { axis: 0 })
@@ -208,7 +220,7 @@ export function argmax(x: Tensor, options: { axis?: number; keepdims?: boolean }
 }
 /** The position of the first smallest element (or NaN) along an axis (of the flattened tensor by default), as int32. */
 export function argmin(x: Tensor, options: { axis?: number; keepdims?: boolean } = {}): Tensor {
-  const { axis } = demandOptions('argmin', options)
+  const { axis } = knownOptions('argmin', options, reduceNames)
   demandTensors('argmin', x)
   demandElements('argmin', x, normalizeAxes('argmin', axis, x.ndim))
   return argmax(opposite(x), options)
@@ -222,10 +234,11 @@ export interface CumulativeOptions {
   /** Add in this dtype. */
   dtype?: DType
 }
+const cumulativeNames: Names<CumulativeOptions> = { axis: true, includeInitial: true, dtype: true }
 
 /** The sums of the elements up to and including each position of an axis, an infinity or NaN reaching later ones only. */
 export function cumulativeSum(x: Tensor, options: CumulativeOptions = {}): Tensor {
-  const { axis, includeInitial = false, dtype } = demandOptions('cumulativeSum', options)
+  const { axis, includeInitial = false, dtype } = knownOptions('cumulativeSum', options, cumulativeNames)
   demandTensors('cumulativeSum', x)
   if (axis === undefined && x.ndim > 1)
     throw new Error(`cumulativeSum: ${formatShape(x.shape)} has ${x.ndim} axes; name one with { axis }`)

@@ -141,13 +141,6 @@ export function demandTensors(op: string, ...operands: readonly unknown[]): void
       throw new Error(`${op}: expected a tensor, got ${describe(x)}; make one with tensor(...)`)
 }
 
-/** Demands options where some libraries take a number, and gives them back: `sum(x, 0)` would else sum everything. */
-export function demandOptions<O extends object>(op: string, options: O): O {
-  if (typeof options !== 'object' || options === null || Array.isArray(options) || options instanceof Tensor)
-    throw new Error(`${op}: expects its options as an object, not ${describe(options)}`)
-  return options
-}
-
 /** Demands a function where one is to be transformed. */
 export function demandFunction(op: string, f: unknown): void {
   if (typeof f !== 'function') throw new Error(`${op}: expected a function of tensors, got ${describe(f)}`)
