@@ -1,10 +1,11 @@
 /** BERT: the transformer's encoder over words, positions and token types. Devlin et al. 2018, arXiv:1810.04805. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Dropout } from '../nn/dropout.js'
 import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
 import { truncatedNormal } from '../nn/initializers.js'
-import { checkKey } from '../nn/layer.js'
+import { weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { LayerNorm } from '../nn/norm.js'
 import { add, tanh } from '../tensor/elementwise.js'
@@ -12,7 +13,7 @@ import { foldIn } from '../tensor/random.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { masked, TextModel } from './text.js'
-import { TransformerEncoder, type TransformerOptions } from './transformer.js'
+import { TransformerEncoder, type TransformerOptions, transformerNames } from './transformer.js'
 
 export interface BertOptions extends TransformerOptions {
   readonly vocabulary: number
@@ -23,6 +24,15 @@ export interface BertOptions extends TransformerOptions {
   readonly tokenTypes?: number
   /** The id of padding; 0 by default. */
   readonly paddingIndex?: number
+}
+
+const modelNames: Names<BertOptions> = {
+  ...transformerNames,
+  vocabulary: true,
+  layers: true,
+  positions: true,
+  tokenTypes: true,
+  paddingIndex: true,
 }
 
 export interface BertInputs {
@@ -48,7 +58,7 @@ export class Bert extends TextModel {
 
   constructor(options: BertOptions) {
     super()
-    checkKey('Bert', options)
+    weightOptions('Bert', options, modelNames)
     const { vocabulary, layers, positions = 512, tokenTypes = 2, paddingIndex = 0, ...transformer } = options
     const { dim, key, dtype, dropout = 0, epsilon = 1e-12, initializer = truncatedNormal(0.02) } = transformer
     const weights = (i: number) => ({ key: foldIn(key, i), dtype, initializer })
@@ -68,7 +78,8 @@ export class Bert extends TextModel {
    *
    * @throws if the text is longer than there are positions.
    */
-  hidden(vectors: Tensor, mask: Tensor, ctx: Context = evaluation, { tokenTypes }: BertInputs = {}): Tensor {
+  hidden(vectors: Tensor, mask: Tensor, ctx: Context = evaluation, inputs: BertInputs = {}): Tensor {
+    const { tokenTypes } = knownOptions('Bert', inputs, { tokenTypes: true })
     const { words, text } = masked('Bert', vectors, mask)
     const [, time] = words.shape
     const [positions] = this.position.weight.shape

@@ -1,8 +1,9 @@
 /** A text as the mean of its words' vectors. */
 
+import type { Names } from '../graph/options.js'
 import type { Context } from '../nn/context.js'
 import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
-import { checkKey, type WeightOptions } from '../nn/layer.js'
+import { type WeightOptions, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { foldIn } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -14,6 +15,15 @@ export interface EmbeddingBagOptions extends Pick<WeightOptions, 'key' | 'dtype'
   readonly classes: number
   /** The id of padding; 0 by default. */
   readonly paddingIndex?: number
+}
+
+const modelNames: Names<EmbeddingBagOptions> = {
+  key: true,
+  dtype: true,
+  vocabulary: true,
+  dim: true,
+  classes: true,
+  paddingIndex: true,
 }
 
 /**
@@ -29,7 +39,7 @@ export class EmbeddingBag extends TextModel {
 
   constructor(options: EmbeddingBagOptions) {
     super()
-    checkKey('EmbeddingBag', options)
+    weightOptions('EmbeddingBag', options, modelNames)
     const { vocabulary, dim, classes, paddingIndex = 0, key, dtype } = options
     this.embedding = new Embedding(vocabulary, dim, { key: foldIn(key, 0), dtype })
     this.output = new Linear(dim, classes, { key: foldIn(key, 1), dtype })

@@ -3,6 +3,8 @@
 import { filesFor } from '../data/files.js'
 import { readSafetensors } from '../data/safetensors.js'
 import type { HostArray } from '../graph/dtype.js'
+import type { Names } from '../graph/options.js'
+import { weightOptions } from '../nn/layer.js'
 import { key as randomKey } from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Bert, type BertOptions } from './bert.js'
@@ -124,6 +126,7 @@ export interface BertClassifierOptions {
   /** The random key of a new head. */
   readonly key: Tensor
 }
+const classifierNames: Names<BertClassifierOptions> = { classes: true, key: true }
 
 /**
  * The classifier of a checkpoint; one that has none gets a new head.
@@ -132,8 +135,9 @@ export interface BertClassifierOptions {
  */
 export async function loadBertClassifier(
   folder: string,
-  { classes, key }: BertClassifierOptions,
+  given: BertClassifierOptions,
 ): Promise<Pretrained<TextClassifier<Bert>>> {
+  const { classes, key } = weightOptions('loadBertClassifier', given, classifierNames)
   const { options, tensors, vocabulary } = await readCheckpoint('loadBertClassifier', folder)
   const { dim: width, dropout } = options
   const encoder = new Bert({ ...options, key: randomKey(0) })

@@ -4,6 +4,7 @@ import { filesFor } from '../data/files.js'
 import { readTfjsWeights } from '../data/tfjs.js'
 import type { Tokenizer } from '../data/tokenizer.js'
 import { type ScoredPiece, unigram } from '../data/unigram.js'
+import { knownOptions } from '../graph/options.js'
 import { reshape } from '../tensor/movement.js'
 import { key } from '../tensor/random.js'
 import { at } from '../tensor/slicing.js'
@@ -85,6 +86,7 @@ export async function loadSentenceEncoder(
   options: { readonly folder?: string } = {},
 ): Promise<PretrainedSentenceEncoder> {
   const op = 'loadSentenceEncoder'
+  knownOptions(op, options, { folder: true })
   const instead = 'fetch the files, and use decodeTfjsWeights and loadWeights with sentenceEncoderNames'
   const elsewhere = 'pass { folder } one with model.json, its shards and vocab.json'
   const { join, packageFolder, read } = filesFor(op, instead)

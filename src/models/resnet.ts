@@ -1,9 +1,10 @@
 /** Residual networks for small images, after He et al. 2015, arXiv:1512.03385, section 4.2. */
 
+import type { Names } from '../graph/options.js'
 import { type Context, evaluation } from '../nn/context.js'
 import { Conv2d } from '../nn/conv.js'
 import { heNormal } from '../nn/initializers.js'
-import { checkKey, type Layer, type WeightOptions } from '../nn/layer.js'
+import { type Layer, type WeightOptions, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { BatchNorm } from '../nn/norm.js'
 import { globalAvgPool2d } from '../tensor/convolution.js'
@@ -55,6 +56,8 @@ export interface ResNet20Options extends Weights {
   readonly widths?: readonly [number, number, number]
 }
 
+const modelNames: Names<ResNet20Options> = { key: true, dtype: true, classes: true, widths: true }
+
 /**
  * The network of 20 layers for CIFAR-10: images [n, h, w, 3] -> logits [n, classes]. Three stages of three residual blocks, the
  * later two at half the height and width of the one before. Its leaves have the names of the published weights.
@@ -68,7 +71,7 @@ export class ResNet20 implements Layer {
   readonly linear: Linear
 
   constructor(options: ResNet20Options) {
-    checkKey('ResNet20', options)
+    weightOptions('ResNet20', options, modelNames)
     const { key, dtype, classes = 10, widths = [16, 32, 64] } = options
     const weights = (i: number): Weights => ({ key: foldIn(key, i), dtype })
     const stage = (s: number, inputs: number, stride: number): ResidualBlock[] =>

@@ -3,10 +3,11 @@
  * before each part. Pretrained weights are the concern of load-sentence-encoder.ts.
  */
 
+import type { Names } from '../graph/options.js'
 import { MultiHeadAttention } from '../nn/attention.js'
 import { type Context, evaluation } from '../nn/context.js'
 import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
-import { checkKey, checkLastAxis, type Layer, type WeightOptions } from '../nn/layer.js'
+import { checkLastAxis, type Layer, type WeightOptions, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { LayerNorm } from '../nn/norm.js'
 import { arange, tensor } from '../tensor/create.js'
@@ -66,6 +67,18 @@ export interface SentenceEncoderOptions extends Weights {
   readonly paddingIndex?: number
 }
 
+const modelNames: Names<SentenceEncoderOptions> = {
+  key: true,
+  dtype: true,
+  vocabulary: true,
+  dim: true,
+  width: true,
+  layers: true,
+  heads: true,
+  hidden: true,
+  paddingIndex: true,
+}
+
 /** Ids [batch, time] -> unit vectors [batch, width]. For logits put a `TextClassifier` on it. */
 export class SentenceEncoder extends TextModel {
   readonly embedding: Embedding
@@ -77,7 +90,7 @@ export class SentenceEncoder extends TextModel {
 
   constructor(options: SentenceEncoderOptions) {
     super()
-    checkKey('SentenceEncoder', options)
+    weightOptions('SentenceEncoder', options, modelNames)
     const { vocabulary = 8002, dim = 256, width = 512, layers = 2, heads = 4, hidden = 3 * width } = options
     const { key, dtype, paddingIndex = 8000 } = options
     if (dim % 2) throw new Error(`SentenceEncoder: dim must be even, for sines and cosines, not ${dim}`)

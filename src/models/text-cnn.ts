@@ -1,10 +1,11 @@
 /** A text as the strongest responses of filters that slide over its words. */
 
+import type { Names } from '../graph/options.js'
 import { type Context, evaluation } from '../nn/context.js'
 import { Conv1d } from '../nn/conv.js'
 import { Dropout } from '../nn/dropout.js'
 import { checkPaddingIndex, Embedding } from '../nn/embedding.js'
-import { checkKey, type WeightOptions } from '../nn/layer.js'
+import { type WeightOptions, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { relu, where } from '../tensor/elementwise.js'
 import { concat, expandDims } from '../tensor/movement.js'
@@ -27,6 +28,18 @@ export interface TextCNNOptions extends Pick<WeightOptions, 'key' | 'dtype'> {
   readonly paddingIndex?: number
 }
 
+const modelNames: Names<TextCNNOptions> = {
+  key: true,
+  dtype: true,
+  vocabulary: true,
+  dim: true,
+  classes: true,
+  widths: true,
+  filters: true,
+  dropout: true,
+  paddingIndex: true,
+}
+
 /**
  * Convolutions over words, the largest response over time, and a linear layer: ids [batch, time] -> logits [batch, classes].
  * A window begins at each word, and reads zeros behind the last: so short texts have windows too, and none sees padding.
@@ -43,7 +56,7 @@ export class TextCNN extends TextModel {
 
   constructor(options: TextCNNOptions) {
     super()
-    checkKey('TextCNN', options)
+    weightOptions('TextCNN', options, modelNames)
     const { vocabulary, dim, classes, widths = [3, 4, 5], filters = 100, dropout = 0.5, paddingIndex = 0 } = options
     const { key, dtype } = options
     this.embedding = new Embedding(vocabulary, dim, { key: foldIn(key, 0), dtype })

@@ -3,11 +3,12 @@
  * that an attack may perturb them. Padding is masked there: it changes no result and no gradient.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Dropout } from '../nn/dropout.js'
 import type { Embedding } from '../nn/embedding.js'
-import type { Layer, WeightOptions } from '../nn/layer.js'
+import { type Layer, type WeightOptions, weightNames, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { tensor } from '../tensor/create.js'
 import { astype, div, maximum, notEqual, where } from '../tensor/elementwise.js'
@@ -65,6 +66,8 @@ export function meanOverText(x: Tensor, text: Tensor): Tensor {
   return div(total, maximum(astype(sum(astype(text, 'int32'), { axis: 1, keepdims: true }), x.dtype), 1))
 }
 
+const padNames = { padding: true, limit: true } as const
+
 /**
  * Lists of ids as one tensor [batch, time], int32: cut at `limit`, and filled up with the id of padding.
  *
@@ -73,8 +76,9 @@ export function meanOverText(x: Tensor, text: Tensor): Tensor {
  */
 export function padIds(
   rows: readonly (readonly number[])[],
-  { padding = 0, limit = Number.POSITIVE_INFINITY }: { readonly padding?: number; readonly limit?: number } = {},
+  options: { readonly padding?: number; readonly limit?: number } = {},
 ): Tensor {
+  const { padding = 0, limit = Number.POSITIVE_INFINITY } = knownOptions('padIds', options, padNames)
   if (!(limit >= 1 && (Number.isInteger(limit) || limit === Number.POSITIVE_INFINITY)))
     throw new Error(`padIds: limit must be an integer >= 1, not ${limit}; leave it out for no limit`)
   const time = Math.max(1, ...rows.map(row => Math.min(row.length, limit)))
@@ -89,6 +93,7 @@ export interface TextClassifierOptions extends WeightOptions {
   /** The rate at which features are dropped in training; 0 by default. */
   readonly dropout?: number
 }
+const classifierNames: Names<TextClassifierOptions> = { ...weightNames, width: true, classes: true, dropout: true }
 
 /**
  * A linear head on an encoder: ids [batch, time] -> logits [batch, classes]. Both are trained, which is fine-tuning.
@@ -100,8 +105,9 @@ export class TextClassifier<E extends TextModel> extends TextModel {
   readonly dropout: Dropout
   readonly head: Linear
 
-  constructor(encoder: E, { width, classes, dropout = 0, ...weights }: TextClassifierOptions) {
+  constructor(encoder: E, options: TextClassifierOptions) {
     super()
+    const { width, classes, dropout = 0, ...weights } = weightOptions('TextClassifier', options, classifierNames)
     this.encoder = encoder
     this.dropout = new Dropout(dropout)
     this.head = new Linear(width, classes, weights)

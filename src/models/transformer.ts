@@ -1,9 +1,10 @@
 /** The encoder of transformers, after Vaswani et al. 2017, arXiv:1706.03762: attention and a feed-forward network by turns. */
 
+import type { Names } from '../graph/options.js'
 import { MultiHeadAttention } from '../nn/attention.js'
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Dropout } from '../nn/dropout.js'
-import { checkKey, checkSizes, type Layer, type WeightOptions } from '../nn/layer.js'
+import { checkSizes, type Layer, type WeightOptions, weightNames, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { LayerNorm } from '../nn/norm.js'
 import { add, gelu, relu } from '../tensor/elementwise.js'
@@ -26,7 +27,7 @@ export class FeedForward implements Layer {
   readonly activation: Activation
 
   constructor(inputs: number, hidden: number, outputs: number, activation: Activation, options: WeightOptions) {
-    checkKey('FeedForward', options)
+    weightOptions('FeedForward', options, weightNames)
     if (!Object.hasOwn(activations, activation))
       throw new Error(
         `FeedForward: unknown activation '${String(activation)}'; one of ${Object.keys(activations).join(', ')}`,
@@ -52,6 +53,15 @@ export interface TransformerOptions extends WeightOptions {
   /** That of the layer normalisations; 1e-12 by default, as in BERT. */
   readonly epsilon?: number
 }
+export const transformerNames: Names<TransformerOptions> = {
+  dim: true,
+  heads: true,
+  hidden: true,
+  activation: true,
+  dropout: true,
+  epsilon: true,
+  ...weightNames,
+}
 
 /** One layer, normalised behind each sum: LN(x + attention(x)), and LN(x + feedForward(x)). [batch, time, dim] stays. */
 export class TransformerLayer implements Layer {
@@ -62,7 +72,7 @@ export class TransformerLayer implements Layer {
   readonly dropout: Dropout
 
   constructor(options: TransformerOptions) {
-    checkKey('TransformerLayer', options)
+    weightOptions('TransformerLayer', options, transformerNames)
     const { dim, heads, hidden = 4 * dim, activation = 'gelu', dropout = 0, epsilon = 1e-12, ...weights } = options
     const { key, dtype } = weights
     this.attention = new MultiHeadAttention(dim, heads, { ...weights, key: foldIn(key, 0), dropout })
@@ -89,7 +99,7 @@ export class TransformerEncoder implements Layer {
   readonly layers: readonly TransformerLayer[]
 
   constructor(layers: number, options: TransformerOptions) {
-    checkKey('TransformerEncoder', options)
+    weightOptions('TransformerEncoder', options, transformerNames)
     checkSizes('TransformerEncoder', { layers })
     this.layers = Array.from(
       { length: layers },

@@ -1,11 +1,12 @@
 /** VGG16: thirteen convolutions and three linear layers. Simonyan and Zisserman 2014, arXiv:1409.1556, configuration D. */
 
+import type { Names } from '../graph/options.js'
 import { formatShape } from '../graph/shape.js'
 import { type Context, evaluation, partOf } from '../nn/context.js'
 import { Conv2d } from '../nn/conv.js'
 import { Dropout } from '../nn/dropout.js'
 import { heNormal } from '../nn/initializers.js'
-import { checkKey, type Layer, type WeightOptions } from '../nn/layer.js'
+import { type Layer, type WeightOptions, weightOptions } from '../nn/layer.js'
 import { Linear } from '../nn/linear.js'
 import { Flatten } from '../nn/pool.js'
 import { maxPool2d } from '../tensor/convolution.js'
@@ -29,6 +30,16 @@ export interface Vgg16Options extends Pick<WeightOptions, 'key' | 'dtype'> {
   readonly dropout?: number
 }
 
+const modelNames: Names<Vgg16Options> = {
+  key: true,
+  dtype: true,
+  inputSize: true,
+  classes: true,
+  widths: true,
+  hidden: true,
+  dropout: true,
+}
+
 /** Images [n, h, w, 3] -> logits [n, classes]. The five blocks each end with a pool that halves height and width. */
 export class Vgg16 implements Layer {
   readonly blocks: readonly (readonly Conv2d[])[]
@@ -38,7 +49,7 @@ export class Vgg16 implements Layer {
   readonly inputSize: readonly [number, number]
 
   constructor(options: Vgg16Options) {
-    checkKey('Vgg16', options)
+    weightOptions('Vgg16', options, modelNames)
     const { key, dtype, inputSize = 224, classes = 1000, hidden = 4096, dropout = 0.5 } = options
     const { widths = [64, 128, 256, 512, 512] } = options
     this.inputSize = typeof inputSize === 'number' ? [inputSize, inputSize] : inputSize

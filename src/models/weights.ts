@@ -4,6 +4,7 @@
  */
 
 import { type HostArray, isFloat } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { tensor } from '../tensor/create.js'
 import { astype } from '../tensor/elementwise.js'
@@ -44,6 +45,7 @@ export interface LoadWeightsOptions {
   /** Leaves that may keep their values where the file has none: a new head on an old body. */
   readonly keep?: RegExp
 }
+const loadNames: Names<LoadWeightsOptions> = { ignore: true, keep: true }
 
 /** The `:0` that TensorFlow puts behind the name of a variable. */
 const withoutOutput = (name: string): string => name.replace(/:0$/, '')
@@ -65,8 +67,9 @@ export async function loadWeights<M>(
   model: M,
   tensors: Readonly<Record<string, HostArray>>,
   map: WeightMap,
-  { ignore, keep }: LoadWeightsOptions = {},
+  options: LoadWeightsOptions = {},
 ): Promise<M> {
+  const { ignore, keep } = knownOptions('loadWeights', options, loadNames)
   const arrays = new Map(Object.entries(tensors).map(([name, array]) => [withoutOutput(name), array]))
   const used = new Set<string>()
   const missing: string[] = []

@@ -1,5 +1,6 @@
 /** The attention layer of transformers. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape } from '../graph/shape.js'
 import { moveaxis, reshape } from '../tensor/movement.js'
 import { scaledDotProductAttention } from '../tensor/neural.js'
@@ -7,7 +8,7 @@ import * as random from '../tensor/random.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Context, evaluation } from './context.js'
 import { checkRate, dropoutIn } from './dropout.js'
-import { type BiasOptions, checkKey, checkLastAxis, checkSizes, type Layer } from './layer.js'
+import { type BiasOptions, biasNames, checkLastAxis, checkSizes, type Layer, weightOptions } from './layer.js'
 import { Linear } from './linear.js'
 
 export interface MultiHeadAttentionOptions extends BiasOptions {
@@ -20,6 +21,13 @@ export interface MultiHeadAttentionOptions extends BiasOptions {
   /** The width of the result, if it is not that of the queries. */
   readonly outputDim?: number
 }
+const attentionNames: Names<MultiHeadAttentionOptions> = {
+  ...biasNames,
+  dropout: true,
+  causal: true,
+  sourceDim: true,
+  outputDim: true,
+}
 
 export interface AttendOptions {
   /** What is attended to, [..., source, sourceDim]; x itself by default. */
@@ -27,6 +35,7 @@ export interface AttendOptions {
   /** Where a position attends, or floats added to the scores; broadcasts with [..., heads, time, source]. */
   readonly mask?: Tensor
 }
+const attendNames: Names<AttendOptions> = { source: true, mask: true }
 
 /**
  * Attention of several heads, each in dim / heads dimensions: [..., time, dim] -> [..., time, outputDim]. Vaswani et al. 2017,
@@ -44,7 +53,7 @@ export class MultiHeadAttention implements Layer {
   readonly causal: boolean
 
   constructor(dim: number, heads: number, options: MultiHeadAttentionOptions) {
-    checkKey('MultiHeadAttention', options)
+    weightOptions('MultiHeadAttention', options, attentionNames)
     const { key, dropout = 0, causal = false, sourceDim = dim, outputDim = dim, ...weights } = options
     checkSizes('MultiHeadAttention', { dim, heads, sourceDim, outputDim })
     checkRate('MultiHeadAttention', dropout)
@@ -60,7 +69,8 @@ export class MultiHeadAttention implements Layer {
     this.causal = causal
   }
 
-  apply(x: Tensor, ctx: Context = evaluation, { source = x, mask }: AttendOptions = {}): Tensor {
+  apply(x: Tensor, ctx: Context = evaluation, options: AttendOptions = {}): Tensor {
+    const { source = x, mask } = knownOptions('MultiHeadAttention.apply', options, attendNames)
     for (const [input, layer] of [
       [x, this.query],
       [source, this.key],

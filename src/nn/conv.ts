@@ -1,5 +1,6 @@
 /** Convolution layers. */
 
+import type { Names } from '../graph/options.js'
 import type { Shape } from '../graph/shape.js'
 import {
   type Conv1dOptions,
@@ -11,12 +12,17 @@ import {
 } from '../tensor/convolution.js'
 import { zeros } from '../tensor/create.js'
 import { add } from '../tensor/elementwise.js'
+import { convNames, convTransposeNames, depthwiseNames } from '../tensor/options.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { glorotUniform } from './initializers.js'
-import { type BiasOptions, checkKey, checkLastAxis, checkSizes, type Layer } from './layer.js'
+import { type BiasOptions, biasNames, checkLastAxis, checkSizes, type Layer, weightOptions } from './layer.js'
 
 type Kernel = number | readonly [number, number]
 const both = (kernel: Kernel): readonly [number, number] => (typeof kernel === 'number' ? [kernel, kernel] : kernel)
+
+type ConvolutionOptions = BiasOptions & { readonly groups?: number }
+const layerNames: Names<BiasOptions & ConvOptions> & Names<BiasOptions & Conv1dOptions> = { ...biasNames, ...convNames }
+const transposeNames: Names<BiasOptions & ConvTransposeOptions> = { ...biasNames, ...convTransposeNames }
 
 /** The weights of a convolution; the operation is the subclass's. */
 abstract class Convolution implements Layer {
@@ -29,11 +35,12 @@ abstract class Convolution implements Layer {
     inputs: number,
     outputs: number,
     kernel: Readonly<Record<string, number>>,
-    options: BiasOptions & { readonly groups?: number },
+    options: ConvolutionOptions,
+    names: Names<ConvolutionOptions>,
     shapeOf: (groups: number) => Shape,
   ) {
     const layer = new.target.name
-    checkKey(layer, options)
+    weightOptions(layer, options, names)
     const { key, bias = true, initializer = glorotUniform, dtype = 'float32', groups = 1 } = options
     checkSizes(layer, { inputs, outputs, ...kernel, groups })
     if (inputs % groups || outputs % groups)
@@ -64,7 +71,7 @@ export class Conv2d extends Convolution {
   constructor(inputs: number, outputs: number, kernel: Kernel, layerOptions: BiasOptions & ConvOptions) {
     const [height, width] = both(kernel)
     const sizes = { 'kernel height': height, 'kernel width': width }
-    super(inputs, outputs, sizes, layerOptions, groups => [height, width, inputs / groups, outputs])
+    super(inputs, outputs, sizes, layerOptions, layerNames, groups => [height, width, inputs / groups, outputs])
     const { key, bias, initializer, dtype, ...options } = layerOptions
     this.options = options
   }
@@ -78,12 +85,12 @@ export interface DepthwiseOptions extends BiasOptions, Omit<ConvOptions, 'groups
   /** The outputs of each channel. */
   readonly multiplier?: number
 }
+const depthwiseLayerNames: Names<DepthwiseOptions> = { ...biasNames, ...depthwiseNames, multiplier: true }
 
 /** Each channel convolved by itself: Conv2d with a group per channel. */
 export class DepthwiseConv2d extends Conv2d {
   constructor(channels: number, kernel: Kernel, layerOptions: DepthwiseOptions) {
-    checkKey('DepthwiseConv2d', layerOptions)
-    const { multiplier = 1, ...options } = layerOptions
+    const { multiplier = 1, ...options } = weightOptions('DepthwiseConv2d', layerOptions, depthwiseLayerNames)
     super(channels, channels * multiplier, kernel, { ...options, groups: channels })
   }
 }
@@ -93,7 +100,7 @@ export class Conv1d extends Convolution {
   readonly options: Conv1dOptions
 
   constructor(inputs: number, outputs: number, kernel: number, layerOptions: BiasOptions & Conv1dOptions) {
-    super(inputs, outputs, { kernel }, layerOptions, groups => [kernel, inputs / groups, outputs])
+    super(inputs, outputs, { kernel }, layerOptions, layerNames, groups => [kernel, inputs / groups, outputs])
     const { key, bias, initializer, dtype, ...options } = layerOptions
     this.options = options
   }
@@ -113,7 +120,7 @@ export class ConvTranspose2d extends Convolution {
   constructor(inputs: number, outputs: number, kernel: Kernel, layerOptions: BiasOptions & ConvTransposeOptions) {
     const [height, width] = both(kernel)
     const sizes = { 'kernel height': height, 'kernel width': width }
-    super(inputs, outputs, sizes, layerOptions, groups => [height, width, outputs / groups, inputs])
+    super(inputs, outputs, sizes, layerOptions, transposeNames, groups => [height, width, outputs / groups, inputs])
     const { key, bias, initializer, dtype, ...options } = layerOptions
     this.options = options
   }

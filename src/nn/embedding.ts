@@ -1,17 +1,19 @@
 /** A table of vectors, looked up by integer. */
 
+import type { Names } from '../graph/options.js'
 import { iota } from '../tensor/create.js'
 import { equal, where } from '../tensor/elementwise.js'
 import { take } from '../tensor/indexing.js'
 import { expandDims } from '../tensor/movement.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { uniform } from './initializers.js'
-import { checkKey, checkSizes, type Layer, type WeightOptions } from './layer.js'
+import { checkSizes, type Layer, type WeightOptions, weightNames, weightOptions } from './layer.js'
 
 export interface EmbeddingOptions extends WeightOptions {
   /** The id of padding: it reads as zeros, whatever the table holds there, and its row has no gradient. */
   readonly paddingIndex?: number
 }
+const embeddingNames: Names<EmbeddingOptions> = { ...weightNames, paddingIndex: true }
 
 /** @throws unless the id of padding is one of the vocabulary. */
 export function checkPaddingIndex(layer: string, paddingIndex: number, vocabulary: number): void {
@@ -26,7 +28,7 @@ export class Embedding implements Layer {
   readonly paddingIndex?: number
 
   constructor(vocabulary: number, dim: number, options: EmbeddingOptions) {
-    checkKey('Embedding', options)
+    weightOptions('Embedding', options, embeddingNames)
     const { key, paddingIndex, initializer = uniform(-0.05, 0.05), dtype = 'float32' } = options
     checkSizes('Embedding', { vocabulary, dim })
     this.weight = initializer(key, [vocabulary, dim], dtype)

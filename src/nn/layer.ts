@@ -1,6 +1,7 @@
 /** What all layers share: the interface, the options of their constructors, the checks of sizes. */
 
 import type { DType } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape } from '../graph/shape.js'
 import { Tensor } from '../tensor/tensor.js'
 import type { Context } from './context.js'
@@ -23,10 +24,14 @@ export interface BiasOptions extends WeightOptions {
   readonly bias?: boolean
 }
 
-/** Throws unless there are options with a random key: all weights are drawn from one. */
-export function checkKey(layer: string, options: WeightOptions): void {
+export const weightNames: Names<WeightOptions> = { key: true, initializer: true, dtype: true }
+export const biasNames: Names<BiasOptions> = { ...weightNames, bias: true }
+
+/** Options with a random key, from which all weights are drawn, given back. @throws unless they are of known names. */
+export function weightOptions<O extends WeightOptions>(layer: string, options: O, names: Names<NoInfer<O>>): O {
   if (!(options?.key instanceof Tensor))
     throw new Error(`${layer}: its first weights need a random key: pass the options { key: random.key(0) }`)
+  return knownOptions(layer, options, names)
 }
 
 /** Throws unless every size is an integer of at least 1. */

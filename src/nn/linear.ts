@@ -5,7 +5,7 @@ import { zeros } from '../tensor/create.js'
 import { add } from '../tensor/elementwise.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { glorotUniform } from './initializers.js'
-import { type BiasOptions, checkKey, checkLastAxis, checkSizes, type Layer } from './layer.js'
+import { type BiasOptions, biasNames, checkLastAxis, checkSizes, type Layer, weightOptions } from './layer.js'
 
 /**
  * x·weight + bias on the last axis: [..., inputs] -> [..., outputs].
@@ -19,8 +19,12 @@ export class Linear implements Layer {
   readonly bias?: Tensor
 
   constructor(inputs: number, outputs: number, options: BiasOptions) {
-    checkKey('Linear', options)
-    const { key, bias = true, initializer = glorotUniform, dtype = 'float32' } = options
+    const {
+      key,
+      bias = true,
+      initializer = glorotUniform,
+      dtype = 'float32',
+    } = weightOptions('Linear', options, biasNames)
     checkSizes('Linear', { inputs, outputs })
     this.weight = initializer(key, [inputs, outputs], dtype)
     if (bias) this.bias = zeros([outputs], dtype)

@@ -1,6 +1,7 @@
 /** What all losses share: the options, how losses per example are reduced, the checks of their arguments. */
 
 import { isFloat } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { iota } from '../tensor/create.js'
 import { astype, div, equal, less, logicalAnd, mul, where } from '../tensor/elementwise.js'
@@ -15,14 +16,11 @@ export interface LossOptions {
   /** Of a batch without examples the sum is 0 and the mean NaN. */
   readonly reduction?: 'mean' | 'sum' | 'none'
 }
+export const lossNames: Names<LossOptions> = { weights: true, reduction: true }
 
 /** The losses reduced; `mass` is what each example counts in the mean, besides its weight. */
-export function reduced(
-  op: string,
-  losses: Tensor,
-  { weights, reduction = 'mean' }: LossOptions,
-  mass?: Tensor,
-): Tensor {
+export function reduced(op: string, losses: Tensor, options: LossOptions, mass?: Tensor): Tensor {
+  const { weights, reduction = 'mean' } = knownOptions(op, options, lossNames)
   if (weights) demandTensors(op, weights)
   if (weights && !sameShape(weights.shape, losses.shape)) {
     throw new Error(

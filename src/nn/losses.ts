@@ -3,6 +3,7 @@
  * to their mean, unless asked otherwise. Logits that are the result of softmax or sigmoid raise a warning.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import {
   abs,
@@ -33,7 +34,7 @@ import { sort } from '../tensor/order.js'
 import { argmax, max, mean, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor, TensorLike } from '../tensor/tensor.js'
-import { areClasses, checkPair, type LossOptions, labelled, perExample, reduced } from './loss.js'
+import { areClasses, checkPair, type LossOptions, labelled, lossNames, perExample, reduced } from './loss.js'
 import { warnOfProbabilities } from './probabilities.js'
 
 export interface CrossEntropyOptions extends LossOptions {
@@ -42,6 +43,7 @@ export interface CrossEntropyOptions extends LossOptions {
   /** A weight per class [classes]; with classes as labels, 'mean' then divides by the sum of their weights, as torch does. */
   readonly classWeights?: Tensor
 }
+const crossEntropyNames: Names<CrossEntropyOptions> = { ...lossNames, labelSmoothing: true, classWeights: true }
 
 /**
  * The cross-entropy of softmax(logits) with labels: classes, int32 [...], or probabilities, float [..., classes].
@@ -52,23 +54,23 @@ export interface CrossEntropyOptions extends LossOptions {
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
   const op = 'crossEntropy'
-  const { labelSmoothing: smoothing = 0 } = options
+  const { labelSmoothing: smoothing = 0, classWeights, ...rest } = knownOptions(op, options, crossEntropyNames)
   if (!(smoothing >= 0 && smoothing <= 1)) throw new Error(`${op}: labelSmoothing must lie in [0, 1], not ${smoothing}`)
   const sparse = areClasses(op, logits, labels)
   warnOfProbabilities(op, logits)
   const classes = logits.shape[logits.ndim - 1]
-  const weights = options.classWeights && astype(options.classWeights, logits.dtype)
+  const weights = classWeights && astype(classWeights, logits.dtype)
   if (weights && !sameShape(weights.shape, [classes]))
     throw new Error(`${op}: classWeights ${formatShape(weights.shape)} do not fit ${classes} classes`)
   if (sparse) {
     const mass = weights && take(weights, labels)
-    return reduced(op, sparseCrossEntropy(logits, labels, smoothing, weights, mass), options, mass)
+    return reduced(op, sparseCrossEntropy(logits, labels, smoothing, weights, mass), rest, mass)
   }
   const target = smoothing ? add(mul(labels, 1 - smoothing), smoothing / classes) : labels
   return reduced(
     op,
     neg(sum(expected(weights ? mul(target, weights) : target, logSoftmax(logits)), { axis: -1 })),
-    options,
+    rest,
   )
 }
 
@@ -107,13 +109,11 @@ export interface BinaryCrossEntropyOptions extends LossOptions {
   /** The weight of the positive part, where targets are 1: a number, or a tensor that broadcasts with the logits. */
   readonly posWeight?: TensorLike
 }
+const binaryNames: Names<BinaryCrossEntropyOptions> = { ...lossNames, posWeight: true }
 
 /** The cross-entropy of sigmoid(logits) with targets in [0, 1] of the same shape, precise in both tails. */
-export function binaryCrossEntropy(
-  logits: Tensor,
-  targets: Tensor,
-  { posWeight = 1, ...options }: BinaryCrossEntropyOptions = {},
-): Tensor {
+export function binaryCrossEntropy(logits: Tensor, targets: Tensor, options: BinaryCrossEntropyOptions = {}): Tensor {
+  const { posWeight = 1, ...rest } = knownOptions('binaryCrossEntropy', options, binaryNames)
   checkPair('binaryCrossEntropy', logits, targets, 'logits and targets')
   warnOfProbabilities('binaryCrossEntropy', logits)
   const t = astype(targets, logits.dtype)
@@ -121,7 +121,7 @@ export function binaryCrossEntropy(
     expected(mul(t, posWeight), logSigmoid(logits)),
     expected(sub(1, t), logSigmoid(neg(logits))),
   )
-  return reduced('binaryCrossEntropy', perExample(neg(logLikelihood)), options)
+  return reduced('binaryCrossEntropy', perExample(neg(logLikelihood)), rest)
 }
 
 /** The mean squared error. */
@@ -136,18 +136,21 @@ export function mae(predictions: Tensor, targets: Tensor, options: LossOptions =
   return reduced('mae', perExample(abs(sub(predictions, targets))), options)
 }
 
+const huberNames = { ...lossNames, delta: true } as const
+
 /** ½e² for errors |e| below delta, delta·(|e| - ½delta) from there on. Huber 1964. */
 export function huber(
   predictions: Tensor,
   targets: Tensor,
-  { delta = 1, ...options }: LossOptions & { readonly delta?: number } = {},
+  options: LossOptions & { readonly delta?: number } = {},
 ): Tensor {
+  const { delta = 1, ...rest } = knownOptions('huber', options, huberNames)
   checkPair('huber', predictions, targets)
   if (!(delta > 0)) throw new Error(`huber: delta must be a number > 0, not ${delta}`)
   const error = sub(predictions, targets)
   const size = abs(error)
   const losses = where(less(size, delta), mul(square(error), 0.5), mul(sub(size, delta / 2), delta))
-  return reduced('huber', perExample(losses), options)
+  return reduced('huber', perExample(losses), rest)
 }
 
 /** KL(softmax(targetLogits) ‖ softmax(logits)), [..., classes]; both sides have their gradient. */
@@ -190,6 +193,7 @@ export interface MarginOptions extends LossOptions {
   /** A margin below -kappa counts as -kappa, and its gradient is 0: an example is safe enough there. */
   readonly kappa?: number
 }
+const marginNames: Names<MarginOptions> = { ...lossNames, kappa: true }
 
 /**
  * max(max_{j≠y} z_j - z_y, -kappa): what separates an example from the nearest wrong class, above 0 once it is
@@ -200,10 +204,11 @@ export interface MarginOptions extends LossOptions {
  * @param labels int32 [...]
  * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
  */
-export function marginLoss(logits: Tensor, labels: Tensor, { kappa, ...options }: MarginOptions = {}): Tensor {
+export function marginLoss(logits: Tensor, labels: Tensor, options: MarginOptions = {}): Tensor {
+  const { kappa, ...rest } = knownOptions('marginLoss', options, marginNames)
   if (kappa !== undefined && !(kappa >= 0)) throw new Error(`marginLoss: kappa must be a number >= 0, not ${kappa}`)
   const gap = margin('marginLoss', logits, labels)
-  return reduced('marginLoss', kappa === undefined ? gap : clip(gap, -kappa), options)
+  return reduced('marginLoss', kappa === undefined ? gap : clip(gap, -kappa), rest)
 }
 
 /**
@@ -220,6 +225,7 @@ export interface DlrOptions extends LossOptions {
   /** Classes to be mistaken for, int32 [...]: the targeted form. */
   readonly targets?: Tensor
 }
+const dlrNames: Names<DlrOptions> = { ...lossNames, targets: true }
 
 /**
  * The difference of logits ratio: -(z_y - max_{j≠y} z_j) / (z_π1 - z_π3), or with targets t
@@ -230,7 +236,8 @@ export interface DlrOptions extends LossOptions {
  * @param labels int32 [...]
  * @returns a scalar, or [...] without reduction; NaN for an example whose class is out of range.
  */
-export function dlrLoss(logits: Tensor, labels: Tensor, { targets, ...options }: DlrOptions = {}): Tensor {
+export function dlrLoss(logits: Tensor, labels: Tensor, options: DlrOptions = {}): Tensor {
+  const { targets, ...rest } = knownOptions('dlrLoss', options, dlrNames)
   let gap = margin('dlrLoss', logits, labels, targets ? 4 : 3)
   const sorted = sort(logits, { descending: true })
   let low = at(sorted, '...', 2)
@@ -241,7 +248,7 @@ export function dlrLoss(logits: Tensor, labels: Tensor, { targets, ...options }:
     low = mul(add(low, at(sorted, '...', 3)), 0.5)
   }
   const spread = sub(at(sorted, '...', 0), low)
-  return reduced('dlrLoss', div(gap, where(equal(spread, 0), Number.POSITIVE_INFINITY, spread)), options)
+  return reduced('dlrLoss', div(gap, where(equal(spread, 0), Number.POSITIVE_INFINITY, spread)), rest)
 }
 
 /** The share of examples whose largest logit is the label's, a float32 scalar; labels as for crossEntropy. */
@@ -249,6 +256,8 @@ export function accuracy(logits: Tensor, labels: Tensor, options: LossOptions = 
   const truth = areClasses('accuracy', logits, labels) ? astype(labels, 'int32') : argmax(labels, { axis: -1 })
   return reduced('accuracy', astype(equal(argmax(logits, { axis: -1 }), truth), 'float32'), options)
 }
+
+const clippedNames = { ...lossNames, floor: true } as const
 
 /**
  * -ln of the label's probability, clipped to [floor, 1 - floor]: what losses on probabilities compute elsewhere. Beyond the
@@ -262,11 +271,12 @@ export function accuracy(logits: Tensor, labels: Tensor, options: LossOptions = 
 export function clippedCrossEntropyOfProbabilities(
   probabilities: Tensor,
   labels: Tensor,
-  { floor = 1e-7, ...options }: LossOptions & { readonly floor?: number } = {},
+  options: LossOptions & { readonly floor?: number } = {},
 ): Tensor {
   const op = 'clippedCrossEntropyOfProbabilities'
+  const { floor = 1e-7, ...rest } = knownOptions(op, options, clippedNames)
   areClasses(op, probabilities, labels, false)
   if (!(floor > 0 && floor < 0.5)) throw new Error(`${op}: floor must be a number between 0 and 0.5, not ${floor}`)
   const atLabel = squeeze(labelled(probabilities, labels).atLabel, -1)
-  return reduced(op, neg(log(clip(atLabel, floor, 1 - floor))), options)
+  return reduced(op, neg(log(clip(atLabel, floor, 1 - floor))), rest)
 }

@@ -4,6 +4,7 @@
  */
 
 import type { DType } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
 import { add, astype, equal, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
@@ -19,6 +20,7 @@ export interface NormOptions {
   readonly epsilon?: number
   readonly dtype?: DType
 }
+const normNames: Names<NormOptions> = { epsilon: true, dtype: true }
 
 function checkEpsilon(layer: string, epsilon: number): void {
   if (!(epsilon >= 0)) throw new Error(`${layer}: epsilon must be a number >= 0, not ${epsilon}`)
@@ -59,7 +61,8 @@ export class LayerNorm implements Layer {
   readonly bias: Tensor
   readonly epsilon: number
 
-  constructor(shape: number | Shape, { epsilon = 1e-5, dtype = 'float32' }: NormOptions = {}) {
+  constructor(shape: number | Shape, options: NormOptions = {}) {
+    const { epsilon = 1e-5, dtype = 'float32' } = knownOptions('LayerNorm', options, normNames)
     const sizes = typeof shape === 'number' ? [shape] : shape
     checkSizes('LayerNorm', Object.fromEntries(sizes.map((n, d) => [`size ${d}`, n])))
     checkEpsilon('LayerNorm', epsilon)
@@ -90,7 +93,8 @@ export class RMSNorm implements Layer {
   readonly weight: Tensor
   readonly epsilon: number
 
-  constructor(dim: number, { epsilon = 1e-6, dtype = 'float32' }: NormOptions = {}) {
+  constructor(dim: number, options: NormOptions = {}) {
+    const { epsilon = 1e-6, dtype = 'float32' } = knownOptions('RMSNorm', options, normNames)
     checkSizes('RMSNorm', { dim })
     checkEpsilon('RMSNorm', epsilon)
     this.weight = ones([dim], dtype)
@@ -115,7 +119,8 @@ export class GroupNorm implements Layer {
   readonly groups: number
   readonly epsilon: number
 
-  constructor(groups: number, channels: number, { epsilon = 1e-5, dtype = 'float32' }: NormOptions = {}) {
+  constructor(groups: number, channels: number, options: NormOptions = {}) {
+    const { epsilon = 1e-5, dtype = 'float32' } = knownOptions('GroupNorm', options, normNames)
     checkSizes('GroupNorm', { groups, channels })
     checkEpsilon('GroupNorm', epsilon)
     if (channels % groups) throw new Error(`GroupNorm: ${channels} channels do not divide into ${groups} groups`)
@@ -143,6 +148,7 @@ export interface BatchNormOptions extends NormOptions {
   /** The share of a running statistic that an update keeps. */
   readonly momentum?: number
 }
+const batchNormNames: Names<BatchNormOptions> = { ...normNames, momentum: true }
 
 /**
  * Normalises each channel (the last axis): in training over the batch and all positions, else by running statistics.
@@ -159,7 +165,8 @@ export class BatchNorm implements Layer {
   readonly momentum: number
   readonly epsilon: number
 
-  constructor(channels: number, { momentum = 0.9, epsilon = 1e-5, dtype = 'float32' }: BatchNormOptions = {}) {
+  constructor(channels: number, options: BatchNormOptions = {}) {
+    const { momentum = 0.9, epsilon = 1e-5, dtype = 'float32' } = knownOptions('BatchNorm', options, batchNormNames)
     checkSizes('BatchNorm', { channels })
     checkEpsilon('BatchNorm', epsilon)
     if (!(momentum >= 0 && momentum < 1)) throw new Error(`BatchNorm: momentum must lie in [0, 1), not ${momentum}`)

@@ -1,9 +1,11 @@
 /** Layers that shrink, enlarge or flatten images and have nothing to learn. */
 
+import { knownOptions } from '../graph/options.js'
 import { formatShape, sizeOf } from '../graph/shape.js'
 import { avgPool2d, globalAvgPool2d, globalMaxPool2d, maxPool2d, type PoolOptions } from '../tensor/convolution.js'
 import { reshape } from '../tensor/movement.js'
 import { type ResizeOptions, resize } from '../tensor/neural.js'
+import { poolNames, resizeNames } from '../tensor/options.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkSizes, type Layer } from './layer.js'
 
@@ -22,7 +24,7 @@ abstract class Pool2d implements Layer {
   constructor(window: Window, options: PoolOptions = {}) {
     checkWindow(new.target.name, window)
     this.window = window
-    this.options = options
+    this.options = knownOptions(new.target.name, options, poolNames)
   }
 
   abstract apply(x: Tensor): Tensor
@@ -64,7 +66,7 @@ export class Upsample implements Layer {
   constructor(factor: number, options: ResizeOptions = {}) {
     checkSizes('Upsample', { factor })
     this.factor = factor
-    this.options = options
+    this.options = knownOptions('Upsample', options, resizeNames)
   }
 
   apply(x: Tensor): Tensor {
