@@ -1,5 +1,6 @@
 /** Adam, and AdamW with its decoupled weight decay. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { add, div, expm1, mul, neg, square, sub } from '../tensor/elementwise.js'
 import { safeSqrt } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -14,13 +15,18 @@ export interface AdamOptions {
   readonly beta2?: number
   readonly epsilon?: number
 }
+const adamNames: Names<AdamOptions> = { learningRate: true, beta1: true, beta2: true, epsilon: true }
+const adamWNames: Names<AdamOptions & { weightDecay?: number }> = { ...adamNames, weightDecay: true }
 
 /** Adam. Kingma and Ba 2015, arXiv:1412.6980, algorithm 1. */
-export const adam = (options: AdamOptions = {}): Optimizer => decoupled('adam', { ...options, weightDecay: 0 })
+export function adam(options: AdamOptions = {}): Optimizer {
+  if (Object.hasOwn(Object(options), 'weightDecay')) throw new Error('adam: has no weightDecay; adamW has')
+  return decoupled('adam', { ...knownOptions('adam', options, adamNames), weightDecay: 0 })
+}
 
 /** Adam that also shrinks parameters by learningRate·weightDecay. Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2. */
 export const adamW = (options: AdamOptions & { readonly weightDecay?: number } = {}): Optimizer =>
-  decoupled('adamW', { weightDecay: 0.01, ...options })
+  decoupled('adamW', { weightDecay: 0.01, ...knownOptions('adamW', options, adamWNames) })
 
 function decoupled(
   name: string,

@@ -1,5 +1,6 @@
 /** Learning rates that change from step to step, as expressions of the step number: nothing is compiled again for them. */
 
+import { knownOptions } from '../graph/options.js'
 import { add, clip, cos, div, floor, less, minimum, mul, pow, where } from '../tensor/elementwise.js'
 import { full, type Tensor } from '../tensor/tensor.js'
 
@@ -33,8 +34,9 @@ export function linearWarmup(rate: number | Schedule, steps: number): Schedule {
 export function cosine(
   rate: number,
   steps: number,
-  { warmup = 0, final = 0 }: { readonly warmup?: number; readonly final?: number } = {},
+  options: { readonly warmup?: number; readonly final?: number } = {},
 ): Schedule {
+  const { warmup = 0, final = 0 } = knownOptions('cosine', options, { warmup: true, final: true })
   checkRate('cosine', rate)
   checkRate('cosine', final)
   checkSteps('cosine', steps)
