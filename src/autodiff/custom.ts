@@ -2,6 +2,7 @@
 
 import { isFloat } from '../graph/dtype.js'
 import { makeNode, type Node, topological, upcomingId } from '../graph/node.js'
+import { knownOptions } from '../graph/options.js'
 import { sameShape } from '../graph/shape.js'
 import { astype } from '../tensor/elementwise.js'
 import { build, demandFunction, demandTensors, describe, Tensor } from '../tensor/tensor.js'
@@ -63,9 +64,10 @@ const policies = {
  */
 export function checkpoint<A extends unknown[], R>(
   f: (...args: A) => R,
-  { keep = 'nothing' }: { readonly keep?: KeepPolicy } = {},
+  options: { readonly keep?: KeepPolicy } = {},
 ): (...args: A) => R {
   demandFunction('checkpoint', f)
+  const { keep = 'nothing' } = knownOptions('checkpoint', options, { keep: true })
   const policy = typeof keep === 'function' ? keep : Object.hasOwn(policies, keep) && policies[keep]
   if (!policy) throw new Error(`checkpoint: keep is one of nothing, contractions, or a function, not ${describe(keep)}`)
   return (...args) => {

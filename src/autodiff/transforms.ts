@@ -6,6 +6,7 @@
 
 import { isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import { eye } from '../tensor/create.js'
 import { add, astype, mul } from '../tensor/elementwise.js'
@@ -39,6 +40,15 @@ export interface GradOptions {
   /** The function returns [scalar, anything], and so does the result: [gradient, anything]. */
   hasAux?: boolean
 }
+const gradNames: Names<GradOptions> = { argnums: true, hasAux: true }
+
+/** @throws unless the options are known, and argnums are numbers. */
+function gradOptions(op: string, options: GradOptions): GradOptions {
+  const { argnums = 0 } = knownOptions(op, options, gradNames)
+  if (typeof argnums !== 'number' && !Array.isArray(argnums))
+    throw new Error(`${op}: argnums are the position of an argument or a list of them, not ${describe(argnums)}`)
+  return options
+}
 
 type Fn<A extends unknown[], R> = (...args: A) => R
 /** The gradient has the tree of the argument, or a list of them for a list of argnums. */
@@ -62,7 +72,7 @@ export function valueAndGrad<A extends unknown[], R, const O extends GradOptions
   options?: O,
 ): (...args: A) => [R, Gradient<A, O>] {
   demandFunction('valueAndGrad', f)
-  const { argnums = 0, hasAux = false }: GradOptions = options ?? {}
+  const { argnums = 0, hasAux = false } = options === undefined ? {} : gradOptions('valueAndGrad', options)
   const positions = typeof argnums === 'number' ? [argnums] : argnums
   return (...args) => {
     const bound = [...args] as A
@@ -98,6 +108,7 @@ export function grad<A extends unknown[], R, const O extends GradOptions = Recor
   options?: O,
 ): (...args: A) => O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O> {
   demandFunction('grad', f)
+  if (options !== undefined) gradOptions('grad', options)
   const both = valueAndGrad(f, options)
   type Result = O extends { hasAux: true } ? [Gradient<A, O>, Aux<R>] : Gradient<A, O>
   return (...args) => {

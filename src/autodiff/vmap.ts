@@ -1,5 +1,6 @@
 /** vmap: functions of one example as functions of many. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, normalizeAxis } from '../graph/shape.js'
 import { moveaxis } from '../tensor/movement.js'
 import { demandFunction, describe, Tensor } from '../tensor/tensor.js'
@@ -17,6 +18,7 @@ export interface VmapOptions {
   /** The axis of the examples in the tensors of the result; 0 by default. */
   outAxis?: number
 }
+const vmapNames: Names<VmapOptions> = { inAxes: true, outAxis: true }
 
 /**
  * f, a function of one example, for all examples along an axis at once: the graph of one example, every primitive in its
@@ -27,7 +29,7 @@ export interface VmapOptions {
  */
 export function vmap<A extends unknown[], R>(f: (...args: A) => R, options: VmapOptions = {}): (...args: A) => R {
   demandFunction('vmap', f)
-  const { inAxes = 0, outAxis = 0 } = options
+  const { inAxes = 0, outAxis = 0 } = knownOptions('vmap', options, vmapNames)
   return (...args) => {
     const axes = Array.isArray(inAxes) ? inAxes : args.map(() => inAxes)
     if (axes.length !== args.length)
