@@ -4,6 +4,7 @@
  */
 
 import { type DType, dtypes, isFloat } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import type { Shape } from '../graph/shape.js'
 import { tensor } from '../tensor/create.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -54,6 +55,18 @@ export interface IndicesOptions {
   outOfRange?: boolean
 }
 
+const shapeNames: Names<ShapeOptions> = { minRank: true, maxRank: true, minSize: true, maxSize: true }
+const tensorsNames: Names<TensorsOptions> = {
+  shape: true,
+  dtype: true,
+  range: true,
+  ties: true,
+  zeros: true,
+  infinities: true,
+  nan: true,
+}
+const indicesNames: Names<IndicesOptions> = { shape: true, duplicates: true, outOfRange: true }
+
 export interface Arbitraries {
   shapes(options?: ShapeOptions): Arbitrary<number[]>
   /** Lists of shapes that broadcast with each other; two by default. */
@@ -77,16 +90,24 @@ export interface Arbitraries {
  * await fc.assert(fc.asyncProperty(programs(), p => checkGrads(p.f, p.args)))
  */
 export function arbitraries(fc: FastCheck): Arbitraries {
-  const shapes: Arbitraries['shapes'] = ({ minRank = 0, maxRank = 3, minSize = 1, maxSize = 4 } = {}) =>
-    fc.array(fc.integer({ min: minSize, max: maxSize }), { minLength: minRank, maxLength: maxRank, size: 'max' })
+  const shapes: Arbitraries['shapes'] = (options = {}) => {
+    const { minRank = 0, maxRank = 3, minSize = 1, maxSize = 4 } = knownOptions('shapes', options, shapeNames)
+    return fc.array(fc.integer({ min: minSize, max: maxSize }), {
+      minLength: minRank,
+      maxLength: maxRank,
+      size: 'max',
+    })
+  }
 
-  const broadcastableShapes: Arbitraries['broadcastableShapes'] = ({ count = 2, ...options } = {}) =>
-    shapes(options).chain(shape => {
+  const broadcastableShapes: Arbitraries['broadcastableShapes'] = (options = {}) => {
+    const { count = 2, ...rest } = knownOptions('broadcastableShapes', options, { ...shapeNames, count: true })
+    return shapes(rest).chain(shape => {
       const partial = fc
         .tuple(fc.nat(shape.length), fc.array(fc.boolean(), { minLength: shape.length, maxLength: shape.length }))
         .map(([dropped, ones]) => shape.map((n, d) => (ones[d] ? 1 : n)).slice(dropped))
       return fc.array(partial, { minLength: count, maxLength: count })
     })
+  }
 
   /** A value, and how many there are. */
   const value = ({
@@ -158,7 +179,7 @@ export function arbitraries(fc: FastCheck): Arbitraries {
     shapes,
     broadcastableShapes,
     tensors: (options = {}) => {
-      const { shape, dtype = 'float64', ties = true } = options
+      const { shape, dtype = 'float64', ties = true } = knownOptions('tensors', options, tensorsNames)
       const [of, possible] = value(options)
       return ofShape('tensors', shape, dtype, of, ties ? undefined : possible)
     },
@@ -167,7 +188,8 @@ export function arbitraries(fc: FastCheck): Arbitraries {
       fc
         .tuple(fc.subarray(Array.from({ length: rank }, (_, d) => d)), fc.nat())
         .map(([axes, fromEnd]) => axes.map(d => ((fromEnd >> d) & 1 ? d - rank : d))),
-    indices: (size, { shape, duplicates = true, outOfRange = false } = {}) => {
+    indices: (size, options = {}) => {
+      const { shape, duplicates = true, outOfRange = false } = knownOptions('indices', options, indicesNames)
       const [min, max] = outOfRange ? [-size - 1, 2 * size] : [0, size - 1]
       return ofShape('indices', shape, 'int32', fc.integer({ min, max }), duplicates ? undefined : max - min + 1)
     },

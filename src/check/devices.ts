@@ -1,6 +1,7 @@
 /** checkDevices: one program on two devices, its results compared in units in the last place. */
 
 import { type DType, isFloat, type TypedArray } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { type Device, type DeviceName, getDevice, setDevice } from '../runtime/device.js'
 import { tensor } from '../tensor/create.js'
 import { realize } from '../tensor/realize.js'
@@ -18,6 +19,7 @@ export interface CheckDevicesOptions {
   /** Threads of the devices given by name. */
   threads?: number
 }
+const devicesNames: Names<CheckDevicesOptions> = { devices: true, ulps: true, threads: true }
 
 interface Result {
   readonly name: string
@@ -38,8 +40,9 @@ interface Result {
 export async function checkDevices<A extends unknown[], R>(
   f: (...args: A) => R,
   args: A,
-  { devices = ['reference', 'wasm'], ulps = 64, threads }: CheckDevicesOptions = {},
+  options: CheckDevicesOptions = {},
 ): Promise<void> {
+  const { devices = ['reference', 'wasm'], ulps = 64, threads } = knownOptions('checkDevices', options, devicesNames)
   if (devices.length < 2) throw new Error(`checkDevices: needs two devices or more to compare, not ${devices.length}`)
   if (!(ulps >= 0)) throw new Error(`checkDevices: ulps must be a number >= 0, not ${ulps}`)
   const host = await Promise.all(

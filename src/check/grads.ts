@@ -5,6 +5,7 @@
 
 import { jvp, vjp } from '../autodiff/transforms.js'
 import { isFloat } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { compile } from '../tensor/compile.js'
 import { oneHot, tensor } from '../tensor/create.js'
 import { abs, add, astype, div, equal, mul, sub, where } from '../tensor/elementwise.js'
@@ -38,6 +39,7 @@ export interface CheckGradsOptions {
   /** Of the random directions and cotangents. */
   seed?: number
 }
+const gradsNames: Names<CheckGradsOptions> = { order: true, modes: true, tolerance: true, step: true, seed: true }
 
 /** What `checkGrads` found: the worst element of the first derivative that is wrong. */
 export class GradientError extends Error {
@@ -123,6 +125,7 @@ export async function checkGrads<A extends unknown[], R>(
   args: A,
   options: CheckGradsOptions = {},
 ): Promise<void> {
+  knownOptions('checkGrads', options, gradsNames)
   if (!Array.isArray(args)) throw new Error('checkGrads: args must be a list of arguments: write [x] for one tensor')
   const floats = namedLeaves(args).filter(l => isFloat(l.tensor.dtype))
   if (floats.length === 0) throw new Error('checkGrads: the arguments have no float tensor to differentiate')

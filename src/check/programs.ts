@@ -4,6 +4,7 @@
  * program again and shrinking may cut as it likes. What a program does, it also prints.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { tensor } from '../tensor/create.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { apply, Call, type Operation, print, Value, within } from './calls.js'
@@ -19,6 +20,7 @@ export interface ProgramOptions {
   /** The order that the printed code checks; 2 by default. */
   order?: number
 }
+const programsNames: Names<ProgramOptions> = { maxSteps: true, ops: true, order: true }
 
 /** A function and arguments at which it and all its derivatives are smooth and of moderate size. */
 export interface Program {
@@ -33,7 +35,8 @@ export interface Program {
 const isOperation = (op: string): op is Operation => Object.hasOwn(table, op)
 
 /** The names of the operations to draw from. */
-export function programNames({ ops = Object.keys(table) }: ProgramOptions = {}): readonly Operation[] {
+export function programNames(options: ProgramOptions = {}): readonly Operation[] {
+  const { ops = Object.keys(table) } = knownOptions('programs', options, programsNames)
   const known = ops.filter(isOperation)
   if (known.length === ops.length && ops.length > 0) return known
   const wrong = ops.length ? `unknown operation '${ops.find(op => !isOperation(op))}'` : 'ops is empty'

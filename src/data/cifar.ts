@@ -5,7 +5,7 @@
  */
 
 import type { Splits } from './dataset.js'
-import { filesFor } from './files.js'
+import { filesFor, folderOf } from './files.js'
 import { fromPlanes, type ImageSet } from './images.js'
 
 /** CIFAR-100: `labels` are the 100 fine classes, `coarse` [n] the 20 classes that they belong to. */
@@ -61,7 +61,8 @@ export const readCifar100 = async (paths: string | readonly string[]): Promise<C
  * Reads CIFAR-10 from a folder with `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`. Node only.
  * @throws Error naming the file, the byte offset and what was expected there
  */
-export async function cifar10({ folder }: { readonly folder: string }): Promise<Splits<ImageSet>> {
+export async function cifar10(options: { readonly folder: string }): Promise<Splits<ImageSet>> {
+  const folder = folderOf('cifar10', options)
   const { join } = cifarFiles('cifar10')
   const train = await readCifar10([1, 2, 3, 4, 5].map(i => join(folder, `data_batch_${i}.bin`)))
   return { train, test: await readCifar10(join(folder, 'test_batch.bin')) }
@@ -71,7 +72,8 @@ export async function cifar10({ folder }: { readonly folder: string }): Promise<
  * Reads CIFAR-100 from a folder with `train.bin` and `test.bin`. Node only.
  * @throws Error naming the file, the byte offset and what was expected there
  */
-export async function cifar100({ folder }: { readonly folder: string }): Promise<Splits<Cifar100Set>> {
+export async function cifar100(options: { readonly folder: string }): Promise<Splits<Cifar100Set>> {
+  const folder = folderOf('cifar100', options)
   const { join } = cifarFiles('cifar100')
   return { train: await readCifar100(join(folder, 'train.bin')), test: await readCifar100(join(folder, 'test.bin')) }
 }

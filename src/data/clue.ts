@@ -3,10 +3,11 @@
  * label) or as TSV (`sentence<TAB>label`). https://github.com/CLUEbenchmark/CLUE
  */
 
+import { knownOptions } from '../graph/options.js'
 import { filesFor } from './files.js'
 import { parseJsonLines } from './json-lines.js'
 import { parseTable } from './table.js'
-import { decodeText, type TextOptions, type TextSet } from './text.js'
+import { decodeText, type TextOptions, type TextSet, textNames } from './text.js'
 
 /** The classes of TNEWS in the order of CLUE's numbers, 100 to 116. */
 export const tnewsClasses: readonly string[] = [
@@ -25,8 +26,8 @@ export async function parseClue(
   options: TextOptions = {},
   name = 'CLUE data',
 ): Promise<TextSet> {
-  const text = decodeText(`clue: ${name}`, content, options.encoding)
-  const { classes } = options
+  const { classes, encoding } = knownOptions('parseClue', options, textNames)
+  const text = decodeText(`clue: ${name}`, content, encoding)
   if (/^\s*\{/.test(text)) return parseJsonLines(text, { label: ['label_desc', 'label_des', 'label'], classes }, name)
   const names = ['sentence', 'label']
   const columns = /^sentence\tlabel\r?\n/.test(text) ? undefined : names
@@ -35,6 +36,7 @@ export async function parseClue(
 
 /** Reads a file of TNEWS or IFLYTEK. Node only. */
 export async function readClue(path: string, options: TextOptions = {}): Promise<TextSet> {
+  knownOptions('readClue', options, textNames)
   const { read } = filesFor('readClue', 'fetch the file and give its bytes to parseClue')
   return parseClue(await read(path), options, path)
 }

@@ -4,6 +4,7 @@
  */
 
 import { dtypes, type HostArray, type TypedArray } from '../graph/dtype.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import { sizeOf } from '../graph/shape.js'
 import { checkHostArray } from './host.js'
 
@@ -32,6 +33,7 @@ export interface BatchOptions {
   /** Leave out a last batch that is smaller than `batchSize`. */
   readonly dropLast?: boolean
 }
+const batchNames: Names<BatchOptions> = { batchSize: true, shuffle: true, dropLast: true }
 
 const rowSize = (column: HostArray): number => sizeOf(column.shape.slice(1))
 
@@ -104,7 +106,7 @@ export function putRows(column: HostArray, values: TypedArray, at: readonly (num
 
 /** One pass over `data` in batches; the last one is smaller where `batchSize` does not divide the size. */
 export function batches(data: Dataset, options: BatchOptions): Generator<Record<string, HostArray>, void, undefined> {
-  const { batchSize, shuffle, dropLast = false } = options
+  const { batchSize, shuffle, dropLast = false } = knownOptions('batches', options, batchNames)
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     throw new Error(`batches: batchSize ${batchSize}: needs a positive integer`)
   }

@@ -1,5 +1,6 @@
 /** Where readers' bytes come from: files, folders and optional packages, with errors that name them. Formats are others' concern. */
 
+import { knownOptions } from '../graph/options.js'
 import { demandNode, importPackage, type NodePackages } from '../runtime/environment.js'
 
 /**
@@ -42,6 +43,13 @@ export function filesFor(operation: string, elsewhere: string) {
       }
     },
   }
+}
+
+/** The folder that options name. @throws where they name none. */
+export function folderOf(operation: string, options: { readonly folder: string }): string {
+  const { folder } = knownOptions(operation, options, { folder: true })
+  if (typeof folder === 'string') return folder
+  throw new Error(`${operation}: folder ${String(folder)}: needs the path of a folder`)
 }
 
 /**

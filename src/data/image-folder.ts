@@ -3,6 +3,7 @@
  * They are decoded by the packages pngjs and jpeg-js, loaded where a file needs them. Node only.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { demandPackage, filesFor } from './files.js'
 import type { ImageSet } from './images.js'
 
@@ -19,6 +20,7 @@ export interface ImageFolderOptions {
   /** The classes in the order of their labels, as a training set had them; the sorted names of the subfolders by default. */
   readonly classes?: readonly string[]
 }
+const folderNames: Names<ImageFolderOptions> = { channels: true, classes: true }
 
 interface Decoded {
   readonly width: number
@@ -34,7 +36,7 @@ const imageFiles = () => filesFor('imageFolder', 'draw the images on a canvas an
  * @throws Error naming the file where one is no image, has another size than the first, or has what `channels` would drop
  */
 export async function imageFolder(folder: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
-  const { channels = 3 } = options
+  const { channels = 3 } = knownOptions('imageFolder', options, folderNames)
   const found = (await list(folder)).filter(entry => !entry.isFile()).map(entry => entry.name)
   if (found.length === 0) throw new Error(`imageFolder: ${folder} holds no subfolders: it needs one for each class`)
   const { classes = found } = options

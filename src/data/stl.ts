@@ -5,7 +5,7 @@
  */
 
 import type { Splits } from './dataset.js'
-import { filesFor } from './files.js'
+import { filesFor, folderOf } from './files.js'
 import { fromPlanes, type ImageSet } from './images.js'
 
 export const stl10Classes: readonly string[] = [
@@ -55,7 +55,8 @@ export function parseStl10(
  * Reads STL-10 from a folder with `train_X.bin`, `train_y.bin`, `test_X.bin` and `test_y.bin`. Node only.
  * @throws Error naming the file, the byte offset and what was expected there
  */
-export async function stl10({ folder }: { readonly folder: string }): Promise<Splits<ImageSet>> {
+export async function stl10(options: { readonly folder: string }): Promise<Splits<ImageSet>> {
+  const folder = folderOf('stl10', options)
   const { join, read } = filesFor('stl10', 'fetch the bytes and give them to parseStl10')
   const load = async (part: 'train' | 'test') => {
     const [x, y] = ['X', 'y'].map(kind => join(folder, `${part}_${kind}.bin`))

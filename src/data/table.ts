@@ -3,8 +3,9 @@
  * csv-parse, loaded when the first table is parsed.
  */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { demandPackage, filesFor } from './files.js'
-import { decodeText, type TextOptions, type TextSet, textSet } from './text.js'
+import { decodeText, type TextOptions, type TextSet, textNames, textSet } from './text.js'
 
 export interface TableOptions extends TextOptions {
   /** The column that holds the text. */
@@ -18,6 +19,14 @@ export interface TableOptions extends TextOptions {
   /** The names of the columns, where the file has no header. */
   readonly columns?: readonly string[]
 }
+const tableNames: Names<TableOptions> = {
+  ...textNames,
+  text: true,
+  label: true,
+  separator: true,
+  quotes: true,
+  columns: true,
+}
 
 /**
  * Parses a table whose first line is a header, unless `columns` are given; blank lines are passed over.
@@ -29,6 +38,7 @@ export async function parseTable(
   options: TableOptions,
   name = 'table',
 ): Promise<TextSet> {
+  knownOptions('parseTable', options, tableNames)
   const { text, label, separator = ',', quotes = separator !== '\t', columns, classes, encoding } = options
   const what = `table: ${name}`
   const records = await recordsOf(what, decodeText(what, content, encoding), separator, quotes)
@@ -49,6 +59,7 @@ export async function parseTable(
 
 /** Reads a table from a file. Node only. */
 export async function readTable(path: string, options: TableOptions): Promise<TextSet> {
+  knownOptions('readTable', options, tableNames)
   const { read } = filesFor('readTable', 'fetch the file and give its bytes to parseTable')
   return parseTable(await read(path), options, path)
 }

@@ -1,5 +1,7 @@
 /** Labelled texts in memory, and what the readers of text files share. Formats are others' concern; so are tokens. */
 
+import type { Names } from '../graph/options.js'
+
 /** Texts, and for each the index of its class, int32 [texts.length]. */
 export interface TextSet {
   readonly texts: readonly string[]
@@ -16,6 +18,7 @@ export interface TextOptions {
   /** How bytes are to be read: a name that `TextDecoder` knows, such as 'gb18030'. 'utf-8' by default. */
   readonly encoding?: string
 }
+export const textNames: Names<TextOptions> = { classes: true, encoding: true }
 
 export interface LabelledText {
   readonly text: string

@@ -1,6 +1,7 @@
 /** What a tokenizer is, and texts as arrays of token ids of one length. How a text is split is others' concern. */
 
 import type { HostArray } from '../graph/dtype.js'
+import { knownOptions } from '../graph/options.js'
 
 export interface Tokenizer {
   /** The size of the vocabulary: ids are 0 to size - 1. */
@@ -38,9 +39,9 @@ export interface PaddedPairs extends Padded {
 export function padded(
   texts: readonly string[],
   tokenizer: Tokenizer,
-  { length }: { readonly length: number },
+  options: { readonly length: number },
 ): Padded & Record<string, HostArray> {
-  checkLength('padded', length)
+  const length = lengthOf('padded', options)
   const rows = texts.map(text => tokenizer.encode(text, length))
   return { ids: idColumn(rows, length, tokenizer.padding), mask: maskColumn(rows, length) }
 }
@@ -53,9 +54,9 @@ export function padded(
 export function paddedPairs(
   pairs: readonly (readonly [first: string, second: string])[],
   tokenizer: PairTokenizer,
-  { length }: { readonly length: number },
+  options: { readonly length: number },
 ): PaddedPairs & Record<string, HostArray> {
-  checkLength('paddedPairs', length)
+  const length = lengthOf('paddedPairs', options)
   const rows = pairs.map(([first, second]) => tokenizer.encodePair(first, second, length))
   const ids = rows.map(row => row.ids)
   return {
@@ -69,9 +70,11 @@ export function paddedPairs(
   }
 }
 
-function checkLength(operation: string, length: number): void {
+function lengthOf(operation: string, options: { readonly length: number }): number {
+  const { length } = knownOptions(operation, options, { length: true })
   if (!Number.isInteger(length) || length < 1)
     throw new Error(`${operation}: length ${length}: needs a positive integer, the number of tokens of a row`)
+  return length
 }
 
 function idColumn(rows: readonly number[][], length: number, filler: number): HostArray {

@@ -3,6 +3,7 @@
  * The rules at the edges are those of the Universal Sentence Encoder Lite, whose own code differs from SentencePiece's.
  */
 
+import { knownOptions } from '../graph/options.js'
 import { checkIds, type Tokenizer } from './tokenizer.js'
 
 /** A piece and its score, a logarithm of its probability; null counts as 0. */
@@ -23,7 +24,7 @@ const space = '▁'
  * @throws Error where there is no piece, and where one is not a text with a score
  */
 export function unigram(pieces: readonly ScoredPiece[], options: UnigramOptions = {}): Tokenizer {
-  const { reserved = 6 } = options
+  const { reserved = 6 } = knownOptions('unigram', options, { reserved: true })
   if (!Number.isInteger(reserved) || reserved < 1 || reserved > pieces.length)
     throw new Error(
       `unigram: reserved ${reserved} of ${pieces.length} pieces: needs an integer from 1, the unknown piece`,

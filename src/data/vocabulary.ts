@@ -1,5 +1,6 @@
 /** Vocabularies, given or counted, and the two tokenizers that only look their tokens up: characters and words. */
 
+import { knownOptions, type Names } from '../graph/options.js'
 import { filesFor } from './files.js'
 import { decodeText } from './text.js'
 import { checkIds, type Tokenizer } from './tokenizer.js'
@@ -23,6 +24,16 @@ export type VocabularyOptions = (
   readonly padding?: string
   /** What stands for unknown tokens in the vocabulary; '[UNK]' by default. */
   readonly unknown?: string
+}
+
+type Counted = Extract<VocabularyOptions, { readonly texts: Iterable<string> }>
+const listedNames: Names<Exclude<VocabularyOptions, Counted>> = { vocabulary: true, padding: true, unknown: true }
+const countedNames: Names<Counted> = {
+  texts: true,
+  minimumCount: true,
+  maximumSize: true,
+  padding: true,
+  unknown: true,
 }
 
 /** A tokenizer with a list of its tokens. */
@@ -58,6 +69,7 @@ function lookup(
     throw new Error(
       `${name}: needs texts, whose tokens are counted, or a vocabulary, the tokens in the order of their ids`,
     )
+  knownOptions<VocabularyOptions>(name, options, 'vocabulary' in options ? listedNames : countedNames)
   const given = 'vocabulary' in options ? options.vocabulary : counted(name, split, [padding, unknown], options)
   const vocabulary = [...given, ...[padding, unknown].filter(token => !given.includes(token))]
   const ids = idsOf(name, vocabulary)
@@ -87,7 +99,7 @@ function counted(
   name: string,
   split: (text: string) => string[],
   special: readonly string[],
-  options: Extract<VocabularyOptions, { readonly texts: Iterable<string> }>,
+  options: Counted,
 ): string[] {
   const { texts, minimumCount = 1, maximumSize = Infinity } = options
   if (!(minimumCount >= 1)) throw new Error(`${name}: minimumCount ${minimumCount}: needs a number of at least 1`)

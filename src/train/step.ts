@@ -2,6 +2,7 @@
 
 import { valueAndGrad } from '../autodiff/transforms.js'
 import { isFloat } from '../graph/dtype.js'
+import type { Names } from '../graph/options.js'
 import { formatShape } from '../graph/shape.js'
 import { type Batch, type Context, evaluation, type Loss } from '../nn/context.js'
 import { clipByGlobalNorm } from '../optim/clip.js'
@@ -44,6 +45,15 @@ export interface Objective<M> extends PrecisionOptions {
    * the memory of a part. What an attack or batch normalisation sees is a part. Default 1.
    */
   readonly microBatches?: number
+}
+export const objectiveNames: Names<Objective<unknown>> = {
+  loss: true,
+  optimizer: true,
+  metrics: true,
+  clipNorm: true,
+  microBatches: true,
+  precision: true,
+  lossScale: true,
 }
 
 /** All tensors that a step replaces. */

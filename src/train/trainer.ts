@@ -6,6 +6,7 @@
 import { batches, type Dataset } from '../data/dataset.js'
 import { readSafetensors } from '../data/safetensors.js'
 import { tensorsOf } from '../data/tensors.js'
+import { knownOptions, type Names } from '../graph/options.js'
 import type { Loss } from '../nn/context.js'
 import { checkUntied } from '../nn/parameters.js'
 import { turn } from '../runtime/turns.js'
@@ -20,7 +21,7 @@ import { interrupts } from './interrupt.js'
 import type { Memories } from './memory.js'
 import { type Progress, type Screen, progress as showProgress } from './progress.js'
 import { type Order, orderSeed, parseRun, printRun, type Running, stepsOf } from './run.js'
-import { type Compiled, compileObjective, countOf, noSums, type Objective, type State } from './step.js'
+import { type Compiled, compileObjective, countOf, noSums, type Objective, objectiveNames, type State } from './step.js'
 
 export interface TrainerOptions<M> extends Objective<M> {
   /** A tree of tensors. Training replaces its tensors in place. */
@@ -30,6 +31,7 @@ export interface TrainerOptions<M> extends Objective<M> {
   /** What is trained and how, in words that checkpoints keep: `load` refuses those of something else. */
   readonly about?: string
 }
+const trainerNames: Names<TrainerOptions<unknown>> = { model: true, ...objectiveNames, seed: true, about: true }
 
 export interface StepReport {
   /** From 1. */
@@ -67,6 +69,21 @@ export interface FitOptions {
   /** Whether Ctrl-C ends training after the running step; true by default where there is a checkpoint. */
   readonly handleInterrupt?: boolean
 }
+const fitNames: Names<FitOptions> = {
+  epochs: true,
+  batchSize: true,
+  shuffle: true,
+  validation: true,
+  dropLast: true,
+  progress: true,
+  onStep: true,
+  onEpoch: true,
+  earlyStop: true,
+  checkpoint: true,
+  signal: true,
+  handleInterrupt: true,
+}
+const stopNames: Names<EarlyStop> = { metric: true, patience: true, mode: true }
 
 /** Steps between readings of the sums: a reading waits for the device. */
 const readEvery = 20
@@ -94,11 +111,14 @@ export class Trainer<M> {
    * @throws if the model has no tensors or one parameter at two paths, the seed is no integer from 0 to 2^53 - 1, or an
    * option is out of range.
    */
-  constructor({ model, seed = 0, about, ...objective }: TrainerOptions<M>) {
-    const { loss, metrics = {}, clipNorm, microBatches = 1, precision = 'float32', lossScale } = objective
+  constructor(options: TrainerOptions<M>) {
+    const { model, seed = 0, about, ...objective } = knownOptions('Trainer', options, trainerNames)
+    const { loss, optimizer, metrics = {}, clipNorm, microBatches = 1, precision = 'float32', lossScale } = objective
     if (leaves(model).length === 0) throw new Error('Trainer: the model has no tensors')
     checkUntied('Trainer', model)
     if (typeof loss !== 'function') throw new Error('Trainer: loss must be a function (model, batch, ctx) => scalar')
+    if (typeof optimizer?.update !== 'function')
+      throw new Error('Trainer: optimizer must be one of saddlepoint/optim, such as adam({ learningRate: 0.001 })')
     if ('loss' in metrics) throw new Error("Trainer: a metric cannot be called 'loss'; rename it")
     if (clipNorm !== undefined && !(clipNorm > 0))
       throw new Error(`Trainer: clipNorm must be a number > 0, not ${clipNorm}`)
@@ -162,7 +182,7 @@ export class Trainer<M> {
    * the last good one.
    */
   async fit(data: Dataset, options: FitOptions): Promise<History> {
-    const { epochs, validation, batchSize, checkpoint, earlyStop } = options
+    const { epochs, validation, batchSize, checkpoint, earlyStop } = knownOptions('fit', options, fitNames)
     const { order, memories } = this.#checkFit(data, options)
     this.#busy = true
     const interrupt = interrupts(options.handleInterrupt ?? checkpoint !== undefined, options.signal)
@@ -210,8 +230,9 @@ export class Trainer<M> {
    *
    * @throws if the data set is empty or batchSize no positive integer.
    */
-  async evaluate(data: Dataset, { batchSize }: { readonly batchSize: number }): Promise<Means> {
+  async evaluate(data: Dataset, options: { readonly batchSize: number }): Promise<Means> {
     checkData('evaluate', data)
+    const { batchSize } = knownOptions('evaluate', options, { batchSize: true })
     return this.#measure(data, batchSize)
   }
 
@@ -275,13 +296,13 @@ export class Trainer<M> {
     onStep: (report: StepReport) => Promise<void>,
     interrupted: () => boolean,
   ): Promise<void> {
-    const { order } = running
+    const { batchSize, shuffle, dropLast, replays } = running.order
     const key = random.key(this.#seed)
     const done = running.steps
     let i = 0
     for (const rows of replayed(
-      batches(data, { ...order, shuffle: order.shuffle ? orderSeed(this.#seed, this.epoch) : undefined }),
-      order.replays,
+      batches(data, { batchSize, dropLast, shuffle: shuffle ? orderSeed(this.#seed, this.epoch) : undefined }),
+      replays,
     )) {
       if (i++ < done) continue
       const began = performance.now()
@@ -289,10 +310,10 @@ export class Trainer<M> {
       this.#steps++
       running.steps++
       running.seen += countOf(rows)
-      if (running.steps % readEvery === 0 || running.steps === stepsOf(order)) await this.#read(running)
+      if (running.steps % readEvery === 0 || running.steps === stepsOf(running.order)) await this.#read(running)
       running.seconds += (performance.now() - began) / 1000
       const means = running.read > 0 ? this.#means(running) : undefined
-      await onStep({ epoch: this.epoch + 1, step: running.steps, stepsPerEpoch: stepsOf(order), means })
+      await onStep({ epoch: this.epoch + 1, step: running.steps, stepsPerEpoch: stepsOf(running.order), means })
       await turn()
       if (interrupted()) break
     }
@@ -356,7 +377,7 @@ export class Trainer<M> {
       throw new Error(`fit: epochs must be a positive integer, not ${epochs}`)
     batches(data, { batchSize, dropLast })
     if (earlyStop) {
-      const { metric, patience, mode } = earlyStop
+      const { metric, patience, mode } = knownOptions('fit: earlyStop', earlyStop, stopNames)
       if (!this.#names.includes(metric))
         throw new Error(`fit: earlyStop watches '${metric}', but there are only ${this.#names.join(', ')}`)
       if (!Number.isInteger(patience) || patience < 1)
