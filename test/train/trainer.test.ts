@@ -508,7 +508,7 @@ describe('wrong arguments', () => {
     const vector = trainer({ loss: (m, { x, y }, ctx) => crossEntropy(m.apply(x, ctx), y, { reduction: 'none' }) })
     await expect(vector.fit(train, options)).rejects.toThrow('loss must return one number per batch, not float32[16]')
     const metric = trainer({ metrics: { ids: (_, { y }) => y } })
-    await expect(metric.evaluate(train, options)).rejects.toThrow(
+    await expect(metric.evaluate(train, { batchSize: 16 })).rejects.toThrow(
       "metric 'ids' must return one number per batch, not int32[16]",
     )
     const meddler = (leaf: (m: { w: Tensor; state: Tensor }) => Tensor, value: Tensor) =>
