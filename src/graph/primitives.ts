@@ -4,16 +4,7 @@
  */
 
 import { type DType, isFloat } from './dtype.js'
-import {
-  type Attrs,
-  type BinaryOp,
-  type CompareOp,
-  makeNode,
-  type Node,
-  type Primitive,
-  type UnaryOp,
-  upcomingId,
-} from './node.js'
+import { type Attrs, type BinaryOp, type CompareOp, makeNode, type Node, type Primitive, type UnaryOp } from './node.js'
 import { formatShape, type Shape, sameShape, sizeOf } from './shape.js'
 import { simplify } from './simplify.js'
 
@@ -244,9 +235,5 @@ export const primitives = Object.keys(rules) as Primitive[]
 /** The expression `op(inputs)`: checked, simplified where that is exact, shared where it exists already. */
 export function apply<P extends Primitive>(op: P, inputs: readonly Node[], attrs: Attrs[P]): Node {
   const { shape, dtype } = rules[op](inputs, attrs, op)
-  const next = upcomingId()
-  const smaller = simplify(op, inputs, attrs, shape, dtype)
-  if (!smaller) return makeNode(op, inputs, attrs, shape, dtype)
-  if (smaller.id < next) smaller.shared = true
-  return smaller
+  return simplify(op, inputs, attrs, shape, dtype) ?? makeNode(op, inputs, attrs, shape, dtype)
 }

@@ -100,7 +100,8 @@ export class Tensor {
 
   /**
    * Frees the values now instead of when the garbage collector finds out; reading them afterwards is an error. Values that
-   * another tensor may stand for too, as equal expressions do, are given up by this one only.
+   * another tensor may stand for too, as equal expressions do, are given up by this one only; but what an operation
+   * leaves as it is, as `x.add(0)` does, are the values of x itself.
    */
   dispose(): void {
     relinquish(this, 'was disposed of')
