@@ -2,6 +2,7 @@
 
 import type { NestedArray, Tensor } from 'saddlepoint'
 import { expect } from 'vitest'
+import { interpret } from './interpret.js'
 
 const flat = (x: NestedArray): number[] => (Array.isArray(x) ? x.flatMap(flat) : [Number(x)])
 const shapeOf = (x: NestedArray): number[] => (Array.isArray(x) ? [x.length, ...(x.length ? shapeOf(x[0]) : [])] : [])
@@ -19,4 +20,14 @@ export async function expectClose(got: Tensor, expected: Tensor | NestedArray, t
     const error = same ? 0 : Math.abs(g - w) / Math.max(1, Math.abs(w))
     if (!(error <= tolerance)) expect(data, `element ${i}: ${g}, expected ${w}, error ${error}`).toEqual(want)
   })
+}
+
+/** Demands the values that the interpreter finds for an expression, up to a share of the largest of them. */
+export async function expectInterpreted(t: Tensor, tolerance = 2e-6): Promise<void> {
+  const [expected] = interpret([t.node])
+  const got = await t.data()
+  const scale = expected.data.reduce((most, e) => Math.max(most, Math.abs(e)), 0)
+  const worst = expected.data.reduce((most, e, i) => Math.max(most, Math.abs(Number(got[i]) - e) / scale), 0)
+  expect(got.every(Number.isFinite)).toBe(true)
+  expect(worst).toBeLessThan(tolerance)
 }

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { buildProgram, type Program } from '../../src/runtime/backends/wasm/program.js'
-import { interpret } from '../oracle/interpret.js'
+import { expectInterpreted } from '../oracle/close.js'
 
 const programOf = (t: sp.Tensor): Program =>
   buildProgram(schedule(canonicalize([t.node])), {
@@ -109,15 +109,7 @@ describe.each([1, 2, 3])('values with %d threads', threads => {
     ['product along memory', () => x(3, 33000).sign().prod({ axis: 1 })],
     ['maximum of many', () => x(70000).max()],
   ]
-  test.each(programs)('%s', async (_, make) => {
-    const t = make()
-    const [expected] = interpret([t.node])
-    const got = await t.data()
-    const scale = expected.data.reduce((most, e) => Math.max(most, Math.abs(e)), 0)
-    const worst = expected.data.reduce((most, e, i) => Math.max(most, Math.abs(Number(got[i]) - e) / scale), 0)
-    expect(got.every(Number.isFinite)).toBe(true)
-    expect(worst).toBeLessThan(2e-6)
-  })
+  test.each(programs)('%s', (_, make) => expectInterpreted(make()))
 })
 
 test('a sum of a million equal terms keeps its digits', async () => {
