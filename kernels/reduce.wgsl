@@ -11,6 +11,7 @@ const lanes = {{lanes}}u;
 // Positions that a thread evaluates before it combines them: their loads are under way together.
 const ahead = {{ahead}}u;
 
+{{declaration}}
 var<workgroup> totals: array<{{type}}, slots * lanes>;
 
 fn combine(a: {{type}}, b: {{type}}) -> {{type}} {
@@ -33,7 +34,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         // Behind the end the last position is evaluated once more and left out: no load waits for a branch.
         let position = min(unlimited, inner - 1u);
         {{body}}
-        total = select(total, combine(total, {{value}}), unlimited < inner);
+        if (unlimited < inner) {
+          total = combine(total, {{value}});
+        }
       }
     }
   }
@@ -49,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
 
   if (thread < slots && first_output + thread < count) {
     let output = first_output + thread;
-    let reduced = totals[thread];
+    let result = totals[thread];
     {{after}}
   }
 }

@@ -24,7 +24,7 @@ for (var turn = 0u; turn < {{outputs}}u; turn += {{slots}}u) {
   workgroupBarrier();
 
   if (is_output && share == 0u) {
-    let reduced = {{totals}}[place];
+    let result = {{totals}}[place];
     {{after}}
   }
 }

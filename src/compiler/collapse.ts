@@ -7,7 +7,7 @@
 import { type Atom, axisFactor, axisIndex, type Index, linearIndex, substitute, sumIndex, zero } from './affine.js'
 import { copyExprs } from './copy.js'
 import { ExprTable, walkExprs } from './expr.js'
-import { kernelExprs, type LoopKernel } from './kernel.js'
+import { bodiesOf, kernelExprs, type LoopKernel, mapTotals } from './kernel.js'
 
 export const collapse = (kernel: LoopKernel): LoopKernel => merge(inMemoryOrder(split(kernel)))
 
@@ -51,7 +51,7 @@ function inLoops(kernel: LoopKernel, loops: readonly Loop[], at: readonly Index[
   const moved = (index: Index): Index => substitute(index, atom => (atom.kind === 'axis' ? at[atom.axis] : undefined))
   const rewrite = copyExprs(exprs, {
     index: moved,
-    reduced: reduce && exprs.reduced(reduce.type, [...axes.keys()]),
+    reduced: e => exprs.reduced(e.type, [...axes.keys()], e.total),
   })
   const contraction = reduce?.contraction
   return {
@@ -61,7 +61,7 @@ function inLoops(kernel: LoopKernel, loops: readonly Loop[], at: readonly Index[
       ...reduce,
       // A reduction keeps a loop, so that devices need not know one without.
       axes: inner.length ? inner : [1],
-      body: rewrite(reduce.body),
+      totals: mapTotals(reduce, t => ({ ...t, body: rewrite(t.body) })),
       contraction: contraction && {
         left: rewrite(contraction.left),
         right: rewrite(contraction.right),
@@ -133,7 +133,7 @@ function inMemoryOrder(kernel: LoopKernel): LoopKernel {
   const { axes, reduce } = kernel
   if (!reduce || reduce.axes.length < 2) return kernel
   const strides = new Array<number>(reduce.axes.length).fill(0)
-  walkExprs([reduce.body], e => {
+  walkExprs(bodiesOf(kernel), e => {
     if (e.op === 'load')
       strides.forEach((_, i) => {
         strides[i] += Math.abs(axisFactor(e.index, axes.length + i) ?? Number.NaN)

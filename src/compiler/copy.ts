@@ -1,15 +1,15 @@
 /** Copies expressions into another table, changed on the way: how kernels are rewritten. */
 
 import { type Condition, type Index, substitute, valueIndex } from './affine.js'
-import { type Expr, type ExprTable, isOperation, type ScalarOp, type ScalarType } from './expr.js'
+import { type Expr, type ExprTable, isOperation, type Reduced, type ScalarOp, type ScalarType } from './expr.js'
 
 export interface Changes {
   /** What an index becomes; the values it depends on are copied already. */
   readonly index?: (index: Index) => Index
   /** Conditions that every load gets in addition. */
   readonly conditions?: readonly Condition[]
-  /** What stands for the result of the reduction. */
-  readonly reduced?: Expr
+  /** What stands for a total of the reduction. */
+  readonly reduced?: (e: Reduced) => Expr
   /** What an operation on copied operands becomes, where it is not the same operation. */
   readonly operation?: (exprs: ExprTable, op: ScalarOp, type: ScalarType, args: readonly Expr[]) => Expr | undefined
 }
@@ -42,7 +42,7 @@ export function copyExprs(exprs: ExprTable, changes: Changes = {}): (e: Expr) =>
           ...(changes.conditions ?? []),
         ])
       case 'reduced':
-        return changes.reduced ?? exprs.reduced(e.type, [...e.axes])
+        return changes.reduced?.(e) ?? exprs.reduced(e.type, [...e.axes], e.total)
     }
   }
   const rewrite = (e: Expr): Expr => {

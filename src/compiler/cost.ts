@@ -3,7 +3,7 @@
 import { isFloat } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
 import { type Expr, isOperation, type ScalarOp, walkExprs } from './expr.js'
-import { type BufferSpec, bufferReads, bufferWrites, type Kernel } from './kernel.js'
+import { type BufferSpec, bodiesOf, bufferReads, bufferWrites, type Kernel, kernelExprs } from './kernel.js'
 
 export interface Cost {
   /** Every buffer that it reads or writes once, of a buffer read in part that part. */
@@ -40,12 +40,12 @@ export function costOf(kernel: Kernel, buffers: readonly BufferSpec[], bytesOf: 
   // A load that depends on few loops reads few elements.
   const reads = new Map<number, number>()
   const sizes = [...axes, ...(reduce?.axes ?? [])]
-  walkExprs([...(reduce ? [reduce.body] : []), ...outputs.map(o => o.value)], e => {
+  walkExprs(kernelExprs(kernel), e => {
     if (e.op !== 'load') return
     const elements = [...e.axes].reduce((n, axis) => n * sizes[axis], 1)
     reads.set(e.buffer, Math.min(buffers[e.buffer].size, (reads.get(e.buffer) ?? 0) + elements))
   })
   const read = [...reads].reduce((n, [b, elements]) => n + elements * bytesOf(buffers[b]), 0)
-  const body = reduce ? flopsOf([reduce.body]) + (isFloat(reduce.type) ? 1 : 0) : 0
+  const body = flopsOf(bodiesOf(kernel)) + (reduce?.totals.filter(t => isFloat(t.type)).length ?? 0)
   return { bytes: read + written, flops: inner * body + size * flopsOf(outputs.map(o => o.value)) }
 }

@@ -46,12 +46,13 @@ export type Expr = Common &
     | { readonly op: 'inside'; readonly conditions: readonly Condition[] }
     /** An element of a buffer; 0 where a condition fails, and then nothing is read. */
     | { readonly op: 'load'; readonly buffer: number; readonly index: Index; readonly conditions: readonly Condition[] }
-    /** The result of the kernel's reduction. */
-    | { readonly op: 'reduced' }
+    /** The result of the kernel's reduction: which of its totals. */
+    | { readonly op: 'reduced'; readonly total: number }
     | { readonly op: ScalarOp; readonly args: readonly Expr[] }
   )
 export type Operation = Extract<Expr, { op: ScalarOp }>
 export type Load = Extract<Expr, { op: 'load' }>
+export type Reduced = Extract<Expr, { op: 'reduced' }>
 
 export const isOperation = (e: Expr): e is Operation => 'args' in e
 
@@ -93,8 +94,8 @@ export class ExprTable {
     return this.#intern(key, id => ({ id, op: 'load', type, buffer, index, conditions, axes }))
   }
 
-  reduced(type: ScalarType, axes: readonly number[]): Expr {
-    return this.#intern('r', id => ({ id, op: 'reduced', type, axes: new Set(axes) }))
+  reduced(type: ScalarType, axes: readonly number[], total = 0): Expr {
+    return this.#intern(`r${total}`, id => ({ id, op: 'reduced', type, total, axes: new Set(axes) }))
   }
 
   operation(op: ScalarOp, type: ScalarType, ...args: Expr[]): Expr {
@@ -102,6 +103,9 @@ export class ExprTable {
     return this.#intern(`${op}:${type}(${args.map(a => a.id).join()})`, id => ({ id, op, type, args, axes }))
   }
 }
+
+/** What printed code calls a total. */
+export const reducedName = (total: number): string => (total === 0 ? 'reduced' : `reduced_${total}`)
 
 /** The expressions that an expression is computed from, those within indices and conditions included. */
 export function operandsOf(e: Expr): readonly Expr[] {
@@ -177,7 +181,7 @@ export function printExprs(roots: readonly Expr[]): { shared: string[]; texts: s
       case 'load':
         return `b${e.buffer}[${printIndex(e.index)}${e.conditions.length ? ` if ${guard(e.conditions)}` : ''}]`
       case 'reduced':
-        return 'reduced'
+        return reducedName(e.total)
     }
   }
   const shared: string[] = []

@@ -3,8 +3,10 @@
  * loops that read each other at their own position only.
  */
 
+import { computeType } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
-import { sizeOf } from '../graph/shape.js'
+import { isReduction } from '../graph/primitives.js'
+import { sameShape, sizeOf } from '../graph/shape.js'
 import { inlineCost, isOwnKind, maxCost } from './buffers.js'
 import { ExprTable, loadsOnlyAt } from './expr.js'
 import { isHeavy, Lowering } from './lower.js'
@@ -16,7 +18,8 @@ const fusedBuffers = 16
 export interface Group {
   /** The kernel's loops run over this shape. */
   readonly shape: readonly number[]
-  readonly head?: Node
+  /** Reductions over the same loops, or another heavy node; none if all members are element-wise. */
+  readonly heads: readonly Node[]
   readonly members: Node[]
   /** The stored nodes (and leaves) that the members read. */
   readonly reads: Set<Node>
@@ -63,6 +66,7 @@ export function groupNodes(
   const readers = new Map<Node, Set<Node | undefined>>(roots.map(root => [root, new Set([undefined])]))
   for (const [node, deps] of dependenciesOf)
     for (const d of deps) readers.set(d, (readers.get(d) ?? new Set()).add(node))
+  const most = Math.min(maxBuffers, fusedBuffers)
   const groups: Group[] = []
   const groupOf = new Map<Node, number>()
   for (const [node, deps] of dependenciesOf) {
@@ -71,23 +75,72 @@ export function groupNodes(
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
       for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
-        if (
-          groups[g].cost + cost <= maxCost &&
-          joins(node, deps, groups[g], stored, readers, Math.min(maxBuffers, fusedBuffers))
-        )
-          chosen = g
+        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored, readers, most)) chosen = g
       }
     }
     if (chosen < 0) {
       chosen = groups.length
-      groups.push({ shape: node.shape, head: isHeavy(node) ? node : undefined, members: [], reads: new Set(), cost: 0 })
+      const heads = isHeavy(node) ? [node] : []
+      groups.push({ shape: node.shape, heads, members: [], reads: new Set(), cost: 0 })
     }
     groups[chosen].members.push(node)
     groups[chosen].cost += cost
     groupOf.set(node, chosen)
     for (const d of deps) groups[chosen].reads.add(d)
   }
-  return groups
+  return joinReductions(groups, dependenciesOf, stored, most)
+}
+
+/** Groups, of which those that reduce the same in the same loops have become one, where the later of them was. */
+function joinReductions(
+  groups: readonly Group[],
+  dependenciesOf: ReadonlyMap<Node, ReadonlySet<Node>>,
+  stored: ReadonlySet<Node>,
+  maxBuffers: number,
+): Group[] {
+  const done: Group[] = []
+  const readsOf = (group: Group, { members }: Group): boolean => members.some(m => group.reads.has(m))
+  /** Whether members of a group read those of another at their own position only, and its totals not at all. */
+  const readsBeside = ({ heads, members, shape }: Group, other: Group): boolean =>
+    members.every(node =>
+      other.members.every(
+        m => !dependenciesOf.get(node)?.has(m) || (!heads.includes(node) && readsInPlace(node, m, shape, stored)),
+      ),
+    )
+  for (let group of groups) {
+    for (let g = done.length - 1; g >= 0; g--) {
+      const other = done[g]
+      if (!areSiblings(group, other, maxBuffers) || !readsBeside(group, other)) continue
+      if (done.slice(g + 1).some(between => readsOf(between, other))) continue
+      done.splice(g, 1)
+      group = {
+        shape: group.shape,
+        heads: [...other.heads, ...group.heads],
+        members: [...other.members, ...group.members],
+        reads: new Set([...other.reads, ...group.reads]),
+        cost: other.cost + group.cost,
+      }
+      g = done.length
+    }
+    done.push(group)
+  }
+  return done
+}
+
+/** The most totals of one kernel: each has registers of its own. */
+const mostTotals = 4
+
+/** Whether two groups reduce in the same loops, and all of something that both read. */
+function areSiblings(a: Group, b: Group, maxBuffers: number): boolean {
+  const [[head], [other]] = [a.heads, b.heads]
+  if (!head || !other || !isReduction(head) || !isReduction(other)) return false
+  if (a.heads.length + b.heads.length > mostTotals || a.cost + b.cost > maxCost) return false
+  const [x, y] = [head.inputs[0], other.inputs[0]]
+  if (!sameShape(x.shape, y.shape) || head.attrs.axes.join() !== other.attrs.axes.join()) return false
+  if (computeType(head.dtype) !== computeType(other.dtype)) return false
+  // All totals count as if they were in memory: a device that splits a long reduction stores them.
+  if (new Set([...a.reads, ...b.reads, ...a.members, ...b.members]).size > maxBuffers) return false
+  return [...a.reads].some(d => b.reads.has(d) && sizeOf(d.shape) >= sizeOf(x.shape))
 }
 
 /** Whether an element-wise node can be computed in a group's kernel. */
@@ -99,7 +152,7 @@ function joins(
   readers: Readers,
   maxBuffers: number,
 ): boolean {
-  if (sizeOf(group.shape) !== sizeOf(node.shape) || isOwnKind(group.head)) return false
+  if (sizeOf(group.shape) !== sizeOf(node.shape) || isOwnKind(group.heads[0])) return false
   // Averages of a row-sparse gradient share the places of its rows, as those of another share the gradient.
   const isWhole = (d: Node): boolean => sizeOf(d.shape) === sizeOf(node.shape) || d.op === 'firstIndex'
   const related = group.members.some(m => deps.has(m)) || [...deps].some(d => group.reads.has(d) && isWhole(d))

@@ -7,7 +7,7 @@ import { type DType, isFloat } from '../graph/dtype.js'
 import type { Node } from '../graph/node.js'
 import { formatShape } from '../graph/shape.js'
 import type { Condition } from './affine.js'
-import { type Expr, printExprs, walkExprs } from './expr.js'
+import { type Expr, printExprs, reducedName, walkExprs } from './expr.js'
 
 /** A value that kernels read and write: a leaf, a result, or something in between that lives inside one run. */
 export interface BufferSpec {
@@ -16,7 +16,7 @@ export interface BufferSpec {
   readonly role: 'leaf' | 'result' | 'temporary'
 }
 
-/** out[i] = value for every position of the axes; with a reduction, `reduced` stands for its result there. */
+/** out[i] = value for every position of the axes; with a reduction, `reduced` stands for a total of it there. */
 export interface LoopKernel {
   readonly kind: 'loop'
   readonly name: string
@@ -28,17 +28,22 @@ export interface LoopKernel {
 }
 
 export interface Reduction {
-  readonly op: 'sum' | 'prod' | 'max'
-  readonly type: DType
-  /** Sizes of the reduced loops: axes n, n+1, ... of the body. */
+  /** Sizes of the reduced loops: axes n, n+1, ... of the bodies. */
   readonly axes: readonly number[]
-  readonly body: Expr
-  /** The body is a product of two loads and the loops fall into the classes of a matrix product. */
+  /** What is reduced in these loops: all of it in one pass. */
+  readonly totals: readonly [Total, ...Total[]]
+  /** The only body is a product of two loads and the loops fall into the classes of a matrix product. */
   readonly contraction?: Contraction
 }
 
-/** What a reduction starts from. */
-export function identityOf({ op, type }: Pick<Reduction, 'op' | 'type'>): number {
+export interface Total {
+  readonly op: 'sum' | 'prod' | 'max'
+  readonly type: DType
+  readonly body: Expr
+}
+
+/** What a total starts from. */
+export function identityOf({ op, type }: Pick<Total, 'op' | 'type'>): number {
   if (op !== 'max') return op === 'sum' ? 0 : 1
   return isFloat(type) ? Number.NEGATIVE_INFINITY : type === 'int32' ? -(2 ** 31) : 0
 }
@@ -106,11 +111,16 @@ export interface Schedule {
   readonly results: readonly number[]
 }
 
+export const mapTotals = (
+  { totals: [first, ...rest] }: Reduction,
+  f: (total: Total, i: number) => Total,
+): Reduction['totals'] => [f(first, 0), ...rest.map((t, i) => f(t, i + 1))]
+
+/** What a kernel reduces. */
+export const bodiesOf = ({ reduce }: LoopKernel): Expr[] => reduce?.totals.map(t => t.body) ?? []
+
 /** The expressions of a kernel: what it reduces, then its results. */
-export const kernelExprs = ({ reduce, outputs }: LoopKernel): Expr[] => [
-  ...(reduce ? [reduce.body] : []),
-  ...outputs.map(o => o.value),
-]
+export const kernelExprs = (kernel: LoopKernel): Expr[] => [...bodiesOf(kernel), ...kernel.outputs.map(o => o.value)]
 
 export function bufferReads(kernel: Kernel): Set<number> {
   const reads = new Set<number>()
@@ -131,10 +141,10 @@ export function printKernel(kernel: Kernel): string {
       const lines = [`${kernel.name} over ${formatShape(kernel.axes)}`]
       const indent = (text: string): unknown => lines.push(`  ${text}`)
       if (reduce) {
-        const { shared, texts } = printExprs([reduce.body])
+        const { shared, texts } = printExprs(bodiesOf(kernel))
         for (const line of shared) indent(line)
-        const how = `${reduce.op} over ${formatShape(reduce.axes)}${reduce.contraction ? ' (contraction)' : ''}`
-        indent(`reduced = ${how} of ${texts[0]}`)
+        const over = `over ${formatShape(reduce.axes)}${reduce.contraction ? ' (contraction)' : ''}`
+        for (const [i, { op }] of reduce.totals.entries()) indent(`${reducedName(i)} = ${op} ${over} of ${texts[i]}`)
       }
       const { shared, texts } = printExprs(outputs.map(o => o.value))
       for (const line of shared) indent(line)

@@ -14,7 +14,7 @@ import type { Canonical } from './canonical.js'
 import { collapse } from './collapse.js'
 import { type Expr, ExprTable } from './expr.js'
 import { type Group, groupNodes } from './grouping.js'
-import { type BufferSpec, type Kernel, kernelName, type Reduction, type Schedule } from './kernel.js'
+import { type BufferSpec, type Kernel, kernelName, type Reduction, type Schedule, type Total } from './kernel.js'
 import { Lowering, storedValue } from './lower.js'
 import { orderKernels } from './order.js'
 
@@ -51,7 +51,8 @@ export function schedule({ roots, leaves }: Canonical, maxBuffers = Number.POSIT
 }
 
 function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel {
-  const { head, members, shape } = group
+  const { heads, members, shape } = group
+  const [head] = heads
   const id = (node: Node): number => bufferIds.get(node) as number
   const name = kernelName(members)
   if (head?.op === 'scatterAdd') {
@@ -91,16 +92,11 @@ function groupKernel(group: Group, bufferIds: ReadonlyMap<Node, number>): Kernel
   const exprs = new ExprTable()
   const lowering = new Lowering(exprs, n => (inGroup.has(n) ? undefined : bufferIds.get(n)))
   const axes = head?.op === 'conv' ? convAxes(head) : [...shape]
-  let reduce: Reduction | undefined
-  if (head) {
-    const loops = axes.map((size, axis) => axisIndex(axis, size))
-    reduce = reduction(head, axes, loops, lowering)
-    const position = linearIndex(loops, axes)
-    const value = exprs.reduced(
-      computeType(head.dtype),
-      axes.map((_, i) => i),
-    )
-    lowering.define(head, unravel(position, head.shape), value)
+  const loops = axes.map((size, axis) => axisIndex(axis, size))
+  const reduce = reductionOf(heads, axes, loops, lowering)
+  for (const [i, node] of heads.entries()) {
+    const value = exprs.reduced(computeType(node.dtype), [...axes.keys()], i)
+    lowering.define(node, unravel(linearIndex(loops, axes), node.shape), value)
   }
   const outputs: { buffer: number; value: Expr }[] = []
   for (const node of members) {
@@ -118,11 +114,24 @@ function convAxes(node: Node<'conv'>): number[] {
   return groups === 1 ? [n, oh, ow, o] : [n, oh, ow, groups, o / groups]
 }
 
+/** The reduction that heads over the same loops are. */
+function reductionOf(
+  [head, ...others]: readonly Node[],
+  axes: readonly number[],
+  loops: readonly Index[],
+  lowering: Lowering,
+): Reduction | undefined {
+  if (!head) return undefined
+  const first = reduction(head, axes, loops, lowering)
+  const more = others.flatMap(node => reduction(node, axes, loops, lowering).totals)
+  return { ...first, totals: [first.totals[0], ...more] }
+}
+
 function reduction(head: Node, axes: readonly number[], loops: readonly Index[], lowering: Lowering): Reduction {
   const loop = (i: number, size: number): Index => axisIndex(axes.length + i, size)
   const { exprs } = lowering
   const type = computeType(head.dtype)
-  const product = (a: Expr, b: Expr): Expr => exprs.operation('mul', type, a, b)
+  const product = (a: Expr, b: Expr): Total => ({ op: 'sum', type, body: exprs.operation('mul', type, a, b) })
   switch (head.op) {
     case 'sum':
     case 'prod':
@@ -130,20 +139,16 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       const [x] = head.inputs
       const reduced = head.attrs.axes
       const indices = x.shape.map((_, d) => (reduced.includes(d) ? loop(reduced.indexOf(d), x.shape[d]) : loops[d]))
-      return { op: head.op, type, axes: reduced.map(d => x.shape[d]), body: lowering.element(x, indices) }
+      const body = lowering.element(x, indices)
+      return { axes: reduced.map(d => x.shape[d]), totals: [{ op: head.op, type, body }] }
     }
     case 'matmul': {
       const [a, b] = head.inputs
       const k = loop(0, a.shape[2])
       const left = lowering.element(a, [loops[0], loops[1], k])
       const right = lowering.element(b, [loops[0], k, loops[2]])
-      return {
-        op: 'sum',
-        type,
-        axes: [a.shape[2]],
-        body: product(left, right),
-        contraction: { left, right, batch: [0], rows: [1], columns: [2] },
-      }
+      const contraction = { left, right, batch: [0], rows: [1], columns: [2] }
+      return { axes: [a.shape[2]], totals: [product(left, right)], contraction }
     }
     case 'conv': {
       const [x, w] = head.inputs
@@ -167,7 +172,7 @@ function reduction(head: Node, axes: readonly number[], loops: readonly Index[],
       const inside = insideOf(x, pixel, isInner)
       const [batch, rows, columns] = [grouped ? [3] : [], [0, 1, 2], [grouped ? 4 : 3]]
       const contraction = { left, right, batch, rows, columns, inside }
-      return { op: 'sum', type, axes: [kh, kw, c], body: product(left, right), contraction }
+      return { axes: [kh, kw, c], totals: [product(left, right)], contraction }
     }
     default:
       throw new Error(`schedule: ${labelOf(head)} is no reduction`)

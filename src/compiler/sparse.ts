@@ -9,7 +9,7 @@
 
 import { computeType, type DType, isFloat } from '../graph/dtype.js'
 import { type Attrs, type Node, type Primitive, topological } from '../graph/node.js'
-import { apply, elementwisePrimitives } from '../graph/primitives.js'
+import { apply, elementwisePrimitives, isReduction } from '../graph/primitives.js'
 import { type Shape, sizeOf } from '../graph/shape.js'
 
 /** From how many rows for each index, and how many elements, the rewriting is worth its kernels. */
@@ -44,8 +44,6 @@ interface Sparse {
 const isPointwise = ({ op }: Node): boolean =>
   elementwisePrimitives.has(op) || op === 'less' || op === 'lessEqual' || op === 'equal'
 const withRows = (shape: Shape, rows: number): Shape => [rows, ...shape.slice(1)]
-const isReduction = (node: Node): node is Node<'sum' | 'prod' | 'max'> =>
-  node.op === 'sum' || node.op === 'prod' || node.op === 'max'
 const isZero = (node: Node): boolean => node.op === 'constant' && node.attrs.value === 0
 const isSmall = (count: number, { shape }: Pick<Node, 'shape'>): boolean =>
   count * worthwhile.rowsPerIndex <= shape[0] && sizeOf(shape) >= worthwhile.elements

@@ -4,6 +4,7 @@
  * Whether that is worth a kernel more is for the device to say.
  */
 
+import type { DType } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
 import {
   addIndex,
@@ -18,7 +19,7 @@ import {
 import { collapse } from './collapse.js'
 import { copyExprs } from './copy.js'
 import { type Expr, ExprTable } from './expr.js'
-import { identityOf, type LoopKernel, type Reduction } from './kernel.js'
+import { identityOf, type LoopKernel, mapTotals, type Reduction } from './kernel.js'
 
 /**
  * Into how many parts each of the reduced loops falls for about `wanted` parts in all. Loops are divided evenly, outer
@@ -39,22 +40,28 @@ export function partsOf(sizes: readonly number[], wanted: number): number[] {
   return sizes.map((size, i) => (i === longest ? Math.ceil(size / chunk) : 1))
 }
 
+export type ReducingKernel = LoopKernel & { readonly reduce: Reduction }
+
+export const isReducing = (kernel: LoopKernel): kernel is ReducingKernel => kernel.reduce !== undefined
+
 /**
- * The kernel of the parts' results, [...parts, ...axes] in `buffer`, and the kernel of the results. The first is a
- * contraction if the kernel is one, with the parts as batch.
+ * The kernel of the parts' results, [...parts, ...axes] in a scratch buffer for each total, and the kernel of the results.
+ * The first is a contraction if the kernel is one, with the parts as batch.
  */
 export function splitReduction(
-  kernel: LoopKernel & { readonly reduce: Reduction },
+  kernel: ReducingKernel,
   parts: readonly number[],
-  buffer: number,
+  scratch: (type: DType, size: number) => number,
 ): readonly [LoopKernel, LoopKernel] {
-  return [partialKernel(kernel, parts, buffer), finalKernel(kernel, sizeOf(parts), buffer)]
+  const size = sizeOf(parts) * sizeOf(kernel.axes)
+  const buffers = kernel.reduce.totals.map(({ type }) => scratch(type, size))
+  return [partialKernel(kernel, parts, buffers), finalKernel(kernel, sizeOf(parts), buffers)]
 }
 
 function partialKernel(
-  { name, axes, reduce }: LoopKernel & { readonly reduce: Reduction },
+  { name, axes, reduce }: ReducingKernel,
   parts: readonly number[],
-  buffer: number,
+  buffers: readonly number[],
 ): LoopKernel {
   const split = parts.flatMap((count, i) => (count > 1 ? [i] : []))
   const before = split.length
@@ -92,10 +99,11 @@ function partialKernel(
     name: `${name}_parts`,
     axes: [...split.map(i => parts[i]), ...axes],
     reduce: {
-      op: reduce.op,
-      type: reduce.type,
       axes: chunks,
-      body: left && right ? exprs.operation('mul', reduce.type, left, right) : within(reduce.body, identityOf(reduce)),
+      totals: mapTotals(reduce, t => ({
+        ...t,
+        body: left && right ? exprs.operation('mul', t.type, left, right) : within(t.body, identityOf(t)),
+      })),
       contraction: factors &&
         left &&
         right && {
@@ -106,11 +114,14 @@ function partialKernel(
           columns: shift(factors.columns),
         },
     },
-    outputs: [{ buffer, value: exprs.reduced(reduce.type, [...Array(own).keys()]) }],
+    outputs: reduce.totals.map(({ type }, i) => ({
+      buffer: buffers[i],
+      value: exprs.reduced(type, [...Array(own).keys()], i),
+    })),
   })
 }
 
-function finalKernel(kernel: LoopKernel & { readonly reduce: Reduction }, parts: number, buffer: number): LoopKernel {
+function finalKernel(kernel: ReducingKernel, parts: number, buffers: readonly number[]): LoopKernel {
   const { axes, reduce, outputs } = kernel
   const exprs = new ExprTable()
   const position = linearIndex(
@@ -118,11 +129,14 @@ function finalKernel(kernel: LoopKernel & { readonly reduce: Reduction }, parts:
     axes,
   )
   const part = axisIndex(axes.length, parts)
-  const body = exprs.load(buffer, reduce.type, addIndex(scaleIndex(part, sizeOf(axes)), position), [])
+  const place = addIndex(scaleIndex(part, sizeOf(axes)), position)
   const copy = copyExprs(exprs)
   return collapse({
     ...kernel,
-    reduce: { op: reduce.op, type: reduce.type, axes: [parts], body },
+    reduce: {
+      axes: [parts],
+      totals: mapTotals(reduce, (t, i) => ({ ...t, body: exprs.load(buffers[i], t.type, place, []) })),
+    },
     outputs: outputs.map(o => ({ ...o, value: copy(o.value) })),
   })
 }

@@ -229,6 +229,9 @@ const views: ReadonlySet<Primitive> = new Set<Primitive>([
 ])
 export const isView = (node: Node): boolean => views.has(node.op)
 
+export const isReduction = (node: Node): node is Node<'sum' | 'prod' | 'max'> =>
+  node.op === 'sum' || node.op === 'prod' || node.op === 'max'
+
 /** All primitives, for tests and tables that must cover each of them. */
 export const primitives = Object.keys(rules) as Primitive[]
 

@@ -3,6 +3,7 @@
  * float16 in float32, rounded at the end.
  */
 
+import { customVjp } from '../autodiff/custom.js'
 import type { DType } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
@@ -47,10 +48,30 @@ function moments(x: Tensor, axis: readonly number[]): Moments {
   return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
 }
 
-/** x / √(spread + epsilon), scaled. Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */
-function scaled(x: Tensor, spread: Tensor, { weight, epsilon }: Pick<RMSNorm, 'weight' | 'epsilon'>): Tensor {
-  const floor = epsilon ? add(spread, epsilon) : where(equal(spread, 0), Number.POSITIVE_INFINITY, spread)
-  return mul(mul(x, rsqrt(floor)), weight)
+/** 1 / √(spread + epsilon). Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */
+const inverseRoot = (spread: Tensor, epsilon: number): Tensor =>
+  rsqrt(epsilon ? add(spread, epsilon) : where(equal(spread, 0), Number.POSITIVE_INFINITY, spread))
+
+/**
+ * Over axes, (x - mean) / √(spread + epsilon), or without `centres` x / √(mean of squares + epsilon). The derivative is
+ * given as r (g - mean(g) - y r mean(g c)) for y = r c: none of its means waits for another, so that one pass over rows
+ * makes all of them.
+ */
+function standardized(x: Tensor, axis: readonly number[], epsilon: number, centres = true): Tensor {
+  const over = { axis, keepdims: true }
+  const parts = (x: Tensor): readonly [centred: Tensor, scale: Tensor] => {
+    const { centred, spread } = centres ? moments(x, axis) : { centred: x, spread: mean(square(x), over) }
+    return [centred, inverseRoot(spread, epsilon)]
+  }
+  const standardize = customVjp(
+    x => mul(...parts(x)),
+    (g, y, x) => {
+      const [centred, scale] = parts(x)
+      const along = mul(y, mul(scale, mean(mul(g, centred), over)))
+      return [mul(scale, sub(centres ? sub(g, mean(g, over)) : g, along))]
+    },
+  )
+  return standardize(x)
 }
 
 /** Normalises each example over its last axes, of the shape given. Ba, Kiros and Hinton 2016, arXiv:1607.06450. */
@@ -78,8 +99,7 @@ export class LayerNorm implements Layer {
       throw new Error(`LayerNorm: was made for last axes ${formatShape(shape)}, got ${formatShape(x.shape)}`)
     const axes = shape.map((_, d) => first + d)
     return inFloat32([x], x => {
-      const { centred, spread } = moments(x, axes)
-      return add(scaled(centred, spread, this), this.bias)
+      return add(mul(standardized(x, axes, this.epsilon), this.weight), this.bias)
     })
   }
 }
@@ -103,7 +123,7 @@ export class RMSNorm implements Layer {
 
   apply(x: Tensor): Tensor {
     checkLastAxis('RMSNorm', x, this.weight.shape[0])
-    return inFloat32([x], x => scaled(x, mean(square(x), { axis: -1, keepdims: true }), this))
+    return inFloat32([x], x => mul(standardized(x, [x.ndim - 1], this.epsilon, false), this.weight))
   }
 }
 
@@ -138,8 +158,8 @@ export class GroupNorm implements Layer {
     const grouped = reshape(x, [x.shape[0], sizeOf(x.shape.slice(1, -1)), groups, channels / groups])
     const weight = reshape(this.weight, [groups, channels / groups])
     return inFloat32([grouped], grouped => {
-      const { centred, spread } = moments(grouped, [1, 3])
-      return add(reshape(scaled(centred, spread, { weight, epsilon: this.epsilon }), x.shape), this.bias)
+      const scaled = mul(standardized(grouped, [1, 3], this.epsilon), weight)
+      return add(reshape(scaled, x.shape), this.bias)
     })
   }
 }
@@ -182,21 +202,18 @@ export class BatchNorm implements Layer {
     const channels = this.weight.shape[0]
     checkLastAxis('BatchNorm', x, channels)
     return inFloat32([x], x => {
-      let [centred, spread] = [sub(x, state.mean), state.variance]
-      if (ctx.training) {
-        const count = x.size / channels
-        const batch = moments(
-          x,
-          x.shape.slice(0, -1).map((_, d) => d),
-        )
-        centred = batch.centred
-        spread = reshape(batch.spread, [channels])
-        const blend = (old: Tensor, now: Tensor): Tensor =>
-          astype(add(mul(old, momentum), mul(stopGradient(now), 1 - momentum)), old.dtype)
-        ctx.update?.(state.mean, blend(state.mean, reshape(batch.centre, [channels])))
-        ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
+      if (!ctx.training) {
+        const scaled = mul(sub(x, state.mean), inverseRoot(state.variance, this.epsilon))
+        return add(mul(scaled, this.weight), this.bias)
       }
-      return add(scaled(centred, spread, this), this.bias)
+      const axes = x.shape.slice(0, -1).map((_, d) => d)
+      const { centre, spread } = moments(x, axes)
+      const count = x.size / channels
+      const blend = (old: Tensor, now: Tensor): Tensor =>
+        astype(add(mul(old, momentum), mul(stopGradient(reshape(now, [channels])), 1 - momentum)), old.dtype)
+      ctx.update?.(state.mean, blend(state.mean, centre))
+      ctx.update?.(state.variance, blend(state.variance, mul(spread, count / Math.max(1, count - 1))))
+      return add(mul(standardized(x, axes, this.epsilon), this.weight), this.bias)
     })
   }
 }

@@ -135,7 +135,7 @@ describe('heirsOf', () => {
     expect(heirs(steps, changed({ dtype: 'int32' }))).toEqual([])
     expect(heirs(steps, changed({ size: 2 * rows * length }))).toEqual([])
     const exprs = new ExprTable()
-    const reduce = { op: 'sum', type: 'float32', axes: [1], body: load(exprs, 1, inRow) } as const
+    const reduce = { axes: [1], totals: [{ op: 'sum', type: 'float32', body: load(exprs, 1, inRow) }] } as const
     const sum = stepOf(1, [{ buffer: 9, value: exprs.reduced('float32', [0, 1]) }], reduce)
     expect(heirs([copying(0, 0, 1), sum])).toEqual([])
   })

@@ -3,29 +3,31 @@
 import { describe, expect, test } from 'vitest'
 import { addIndex, axisIndex, type Index, linearIndex, scaleIndex } from '../../src/compiler/affine.js'
 import { ExprTable } from '../../src/compiler/expr.js'
-import type { BufferSpec, LoopKernel, Reduction } from '../../src/compiler/kernel.js'
+import type { BufferSpec, LoopKernel, Total } from '../../src/compiler/kernel.js'
 import { identityOf, printKernel } from '../../src/compiler/kernel.js'
-import { partsOf, splitReduction } from '../../src/compiler/split.js'
+import { partsOf, type ReducingKernel, splitReduction } from '../../src/compiler/split.js'
 import type { DType } from '../../src/graph/dtype.js'
 import { referenceDevice } from '../../src/runtime/backends/reference/device.js'
 
-type Reducing = LoopKernel & { readonly reduce: Reduction }
 interface Program {
-  readonly kernel: Reducing
+  readonly kernel: ReducingKernel
   /** Dtypes and sizes of the leaves, then of the result. */
   readonly buffers: readonly (readonly [DType, number])[]
 }
 
 const device = referenceDevice()
 
-/** What the kernels make of fixed numbers; a scratch buffer stands behind the result. */
-async function run(kernels: readonly LoopKernel[], { buffers }: Program, scratch = 0): Promise<number[]> {
+/** What the kernels make of fixed numbers; scratch buffers stand behind the result. */
+async function run(
+  kernels: readonly LoopKernel[],
+  { buffers }: Program,
+  scratch: readonly BufferSpec[] = [],
+): Promise<number[]> {
   const result = buffers.length - 1
   const specs = buffers.map(([dtype, size], i): BufferSpec => ({ dtype, size, role: i < result ? 'leaf' : 'result' }))
-  const type = buffers[result][0]
   const leaves = [...Array(result).keys()]
   const schedule = {
-    buffers: [...specs, { dtype: type, size: scratch, role: 'temporary' as const }],
+    buffers: [...specs, ...scratch],
     kernels,
     leaves,
     results: [result],
@@ -42,7 +44,7 @@ async function run(kernels: readonly LoopKernel[], { buffers }: Program, scratch
 }
 
 /** One load of the first leaf at the row-major position of all loops. */
-function plain(op: Reduction['op'], type: DType, axes: number[], inner: number[]): Program {
+function plain(op: Total['op'], type: DType, axes: number[], inner: number[]): Program {
   const exprs = new ExprTable()
   const all = [...axes, ...inner]
   const position = linearIndex(
@@ -50,11 +52,11 @@ function plain(op: Reduction['op'], type: DType, axes: number[], inner: number[]
     all,
   )
   const size = (sizes: readonly number[]): number => sizes.reduce((n, s) => n * s, 1)
-  const kernel: Reducing = {
+  const kernel: ReducingKernel = {
     kind: 'loop',
     name: op,
     axes,
-    reduce: { op, type, axes: inner, body: exprs.load(0, type, position, []) },
+    reduce: { axes: inner, totals: [{ op, type, body: exprs.load(0, type, position, []) }] },
     outputs: [{ buffer: 1, value: exprs.reduced(type, [...axes.keys()]) }],
   }
   return {
@@ -67,18 +69,18 @@ function plain(op: Reduction['op'], type: DType, axes: number[], inner: number[]
 }
 
 /** exp(a[i, k]) with an epilogue that adds an element of another leaf, and a condition on the reduced loop. */
-function dressed(op: Reduction['op'], rows: number, inner: number): Program {
+function dressed(op: Total['op'], rows: number, inner: number): Program {
   const exprs = new ExprTable()
   const [i, k] = [axisIndex(0, rows), axisIndex(1, inner)]
   const conditions = [{ index: k, low: 2, high: inner - 3 }]
   const load = exprs.load(0, 'float64', addIndex(scaleIndex(i, inner), k), conditions)
   const reduced = exprs.reduced('float64', [0])
   const value = exprs.operation('add', 'float64', reduced, exprs.load(1, 'float64', i, []))
-  const kernel: Reducing = {
+  const kernel: ReducingKernel = {
     kind: 'loop',
     name: op,
     axes: [rows],
-    reduce: { op, type: 'float64', axes: [inner], body: exprs.operation('exp', 'float64', load) },
+    reduce: { axes: [inner], totals: [{ op, type: 'float64', body: exprs.operation('exp', 'float64', load) }] },
     outputs: [{ buffer: 2, value }],
   }
   return {
@@ -86,6 +88,35 @@ function dressed(op: Reduction['op'], rows: number, inner: number): Program {
     buffers: [
       ['float64', rows * inner],
       ['float64', rows],
+      ['float64', rows],
+    ],
+  }
+}
+
+/** The sum, the product and the maximum of a load and of its exponential, of which an epilogue makes one number. */
+function several(rows: number, inner: number): Program {
+  const exprs = new ExprTable()
+  const load = exprs.load(0, 'float64', addIndex(scaleIndex(axisIndex(0, rows), inner), axisIndex(1, inner)), [])
+  const exponential = exprs.operation('exp', 'float64', load)
+  const reduced = [0, 1, 2].map(i => exprs.reduced('float64', [0], i))
+  const kernel: ReducingKernel = {
+    kind: 'loop',
+    name: 'several',
+    axes: [rows],
+    reduce: {
+      axes: [inner],
+      totals: [
+        { op: 'sum', type: 'float64', body: exponential },
+        { op: 'prod', type: 'float64', body: exponential },
+        { op: 'max', type: 'float64', body: exprs.operation('neg', 'float64', load) },
+      ],
+    },
+    outputs: [{ buffer: 1, value: reduced.reduce((a, b) => exprs.operation('sub', 'float64', a, b)) }],
+  }
+  return {
+    kernel,
+    buffers: [
+      ['float64', rows * inner],
       ['float64', rows],
     ],
   }
@@ -104,15 +135,13 @@ function convolution(exp: boolean): Program {
   const load = exprs.load(0, 'float64', image, [])
   const left = exp ? exprs.operation('exp', 'float64', load) : load
   const right = exprs.load(1, 'float64', weight, [])
-  const kernel: Reducing = {
+  const kernel: ReducingKernel = {
     kind: 'loop',
     name: 'conv',
     axes: [n, oh, ow, o],
     reduce: {
-      op: 'sum',
-      type: 'float64',
       axes: [kh, kw, c],
-      body: exprs.operation('mul', 'float64', left, right),
+      totals: [{ op: 'sum', type: 'float64', body: exprs.operation('mul', 'float64', left, right) }],
       contraction: { left, right, batch: [], rows: [0, 1, 2], columns: [3] },
     },
     outputs: [{ buffer: 2, value: exprs.reduced('float64', [0, 1, 2, 3]) }],
@@ -131,6 +160,7 @@ const cases: readonly (readonly [string, Program, readonly number[]])[] = [
   ['a maximum of integers', plain('max', 'int32', [3], [17]), [4]],
   ['a sum of integers that wraps', plain('sum', 'int32', [], [50]), [7]],
   ['an expression, an epilogue and a condition', dressed('sum', 4, 29), [6]],
+  ['three totals of one loop, unevenly', several(4, 29), [6]],
   ['a convolution, evenly', convolution(false), [5, 2, 1]],
   ['a convolution, unevenly', convolution(false), [3, 1, 1]],
   ['a convolution of an expression, unevenly', convolution(true), [2, 3, 2]],
@@ -139,27 +169,31 @@ const cases: readonly (readonly [string, Program, readonly number[]])[] = [
 describe('two kernels compute what one does', () => {
   test.each(cases)('%s', async (_, program, parts) => {
     const { kernel, buffers } = program
-    const count = parts.reduce((n, p) => n * p, 1)
-    const results = kernel.axes.reduce((n, s) => n * s, 1)
-    const split = splitReduction(kernel, parts, buffers.length)
+    const scratch: BufferSpec[] = []
+    const split = splitReduction(kernel, parts, (dtype, size) => {
+      const length = scratch.push({ dtype, size, role: 'temporary' })
+      return buffers.length + length - 1
+    })
     const want = await run([kernel], program)
-    const got = await run(split, program, count * results)
+    const got = await run(split, program, scratch)
+    const count = [...parts, ...kernel.axes].reduce((n, size) => n * size, 1)
+    expect(scratch.map(s => s.size)).toEqual(kernel.reduce.totals.map(() => count))
     const scale = Math.max(...want.map(Math.abs))
     expect(scale).toBeGreaterThan(0)
     got.forEach((x, i) => expect(Math.abs(x - want[i])).toBeLessThanOrEqual(1e-13 * scale))
-    expect(split[0].outputs.map(o => o.buffer)).toEqual([buffers.length])
+    expect(split[0].outputs.map(o => o.buffer)).toEqual(scratch.map((_, i) => buffers.length + i))
   })
 })
 
 test('the first kernel of a contraction is one, its parts are batches', () => {
-  const [partial, final] = splitReduction(convolution(false).kernel, [5, 1, 1], 3)
+  const [partial, final] = splitReduction(convolution(false).kernel, [5, 1, 1], () => 3)
   expect(partial.axes[0]).toBe(5)
   expect(partial.reduce?.contraction).toMatchObject({ batch: [0], rows: [1, 2, 3], columns: [4] })
   expect(final.reduce?.contraction).toBeUndefined()
 })
 
 test('a plain load behind the end needs no select, a factor that is an expression does', () => {
-  const text = (exp: boolean): string => printKernel(splitReduction(convolution(exp).kernel, [3, 1, 1], 3)[0])
+  const text = (exp: boolean): string => printKernel(splitReduction(convolution(exp).kernel, [3, 1, 1], () => 3)[0])
   expect(text(false)).not.toContain('select')
   expect(text(true).split('select')).toHaveLength(2)
 })

@@ -29,10 +29,8 @@ export function productKernel(
     name: 'product',
     axes: [batch, rows, columns],
     reduce: {
-      op: 'sum',
-      type: 'float32',
       axes: [inner],
-      body: exprs.operation('mul', 'float32', a, w),
+      totals: [{ op: 'sum', type: 'float32', body: exprs.operation('mul', 'float32', a, w) }],
       contraction: { left: a, right: w, batch: [0], rows: [1], columns: [2] },
     },
     outputs: [{ buffer: 2, value: exprs.operation('neg', 'float32', reduced) }],

@@ -2,7 +2,7 @@
 
 import { copyExprs } from '../copy.js'
 import { ExprTable } from '../expr.js'
-import type { LoopKernel } from '../kernel.js'
+import { type LoopKernel, mapTotals } from '../kernel.js'
 import { expandOperation } from './expand.js'
 
 export function expandKernel(kernel: LoopKernel): LoopKernel {
@@ -13,7 +13,7 @@ export function expandKernel(kernel: LoopKernel): LoopKernel {
     ...kernel,
     reduce: reduce && {
       ...reduce,
-      body: expand(reduce.body),
+      totals: mapTotals(reduce, t => ({ ...t, body: expand(t.body) })),
       contraction: contraction && { ...contraction, left: expand(contraction.left), right: expand(contraction.right) },
     },
     outputs: kernel.outputs.map(o => ({ buffer: o.buffer, value: expand(o.value) })),

@@ -1,8 +1,8 @@
 /** Prints a loop kernel as JavaScript in which all floats are float64: plain nested loops, one statement a value. */
 
 import type { Atom, Condition, Index } from '../../../compiler/affine.js'
-import { type Expr, isOperation, type Operation, walkExprs } from '../../../compiler/expr.js'
-import { identityOf, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
+import { type Expr, isOperation, type Operation, reducedName, walkExprs } from '../../../compiler/expr.js'
+import { bodiesOf, identityOf, type LoopKernel, type Total } from '../../../compiler/kernel.js'
 import { type DType, isFloat } from '../../../graph/dtype.js'
 
 const indexText = (index: Index): string => {
@@ -128,7 +128,7 @@ function valueText(e: Expr): string {
       return e.conditions.length ? `${conditionText(e.conditions)} ? ${element} : 0` : element
     }
     case 'reduced':
-      return 'reduced'
+      return reducedName(e.total)
   }
 }
 
@@ -144,11 +144,11 @@ function statements(roots: readonly Expr[], skip: ReadonlySet<Expr>): { lines: s
   return { lines, seen }
 }
 
-function combined({ op, type, body }: Reduction): string {
+function combined({ op, type, body }: Total, reduced: string): string {
   const value = `e${body.id}`
-  if (op === 'max') return `Math.max(reduced, ${value})`
-  if (op === 'sum') return wrap(type, `reduced + ${value}`)
-  return isFloat(type) ? `reduced * ${value}` : wrap(type, `Math.imul(reduced, ${value})`)
+  if (op === 'max') return `Math.max(${reduced}, ${value})`
+  if (op === 'sum') return wrap(type, `${reduced} + ${value}`)
+  return isFloat(type) ? `${reduced} * ${value}` : wrap(type, `Math.imul(${reduced}, ${value})`)
 }
 
 /** The body of a function of the buffers b0, b1, ... and of the helpers in functions.ts. */
@@ -157,9 +157,10 @@ export function printLoops(kernel: LoopKernel): string {
   const open = (size: number, axis: number): string => `for (let i${axis} = 0; i${axis} < ${size}; i${axis}++) {`
   const lines: string[] = axes.map((size, axis) => open(size, axis))
   if (reduce) {
-    lines.push(`let reduced = ${identityOf(reduce)}`, ...reduce.axes.map((size, i) => open(size, axes.length + i)))
-    lines.push(...statements([reduce.body], new Set()).lines)
-    lines.push(`reduced = ${combined(reduce)}`)
+    lines.push(...reduce.totals.map((total, i) => `let ${reducedName(i)} = ${identityOf(total)}`))
+    lines.push(...reduce.axes.map((size, i) => open(size, axes.length + i)))
+    lines.push(...statements(bodiesOf(kernel), new Set()).lines)
+    lines.push(...reduce.totals.map((total, i) => `${reducedName(i)} = ${combined(total, reducedName(i))}`))
     lines.push(...reduce.axes.map(() => '}'))
   }
   lines.push(

@@ -35,8 +35,8 @@ export class Elements {
    */
   copies = 1
   active: number
-  /** The result of the reduction, for each copy. */
-  reduced: readonly Local[] = []
+  /** The totals of the reduction, each for each copy. */
+  reduced: readonly (readonly Local[])[] = []
 
   readonly #f: Func
   readonly #vector: number
@@ -128,7 +128,10 @@ export class Elements {
     }
     // The same bits: no instruction.
     if (e.op === 'keep' || e.op === 'bitcast') return this.value(e.args[0], u)
-    if (e.op === 'reduced') return this.reduced[Math.min(u, this.reduced.length - 1)]
+    if (e.op === 'reduced') {
+      const total = this.reduced[e.total]
+      return total[Math.min(u, total.length - 1)]
+    }
     const copies = this.#varies(e, this.#copied) ? this.copies : 1
     const locals = Array.from({ length: copies }, () => this.#f.local('v128'))
     // Operands first, for all copies: their instructions interleave.

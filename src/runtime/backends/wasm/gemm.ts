@@ -60,7 +60,9 @@ export function sizesOf(kernel: LoopKernel, axes: readonly number[]): number[] {
 /** The matrix product that a kernel is, or undefined for what plain loops do as well. */
 export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | undefined {
   const { reduce } = kernel
-  if (!reduce?.contraction || (reduce.type !== 'float32' && reduce.type !== 'float64')) return undefined
+  if (!reduce?.contraction) return undefined
+  const [{ type }] = reduce.totals
+  if (type !== 'float32' && type !== 'float64') return undefined
   const left = leftInPlace(kernel, reduce.contraction)
   const { bounds, contraction, positions } = left
     ? withoutPadding(kernel, reduce, reduce.contraction)
@@ -71,7 +73,7 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
   const inner = sizeOf(reduce.axes)
   // The last axis must be the columns' own.
   if (!isTiled(rows, columns, inner) || contraction.columns[0] !== kernel.axes.length - 1) return undefined
-  const lanes = lanesOf(reduce.type)
+  const lanes = lanesOf(type)
   const tile = chooseTile(rows, columns / lanes, tiles)
   return {
     kernel,
@@ -79,14 +81,14 @@ export function asGemm(kernel: LoopKernel, tiles: readonly TimedTile[]): Gemm | 
     contraction,
     bounds,
     positions,
-    type: reduce.type,
+    type,
     batch,
     rows,
     columns,
     inner,
     tile,
     panel: tile.vectors * lanes,
-    rowsAside: goesAlongRows(kernel, contraction) ? rowsOfLine(tile, rows, reduce.type) : 1,
+    rowsAside: goesAlongRows(kernel, contraction) ? rowsOfLine(tile, rows, type) : 1,
     left,
     right: rightInPlace(kernel, contraction, rows, sizeOf([inner, columns])),
   }
@@ -215,7 +217,7 @@ export function epilogueKernel({ kernel, type }: Gemm, raw: number): LoopKernel 
   const exprs = new ExprTable()
   const loops = kernel.axes.map((size, axis) => axisIndex(axis, size))
   const reduced = exprs.load(raw, type, linearIndex(loops, kernel.axes), [])
-  const rewrite = copyExprs(exprs, { reduced })
+  const rewrite = copyExprs(exprs, { reduced: () => reduced })
   const outputs = kernel.outputs.filter(o => !(o.value.op === 'reduced' && o.buffer === raw))
   return outputs.length
     ? {

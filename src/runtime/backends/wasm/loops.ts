@@ -6,7 +6,14 @@
 
 import { axisFactor } from '../../../compiler/affine.js'
 import { type Expr, isOperation, walkExprs } from '../../../compiler/expr.js'
-import { type BufferSpec, identityOf, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
+import {
+  type BufferSpec,
+  bodiesOf,
+  identityOf,
+  type LoopKernel,
+  type Reduction,
+  type Total,
+} from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
@@ -45,13 +52,14 @@ export function layoutOf(kernel: LoopKernel): Layout {
  * Whether the reduction runs along memory, so that the vector loop is the last reduced one: what the most loads that know
  * both loops would have. A load that knows one of them only is read once for many positions.
  */
-function reducesRows({ axes, reduce }: LoopKernel): boolean {
+function reducesRows(kernel: LoopKernel): boolean {
+  const { axes, reduce } = kernel
   if (!reduce || reduce.axes.length === 0) return false
   const outer = axes.length - 1
   const inner = axes.length + reduce.axes.length - 1
   if (outer < 0) return true
   let score = 0
-  walkExprs([reduce.body], e => {
+  walkExprs(bodiesOf(kernel), e => {
     if (e.op !== 'load' || !e.axes.has(inner) || !e.axes.has(outer)) return
     if (axisFactor(e.index, inner) === 1) score++
     if (axisFactor(e.index, outer) === 1) score--
@@ -68,11 +76,12 @@ const longVector = 2048
  * Whether rows are reduced that all read one long vector, as in a matrix times a vector, at addresses that are sums of
  * strides.
  */
-function sharesVector({ axes, reduce }: LoopKernel, { mode, vector }: Layout): boolean {
+function sharesVector(kernel: LoopKernel, { mode, vector }: Layout): boolean {
+  const { axes, reduce } = kernel
   if (mode !== 'rows' || !reduce || axes.length !== 1 || axes[0] < rowsAtOnce) return false
   if ((reduce.axes.at(-1) ?? 0) < longVector) return false
   let [shared, plain] = [false, true]
-  walkExprs([reduce.body], e => {
+  walkExprs(bodiesOf(kernel), e => {
     if (e.op === 'load') shared ||= e.axes.has(vector) && !e.axes.has(0)
     if (e.op === 'load') plain &&= e.conditions.length === 0 && (axisFactor(e.index, 0) ?? -1) >= 0
     else plain &&= e.op !== 'position' && e.op !== 'inside'
@@ -89,6 +98,12 @@ export function emitLoops(
   target: Target,
 ): Func {
   return new LoopEmitter(name, kernel, layout, buffers, target).emit()
+}
+
+/** A total and the vectors that it is summed up in, one for each copy. */
+interface Accumulators {
+  readonly total: Total
+  readonly locals: readonly Local[]
 }
 
 class LoopEmitter {
@@ -115,7 +130,8 @@ class LoopEmitter {
     }
     const written = kernel.outputs.map(o => o.buffer)
     // A product that is added by the instruction that multiplies is no value of its own.
-    const roots = kernelExprs(kernel).flatMap((e, i) => (i === 0 && this.#fusedFactors()) || e)
+    const totals = kernel.reduce?.totals ?? []
+    const roots = [...totals.flatMap(t => this.#fusedFactors(t) ?? t.body), ...kernel.outputs.map(o => o.value)]
     this.#elements = new Elements(this.#f, roots, loops, written, buffers, target)
   }
 
@@ -241,13 +257,13 @@ class LoopEmitter {
   #position(): void {
     const { reduce } = this.#kernel
     if (reduce) {
-      const accumulators = this.#accumulators(this.#elements.copies)
+      const accumulators = this.#accumulators(reduce, this.#elements.copies)
       const nest = (r: number): void => {
-        if (r === reduce.axes.length) this.#accumulate(accumulators)
+        if (r === reduce.axes.length) for (const total of accumulators) this.#accumulate(total)
         else this.#loop(this.#kernel.axes.length + r, reduce.axes[r], () => nest(r + 1))
       }
       nest(0)
-      this.#elements.reduced = accumulators
+      this.#elements.reduced = accumulators.map(a => a.locals)
     }
     this.#store()
   }
@@ -258,78 +274,81 @@ class LoopEmitter {
     if (!reduce) return
     const rows = this.#elements.copies
     const copies = this.#rows > 1 ? 1 : this.#unroll()
-    const accumulators = this.#accumulators(rows * copies)
+    const accumulators = this.#accumulators(reduce, rows * copies)
     const nest = (r: number): void => {
       if (r === reduce.axes.length - 1)
-        this.#vectorLoop(0, reduce.axes[r], () => this.#accumulate(accumulators), copies)
+        this.#vectorLoop(0, reduce.axes[r], () => accumulators.forEach(total => this.#accumulate(total)), copies)
       else this.#loop(axes.length + r, reduce.axes[r], () => nest(r + 1))
     }
     nest(0)
-    const f = this.#f
-    const totals = accumulators.slice(0, rows)
-    for (const other of accumulators.slice(rows)) {
-      f.get(totals[0]).get(other)
-      this.#combine()
-      f.set(totals[0])
-    }
-    const halves = isWide(reduce.type) ? [8] : this.#elements.lanes === 4 ? [8, 4] : [4]
-    for (const total of totals)
-      for (const shift of halves) {
-        f.get(total).get(total).get(total)
-        f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
-        this.#combine()
-        f.set(total)
-      }
-    this.#elements.reduced = totals
+    this.#elements.reduced = accumulators.map(({ total, locals }) => this.#together(total, locals, rows))
     this.#elements.active = 1
     this.#store()
     this.#elements.active = this.#elements.lanes
   }
 
-  #accumulators(count: number): Local[] {
-    return Array.from({ length: count }, () => {
-      const local = this.#f.local('v128')
-      this.#f.v128(this.#identity()).set(local)
-      return local
+  /** The totals along the vector loop, of rows side by side or of one row's copies. */
+  #together(total: Total, locals: readonly Local[], rows: number): readonly Local[] {
+    const f = this.#f
+    const sums = locals.slice(0, rows)
+    for (const other of locals.slice(rows)) {
+      f.get(sums[0]).get(other)
+      this.#combine(total)
+      f.set(sums[0])
+    }
+    const halves = isWide(total.type) ? [8] : this.#elements.lanes === 4 ? [8, 4] : [4]
+    for (const sum of sums)
+      for (const shift of halves) {
+        f.get(sum).get(sum).get(sum)
+        f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
+        this.#combine(total)
+        f.set(sum)
+      }
+    return sums
+  }
+
+  #accumulators({ totals }: Reduction, count: number): Accumulators[] {
+    return totals.map(total => {
+      const locals = Array.from({ length: count }, () => {
+        const local = this.#f.local('v128')
+        this.#f.v128(splatBytes(identityOf(total), total.type)).set(local)
+        return local
+      })
+      return { total, locals }
     })
   }
 
-  #identity(): Uint8Array {
-    const reduce = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
-    return splatBytes(identityOf(reduce), reduce.type)
-  }
-
   /** The factors of the terms of a sum, where one instruction multiplies and adds. */
-  #fusedFactors(): readonly Expr[] | undefined {
-    const { reduce } = this.#kernel
-    if (reduce?.op !== 'sum' || !this.#target.relaxed || !isFloat(reduce.type)) return undefined
-    return isOperation(reduce.body) && reduce.body.op === 'mul' ? reduce.body.args : undefined
+  #fusedFactors({ op, type, body }: Total): readonly Expr[] | undefined {
+    if (op !== 'sum' || !this.#target.relaxed || !isFloat(type)) return undefined
+    return isOperation(body) && body.op === 'mul' ? body.args : undefined
   }
 
   /** accumulator = accumulator ∘ body, for each vector. */
-  #accumulate(accumulators: readonly Local[]): void {
-    const { body, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
+  #accumulate({ total, locals }: Accumulators): void {
+    const { body, type } = total
     const f = this.#f
-    const factors = this.#fusedFactors()
+    const factors = this.#fusedFactors(total)
     for (let u = 0; u < this.#elements.copies; u++) {
       if (factors && this.#elements.active > 1) {
         for (const arg of factors) f.get(this.#elements.value(arg, u))
-        f.get(accumulators[u]).op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
+        f.get(locals[u]).op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
       } else {
-        f.get(accumulators[u]).get(this.#elements.value(body, u))
+        f.get(locals[u]).get(this.#elements.value(body, u))
         // Of a single element the other lanes are no part of the reduction along the vector.
         if (this.#elements.active === 1 && this.#layout.mode === 'rows') {
           const first = new Uint8Array(16).fill(255, 0, isWide(type) ? 8 : 4)
-          f.v128(this.#identity()).v128(first).op('v128.bitselect')
+          f.v128(splatBytes(identityOf(total), type))
+            .v128(first)
+            .op('v128.bitselect')
         }
-        this.#combine()
+        this.#combine(total)
       }
-      f.set(accumulators[u])
+      f.set(locals[u])
     }
   }
 
-  #combine(): void {
-    const { op, type } = this.#kernel.reduce as NonNullable<LoopKernel['reduce']>
+  #combine({ op, type }: Total): void {
     const cls = classOf(type)
     const name = ({ sum: 'add', prod: 'mul', max: 'max' } as const)[op]
     if (cls === 'f32') this.#f.op(`f32x4.${name}`)

@@ -11,13 +11,12 @@ import {
   type Kernel,
   kernelExprs,
   type LoopKernel,
-  type Reduction,
   type Schedule,
 } from '../../../compiler/kernel.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
 import type { Span } from '../../../compiler/plan-memory.js'
 import { momentsOf } from '../../../compiler/rows.js'
-import { partsOf, splitReduction } from '../../../compiler/split.js'
+import { isReducing, partsOf, type ReducingKernel, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
@@ -83,14 +82,11 @@ const pagePart = 8
 const pageBytes = 4096
 
 /** The terms that one sum of a reduction goes through at most. */
-function longestPart(kernel: LoopKernel & { readonly reduce: Reduction }): number {
+function longestPart(kernel: ReducingKernel): number {
   const { axes, reduce } = kernel
   if (layoutOf(kernel).mode === 'rows') return rowPart
-  return (axes.at(-1) ?? 1) * bytesOf(reduce.type) >= pageBytes ? pagePart : columnPart
+  return (axes.at(-1) ?? 1) * bytesOf(reduce.totals[0].type) >= pageBytes ? pagePart : columnPart
 }
-
-const isReducing = (kernel: LoopKernel): kernel is LoopKernel & { readonly reduce: Reduction } =>
-  kernel.reduce !== undefined
 
 /** A single loop is cut at multiples of this only: whole vectors, four at a time. */
 const vectorBlock = 64
@@ -180,7 +176,7 @@ class ProgramBuilder {
   }
 
   /** A long reduction goes in parts: threads share it, sums stay exact longer, and columns stay in the cache. */
-  #addReduction(kernel: LoopKernel & { readonly reduce: Reduction }): void {
+  #addReduction(kernel: ReducingKernel): void {
     const { axes, reduce } = kernel
     const length = sizeOf(reduce.axes)
     const longest = longestPart(kernel)
@@ -189,8 +185,7 @@ class ProgramBuilder {
       return
     }
     const parts = partsOf(reduce.axes, Math.ceil(length / longest))
-    const buffer = this.#addScratch(reduce.type, sizeOf(parts) * sizeOf(axes))
-    const [partial, final] = splitReduction(kernel, parts, buffer)
+    const [partial, final] = splitReduction(kernel, parts, (...buffer) => this.#addScratch(...buffer))
     this.#addLoops(partial)
     this.#addLoops(final, 'result')
   }

@@ -39,7 +39,7 @@ function productSchedule(): Schedule {
         kind: 'loop',
         name: 'product',
         axes: [rows, columns],
-        reduce: { op: 'sum', type: 'float32', axes: [inner], body, contraction },
+        reduce: { axes: [inner], totals: [{ op: 'sum', type: 'float32', body }], contraction },
         outputs: [{ buffer: 2, value: exprs.reduced('float32', [0, 1]) }],
       },
     ],

@@ -106,7 +106,7 @@ const prologue = { inAll: 128, inOne: 16 } as const
 
 /** Adds the stages of a contraction; false if plain loops compute it as well. */
 export function contractionStages(kernel: LoopKernel, stages: StageList): boolean {
-  if (!isContracting(kernel) || kernel.reduce.type !== 'float32') return false
+  if (!isContracting(kernel) || kernel.reduce.totals[0].type !== 'float32') return false
   const product = productOf(kernel)
   const onMatrices = hasHalfFactors(kernel, stages) ? planOf(product, [matrixTile]) : undefined
   if (onMatrices) {
@@ -143,13 +143,16 @@ function operationsOf(e: Expr): number {
 /** Computes a factor by itself; the contraction that reads it instead. */
 function storeFactor(kernel: ContractingKernel, side: 'left' | 'right', stages: StageList): ContractingKernel {
   const { name, axes, reduce, outputs } = kernel
-  const { contraction } = reduce
+  const {
+    contraction,
+    totals: [total],
+  } = reduce
   const all = [...axes, ...reduce.axes]
   const inner = reduce.axes.map((_, i) => axes.length + i)
   const order = side === 'left' ? [...contraction.rows, ...inner] : [...inner, ...contraction.columns]
   const own = [...contraction.batch, ...order].filter(a => contraction[side].axes.has(a))
   const sizes = own.map(a => all[a])
-  const buffer = stages.scratch(reduce.type, sizeOf(sizes))
+  const buffer = stages.scratch(total.type, sizeOf(sizes))
   const moved = new Map(own.map((a, i) => [a, axisIndex(i, all[a])]))
   const value = copyExprs(new ExprTable(), {
     index: index => substitute(index, atom => (atom.kind === 'axis' ? moved.get(atom.axis) : undefined)),
@@ -162,12 +165,12 @@ function storeFactor(kernel: ContractingKernel, side: 'left' | 'right', stages: 
     own.map(a => axisIndex(a, all[a])),
     sizes,
   )
-  const load = exprs.load(buffer, reduce.type, position, [])
+  const load = exprs.load(buffer, total.type, position, [])
   const [left, right] = side === 'left' ? [load, copy(contraction.right)] : [copy(contraction.left), load]
-  const body = exprs.operation('mul', reduce.type, left, right)
+  const body = exprs.operation('mul', total.type, left, right)
   return {
     ...kernel,
-    reduce: { ...reduce, body, contraction: { ...contraction, left, right } },
+    reduce: { ...reduce, totals: [{ ...total, body }], contraction: { ...contraction, left, right } },
     outputs: outputs.map(o => ({ ...o, value: copy(o.value) })),
   }
 }
@@ -180,8 +183,7 @@ export function planStages(kernel: LoopKernel, { tile, parts }: Plan, stages: St
     return
   }
   const each = partsOf(kernel.reduce.axes, parts)
-  const buffer = stages.scratch(kernel.reduce.type, sizeOf(each) * sizeOf(kernel.axes))
-  const [partial, final] = splitReduction(kernel, each, buffer)
+  const [partial, final] = splitReduction(kernel, each, (...buffer) => stages.scratch(...buffer))
   planStages(partial, { tile, parts: 1 }, stages)
   reductionStages(final, stages)
 }

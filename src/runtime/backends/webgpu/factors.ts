@@ -133,7 +133,7 @@ export class ContractionCode {
   #copier(positions: ReadonlyMap<number, Index>, reduced?: Expr): (e: Expr) => Expr {
     const index = (i: Index): Index =>
       substitute(i, atom => (atom.kind === 'axis' ? positions.get(atom.axis) : undefined))
-    return copyExprs(this.#exprs, { index, reduced })
+    return copyExprs(this.#exprs, { index, reduced: reduced && (() => reduced) })
   }
 
   #ownAxes(side: 'left' | 'right'): readonly number[] {
@@ -148,7 +148,7 @@ export class ContractionCode {
     const own = this.#ownAxes(side)
     const lastInner = reduce.axes.length - 1
     const [near, far] = [axes.length + lastInner, own[own.length - 1]]
-    const isInnerFirst = strideOf(expr, near) <= strideOf(expr, far)
+    const isInnerFirst = strideOf([expr], near) <= strideOf([expr], far)
     const [along, size] = isInnerFirst ? [near, reduce.axes[lastInner]] : [far, axes[far]]
     const variableOf = (axis: number, firstOwn: number): number =>
       axis === near ? this.#firstInner + lastInner : firstOwn + own.indexOf(axis)
@@ -231,7 +231,8 @@ export class ContractionCode {
       const sizes = this.#sizes(of)
       unravel(axisIndex(flat, sizeOf(sizes)), sizes).forEach((index, i) => positions.set(of[i], index))
     }
-    const copy = this.#copier(positions, this.#exprs.reduced(reduce.type, [flatBatch, flatRow, flatColumn]))
+    const [{ type }] = reduce.totals
+    const copy = this.#copier(positions, this.#exprs.reduced(type, [flatBatch, flatRow, flatColumn]))
     const values = outputs.map(o => copy(o.value))
     const own = axes.map((_, a) => positions.get(a) ?? axisIndex(a, 1))
     const position = indexText(linearIndex(own, axes))

@@ -6,19 +6,18 @@
 import { walkExprs } from '../../../compiler/expr.js'
 import { type BufferSpec, bufferReads, bufferWrites, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
 import { type Batch, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
+import { isReducing, type ReducingKernel } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { elementStatements } from './elementwise.js'
-import { type BufferTypes, type OwnBuffers, storageBytes, storageType, valueType } from './print.js'
+import { type BufferTypes, type OwnBuffers, storageBytes, storageType } from './print.js'
 import {
   busyThreads,
-  combinationOf,
-  isReducing,
   maxThreads,
   powerAbove,
   powerBelow,
-  type ReducingKernel,
   readsAlongRows,
   reductionHoles,
+  totalsCode,
 } from './reduction.js'
 import { fill, type StageSource } from './stage.js'
 import { templates } from './templates.js'
@@ -31,8 +30,10 @@ const largestRow = { many: 2 ** 17, few: 2 ** 14 } as const
 const manyRows = 128
 /** The most expressions of a group: its shader is its own, and drivers take long for long ones. */
 const maxExpressions = 200
-/** The bytes of a workgroup's memory for what only its rows know: of 16 KiB, what totals of four types leave. */
+/** The bytes of a workgroup's memory, and those at most for what only its rows know and for totals. */
+const workgroupBytes = 16 * 1024
 const ownBytes = 12 * 1024
+const mostTotals = 8 * 1024
 
 /** Whether loops may be part of a group: float64 is a function of many instructions each time, soon too many for drivers. */
 export function mayJoin(kernel: LoopKernel, buffers: readonly BufferSpec[]): boolean {
@@ -53,7 +54,7 @@ export function isWorth(
   const { steps, group } = batch
   const largest = group.rows < manyRows ? largestRow.few : largestRow.many
   if (rowBytes(group, buffers) > largest || longestLoop(group) > largest) return false
-  if (expressionsOf(group) > maxExpressions) return false
+  if (expressionsOf(group) > maxExpressions || totalsBytes(group) > mostTotals) return false
   const bound = new Set(steps.flatMap(s => [...s.reads, ...s.writes]))
   for (const b of ownPlaces(batch, types, buffers).keys()) bound.delete(b)
   return bound.size <= maxBuffers
@@ -82,6 +83,18 @@ function layoutOf(group: RowGroup): Layout {
   return { rows: Math.min(maxThreads / lanes, Math.max(32 / lanes, powerBelow(rows / manyRows))), lanes }
 }
 
+/** The bytes of the totals of all threads: reductions of the same types share theirs. */
+function totalsBytes(group: RowGroup): number {
+  const { rows, lanes } = layoutOf(group)
+  const bytes = new Map<string, number>()
+  for (const { kernel } of group.members) {
+    if (!isReducing(kernel)) continue
+    const totals = totalsCode(kernel.reduce)
+    bytes.set(totals.type, totals.bytes)
+  }
+  return rows * lanes * [...bytes.values()].reduce((n, b) => n + b, 0)
+}
+
 /** A buffer in a workgroup's memory, and how many elements of it a row and a workgroup have. */
 interface OwnPlace {
   readonly name: string
@@ -100,7 +113,7 @@ export function ownPlaces(
   const places = new Map<number, OwnPlace>()
   if (!group) return places
   const { rows } = layoutOf(group)
-  let free = ownBytes
+  let free = Math.min(ownBytes, workgroupBytes - totalsBytes(group))
   for (const b of [...own].sort((a, b) => buffers[a].size - buffers[b].size)) {
     const { dtype } = buffers[b]
     const perRow = buffers[b].size / group.rows
@@ -137,10 +150,10 @@ export function groupStage(
       members.push(fill(templates.row_elements, { length: outputs, body }).trim())
       continue
     }
-    const type = valueType(kernel.reduce.type)
-    const combine = `${kernel.reduce.op}_${type}`
+    const { type, declaration, combine, combination } = totalsCode(kernel.reduce)
+    if (declaration) declarations.add(declaration)
     declarations.add(`var<workgroup> totals_${type}: array<${type}, rows * lanes>;`)
-    declarations.add(`fn ${combine}(a: ${type}, b: ${type}) -> ${type} {\n  return ${combinationOf(kernel.reduce)};\n}`)
+    declarations.add(`fn ${combine}(a: ${type}, b: ${type}) -> ${type} {\n  return ${combination};\n}`)
     members.push(fill(templates.row_reduction, reductionOf(kernel, outputs, layout, own, types)).trim())
   }
   const kernels = group.members.map(m => m.kernel)
@@ -171,7 +184,7 @@ function reductionOf(
   const slots = Math.min(lanes, powerAbove(outputs))
   const shares = lanes / slots
   const isRow = readsAlongRows(kernel)
-  const type = valueType(kernel.reduce.type)
+  const { type, combine, identity, value } = totalsCode(kernel.reduce)
   return {
     outputs,
     slots,
@@ -180,7 +193,9 @@ function reductionOf(
     slot: isRow ? `lane / ${shares}u` : `lane % ${slots}u`,
     share: isRow ? `lane % ${shares}u` : `lane / ${slots}u`,
     totals: `totals_${type}`,
-    combine: `${kernel.reduce.op}_${type}`,
+    combine,
+    identity,
+    value,
     ...reductionHoles(kernel, types, { own }),
   }
 }

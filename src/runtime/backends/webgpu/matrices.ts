@@ -104,10 +104,8 @@ export async function multipliesExactly(device: Device): Promise<boolean> {
         name: 'trial of the matrix units',
         axes: [rows, columns],
         reduce: {
-          op: 'sum',
-          type: 'float32',
           axes: [inner],
-          body: exprs.operation('mul', 'float32', left, right),
+          totals: [{ op: 'sum', type: 'float32', body: exprs.operation('mul', 'float32', left, right) }],
           contraction: { left, right, batch: [], rows: [0], columns: [1] },
         },
         outputs: [{ buffer: 2, value: exprs.reduced('float32', [0, 1]) }],

@@ -9,6 +9,7 @@ import {
   isOperation,
   type Load,
   type Operation,
+  reducedName,
   type ScalarType,
   walkExprs,
 } from '../../../compiler/expr.js'
@@ -268,7 +269,7 @@ function definition(e: Expr, dtypeOf: (buffer: number) => DType, quads?: Quads, 
     case 'load':
       return loadText(e, dtypeOf(e.buffer), quads, own)
     case 'reduced':
-      return `let ${name} = reduced;`
+      return `let ${name} = ${reducedName(e.total)};`
   }
 }
 

@@ -1,9 +1,16 @@
 /** Loop kernels that reduce: kernels/reduce.wgsl, twice where results are few and loops are long. */
 
 import { axisFactor } from '../../../compiler/affine.js'
-import { type Expr, walkExprs } from '../../../compiler/expr.js'
-import { bufferReads, identityOf, type LoopKernel, type Reduction } from '../../../compiler/kernel.js'
-import { partsOf, splitReduction } from '../../../compiler/split.js'
+import { type Expr, reducedName, walkExprs } from '../../../compiler/expr.js'
+import {
+  bodiesOf,
+  bufferReads,
+  identityOf,
+  type LoopKernel,
+  type Reduction,
+  type Total,
+} from '../../../compiler/kernel.js'
+import { isReducing, partsOf, type ReducingKernel, splitReduction } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
 import type { Instruction } from './machine.js'
 import {
@@ -18,15 +25,62 @@ import {
 } from './print.js'
 import type { StageList } from './stage.js'
 
-export type ReducingKernel = LoopKernel & { readonly reduce: Reduction }
-
-export const isReducing = (kernel: LoopKernel): kernel is ReducingKernel => kernel.reduce !== undefined
+type Combination = (a: string, b: string) => string
+const infix =
+  (operator: string): Combination =>
+  (a, b) =>
+    `${a} ${operator} ${b}`
+const call =
+  (name: string): Combination =>
+  (a, b) =>
+    `${name}(${a}, ${b})`
 
 /** How two values are combined, by their type in WGSL. */
-const combinations: Readonly<Record<Reduction['op'], Readonly<Record<string, string>>>> = {
-  sum: { f32: 'a + b', i32: 'a + b', u32: 'a + b', vec2u: 'f64_add(a, b)' },
-  prod: { f32: 'a * b', i32: 'a * b', u32: 'a * b', vec2u: 'f64_mul(a, b)' },
-  max: { f32: 'maximum(a, b)', i32: 'max(a, b)', u32: 'max(a, b)', vec2u: 'f64_maximum(a, b)', bool: 'a | b' },
+const combinations: Readonly<Record<Total['op'], Readonly<Record<string, Combination>>>> = {
+  sum: { f32: infix('+'), i32: infix('+'), u32: infix('+'), vec2u: call('f64_add') },
+  prod: { f32: infix('*'), i32: infix('*'), u32: infix('*'), vec2u: call('f64_mul') },
+  max: { f32: call('maximum'), i32: call('max'), u32: call('max'), vec2u: call('f64_maximum'), bool: infix('|') },
+}
+
+function combinationOf({ op, type }: Total): Combination {
+  const combination = combinations[op][valueType(type)]
+  if (combination === undefined) throw new Error(`webgpu: no WGSL for ${op} of ${type}`)
+  return combination
+}
+
+/** The totals of a reduction as one value of WGSL: the only one, or a structure of all. */
+export interface TotalsCode {
+  readonly type: string
+  /** The structure, if it is one. */
+  readonly declaration: string
+  /** A name for how two are combined, and how `a` and `b` are. */
+  readonly combine: string
+  readonly combination: string
+  readonly identity: string
+  /** What one position adds. */
+  readonly value: string
+  /** The variables that expressions know the totals of `result` by. */
+  readonly unpacked: readonly string[]
+  readonly bytes: number
+}
+
+export function totalsCode({ totals }: Reduction): TotalsCode {
+  const types = totals.map(t => valueType(t.type))
+  const isOne = totals.length === 1
+  const type = isOne ? types[0] : `Totals_${types.join('_')}`
+  const fields = totals.map((_, i) => `t${i}`)
+  const all = (values: readonly string[]): string => (isOne ? values[0] : `${type}(${values.join(', ')})`)
+  const of = (value: string, i: number): string => (isOne ? value : `${value}.${fields[i]}`)
+  return {
+    type,
+    declaration: isOne ? '' : `struct ${type} {\n${fields.map((f, i) => `  ${f}: ${types[i]},`).join('\n')}\n}`,
+    combine: totals.map((t, i) => `${t.op}_${types[i]}`).join('_'),
+    combination: all(totals.map((t, i) => combinationOf(t)(of('a', i), of('b', i)))),
+    identity: all(totals.map(t => constantText(identityOf(t), t.type))),
+    value: all(totals.map(t => nameOf(t.body))),
+    unpacked: totals.map((_, i) => `let ${reducedName(i)} = ${of('result', i)};`),
+    bytes: types.reduce((n, t) => n + (t === 'vec2u' ? 8 : 4), 0),
+  }
 }
 
 export const maxThreads = 256
@@ -60,13 +114,16 @@ export function layoutOf(kernel: ReducingKernel): Layout {
 }
 
 /** Whether neighbours of the innermost reduced loop are closer together in memory than those of the innermost output loop. */
-export const readsAlongRows = ({ axes, reduce }: ReducingKernel): boolean =>
-  strideOf(reduce.body, axes.length + reduce.axes.length - 1) <= strideOf(reduce.body, axes.length - 1)
+export function readsAlongRows(kernel: ReducingKernel): boolean {
+  const bodies = bodiesOf(kernel)
+  const outputs = kernel.axes.length
+  return strideOf(bodies, outputs + kernel.reduce.axes.length - 1) <= strideOf(bodies, outputs - 1)
+}
 
-/** Elements between neighbours of a loop, over all loads of an expression; far is far. */
-export function strideOf(e: Expr, axis: number): number {
+/** Elements between neighbours of a loop, over all loads of expressions; far is far. */
+export function strideOf(roots: readonly Expr[], axis: number): number {
   let total = 0
-  walkExprs([e], load => {
+  walkExprs(roots, load => {
     if (load.op === 'load') total += Math.min(32, Math.abs(axisFactor(load.index, axis) ?? 32))
   })
   return total
@@ -83,8 +140,8 @@ export function reductionStages(kernel: LoopKernel, stages: StageList): void {
     return
   }
   const parts = partsOf(reduce.axes, wanted)
-  const buffer = stages.scratch(reduce.type, sizeOf(parts) * sizeOf(axes))
-  for (const k of splitReduction(kernel, parts, buffer)) if (isReducing(k)) addStage(k, stages)
+  const halves = splitReduction(kernel, parts, (...buffer) => stages.scratch(...buffer))
+  for (const k of halves) if (isReducing(k)) addStage(k, stages)
 }
 
 function addStage(kernel: ReducingKernel, stages: StageList): void {
@@ -93,6 +150,7 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
   const count = sizeOf(axes)
   const inner = sizeOf(reduce.axes)
   const steps = Math.ceil(inner / lanes)
+  const { type, declaration, combination, identity, value } = totalsCode(reduce)
   const instructions: Instruction[] = []
   stages.add({
     name,
@@ -104,8 +162,11 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
       lanes,
       order: isRow ? 'Neighbouring threads share an output.' : 'Neighbouring threads have neighbouring outputs.',
       ahead: [4, 3, 2].find(n => steps % n === 0 || steps >= 4 * n) ?? 1,
-      type: valueType(reduce.type),
-      combination: combinationOf(reduce),
+      type,
+      declaration,
+      combination,
+      identity,
+      value,
       slot: isRow ? 'thread / lanes' : 'thread % slots',
       lane: isRow ? 'thread % lanes' : 'thread / slots',
       ...reductionHoles(kernel, stages, { instructions }),
@@ -118,25 +179,23 @@ function addStage(kernel: ReducingKernel, stages: StageList): void {
   })
 }
 
-/** `a` and `b` combined. */
-export function combinationOf({ op, type }: Reduction): string {
-  const combination = combinations[op][valueType(type)]
-  if (combination === undefined) throw new Error(`webgpu: no WGSL for ${op} of ${type}`)
-  return combination
-}
-
-/** What is computed for the output in the variable of that name: before its loop, at a position of that, and after it. */
+/**
+ * What is computed for the output in the variable of that name: before its loop, at a position of that, and after it,
+ * where `result` has its totals.
+ */
 export function reductionHoles(
-  { axes, reduce, outputs }: ReducingKernel,
+  kernel: ReducingKernel,
   types: BufferTypes,
   options: PlaceOptions,
-): Record<'identity' | 'before' | 'body' | 'value' | 'after', string> {
+): Record<'before' | 'body' | 'after', string> {
+  const { axes, reduce, outputs } = kernel
   const { own } = options
+  const bodies = bodiesOf(kernel)
   const dtypeOf = (b: number) => types.dtypeOf(b)
   const isOuter = (e: Expr): boolean => [...e.axes].every(a => a < axes.length)
   const done = new Set<Expr>()
   const ofOutput = axisStatements('i32(output)', axes)
-  const before = [...ofOutput, ...statements([reduce.body], dtypeOf, { done, own, isWanted: isOuter })]
+  const before = [...ofOutput, ...statements(bodies, dtypeOf, { done, own, isWanted: isOuter })]
   const body = [
     // An empty loop has no positions to be told apart.
     ...axisStatements(
@@ -144,19 +203,14 @@ export function reductionHoles(
       reduce.axes.map(size => Math.max(1, size)),
       axes.length,
     ),
-    ...statements([reduce.body], dtypeOf, { done, ...options }),
+    ...statements(bodies, dtypeOf, { done, ...options }),
   ]
   const values = outputs.map(o => o.value)
   const after = [
+    ...totalsCode(reduce).unpacked,
     ...ofOutput,
     ...statements(values, dtypeOf, options),
     ...storeStatements(outputs, 'output', types, own),
   ]
-  return {
-    identity: constantText(identityOf(reduce), reduce.type),
-    before: before.join('\n'),
-    body: body.join('\n'),
-    value: nameOf(reduce.body),
-    after: after.join('\n'),
-  }
+  return { before: before.join('\n'), body: body.join('\n'), after: after.join('\n') }
 }
