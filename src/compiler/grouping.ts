@@ -53,8 +53,15 @@ function readsInPlace(node: Node, other: Node, shape: readonly number[], stored:
   return buffer === undefined || loadsOnlyAt([value], buffer, position)
 }
 
-/** Who reads each stored node: other stored nodes, and the caller (undefined) the roots. */
-type Readers = ReadonlyMap<Node, ReadonlySet<Node | undefined>>
+interface Context {
+  readonly stored: ReadonlySet<Node>
+  /** Who reads each stored node: other stored nodes, and the caller (undefined) the roots. */
+  readonly readers: ReadonlyMap<Node, ReadonlySet<Node | undefined>>
+  /** What each stored node reads. */
+  readonly dependenciesOf: ReadonlyMap<Node, ReadonlySet<Node>>
+  /** The most buffers that a kernel may touch. */
+  readonly maxBuffers: number
+}
 
 export function groupNodes(
   roots: readonly Node[],
@@ -66,7 +73,7 @@ export function groupNodes(
   const readers = new Map<Node, Set<Node | undefined>>(roots.map(root => [root, new Set([undefined])]))
   for (const [node, deps] of dependenciesOf)
     for (const d of deps) readers.set(d, (readers.get(d) ?? new Set()).add(node))
-  const most = Math.min(maxBuffers, fusedBuffers)
+  const context = { stored, readers, dependenciesOf, maxBuffers: Math.min(maxBuffers, fusedBuffers) }
   const groups: Group[] = []
   const groupOf = new Map<Node, number>()
   for (const [node, deps] of dependenciesOf) {
@@ -75,7 +82,7 @@ export function groupNodes(
     if (!isHeavy(node)) {
       const earliest = Math.max(-1, ...[...deps].map(d => groupOf.get(d) ?? -1))
       for (let g = Math.max(0, earliest); g < groups.length && chosen < 0; g++) {
-        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], stored, readers, most)) chosen = g
+        if (groups[g].cost + cost <= maxCost && joins(node, deps, groups[g], context)) chosen = g
       }
     }
     if (chosen < 0) {
@@ -88,78 +95,81 @@ export function groupNodes(
     groupOf.set(node, chosen)
     for (const d of deps) groups[chosen].reads.add(d)
   }
-  return joinReductions(groups, dependenciesOf, stored, most)
+  return joinReductions(groups, context)
 }
 
-/** Groups, of which those that reduce the same in the same loops have become one, where the later of them was. */
-function joinReductions(
-  groups: readonly Group[],
-  dependenciesOf: ReadonlyMap<Node, ReadonlySet<Node>>,
-  stored: ReadonlySet<Node>,
-  maxBuffers: number,
-): Group[] {
-  const done: Group[] = []
-  const readsOf = (group: Group, { members }: Group): boolean => members.some(m => group.reads.has(m))
-  /** Whether members of a group read those of another at their own position only, and its totals not at all. */
+/** Those of some nodes that are in memory when the members of a kernel are computed in it. */
+function inMemory(nodes: Iterable<Node>, members: Iterable<Node>, { readers }: Context): Node[] {
+  const own = new Set<Node | undefined>(members)
+  return [...nodes].filter(n => !own.has(n) || [...(readers.get(n) ?? [])].some(r => !own.has(r)))
+}
+
+/** Whether an element-wise node can be computed in a group's kernel. */
+function joins(node: Node, deps: ReadonlySet<Node>, group: Group, context: Context): boolean {
+  if (sizeOf(group.shape) !== sizeOf(node.shape) || isOwnKind(group.heads[0])) return false
+  // Averages of a row-sparse gradient share the places of its rows, as those of another share the gradient.
+  const isWhole = (d: Node): boolean => sizeOf(d.shape) === sizeOf(node.shape) || d.op === 'firstIndex'
+  const related = group.members.some(m => deps.has(m)) || [...deps].some(d => group.reads.has(d) && isWhole(d))
+  if (!related) return false
+  const touched = new Set([...group.reads, ...deps, ...group.members, node])
+  if (inMemory(touched, [...group.members, node], context).length > context.maxBuffers) return false
+  return group.members.every(m => !deps.has(m) || readsInPlace(node, m, group.shape, context.stored))
+}
+
+/** The groups, of which those that reduce what they share in the same loops are one, in the place of the later. */
+function joinReductions(groups: readonly Group[], context: Context): Group[] {
+  const { dependenciesOf, stored } = context
+  /** Whether members of a group read those of another at their own position only, and its reductions not at all. */
   const readsBeside = ({ heads, members, shape }: Group, other: Group): boolean =>
-    members.every(node =>
-      other.members.every(
-        m => !dependenciesOf.get(node)?.has(m) || (!heads.includes(node) && readsInPlace(node, m, shape, stored)),
-      ),
-    )
+    members.every(node => {
+      const read = other.members.filter(m => dependenciesOf.get(node)?.has(m))
+      return heads.includes(node) ? read.length === 0 : read.every(m => readsInPlace(node, m, shape, stored))
+    })
+  const joined: Group[] = []
   for (let group of groups) {
-    for (let g = done.length - 1; g >= 0; g--) {
-      const other = done[g]
-      if (!areSiblings(group, other, maxBuffers) || !readsBeside(group, other)) continue
-      if (done.slice(g + 1).some(between => readsOf(between, other))) continue
-      done.splice(g, 1)
-      group = {
+    for (let g = joined.length - 1; g >= 0; g--) {
+      const other = joined[g]
+      if (!areSiblings(group, other) || !readsBeside(group, other)) continue
+      const isNeeded = joined.slice(g + 1).some(between => other.members.some(m => between.reads.has(m)))
+      if (isNeeded) continue
+      const both = {
         shape: group.shape,
         heads: [...other.heads, ...group.heads],
         members: [...other.members, ...group.members],
         reads: new Set([...other.reads, ...group.reads]),
         cost: other.cost + group.cost,
       }
-      g = done.length
+      if (both.cost > maxCost || !fits(both, context)) continue
+      joined.splice(g, 1)
+      group = both
+      // What did not share anything with the one may do so with both.
+      g = joined.length
     }
-    done.push(group)
+    joined.push(group)
   }
-  return done
+  return joined
 }
 
 /** The most totals of one kernel: each has registers of its own. */
 const mostTotals = 4
 
 /** Whether two groups reduce in the same loops, and all of something that both read. */
-function areSiblings(a: Group, b: Group, maxBuffers: number): boolean {
+function areSiblings(a: Group, b: Group): boolean {
   const [[head], [other]] = [a.heads, b.heads]
   if (!head || !other || !isReduction(head) || !isReduction(other)) return false
-  if (a.heads.length + b.heads.length > mostTotals || a.cost + b.cost > maxCost) return false
+  if (a.heads.length + b.heads.length > mostTotals) return false
   const [x, y] = [head.inputs[0], other.inputs[0]]
   if (!sameShape(x.shape, y.shape) || head.attrs.axes.join() !== other.attrs.axes.join()) return false
   if (computeType(head.dtype) !== computeType(other.dtype)) return false
-  // All totals count as if they were in memory: a device that splits a long reduction stores them.
-  if (new Set([...a.reads, ...b.reads, ...a.members, ...b.members]).size > maxBuffers) return false
   return [...a.reads].some(d => b.reads.has(d) && sizeOf(d.shape) >= sizeOf(x.shape))
 }
 
-/** Whether an element-wise node can be computed in a group's kernel. */
-function joins(
-  node: Node,
-  deps: ReadonlySet<Node>,
-  group: Group,
-  stored: ReadonlySet<Node>,
-  readers: Readers,
-  maxBuffers: number,
-): boolean {
-  if (sizeOf(group.shape) !== sizeOf(node.shape) || isOwnKind(group.heads[0])) return false
-  // Averages of a row-sparse gradient share the places of its rows, as those of another share the gradient.
-  const isWhole = (d: Node): boolean => sizeOf(d.shape) === sizeOf(node.shape) || d.op === 'firstIndex'
-  const related = group.members.some(m => deps.has(m)) || [...deps].some(d => group.reads.has(d) && isWhole(d))
-  if (!related) return false
-  const members = new Set<Node | undefined>(group.members).add(node)
-  const isInMemory = (n: Node): boolean => !members.has(n) || [...(readers.get(n) ?? [])].some(r => !members.has(r))
-  const touched = new Set([...group.reads, ...deps, ...group.members, node])
-  if ([...touched].filter(isInMemory).length > maxBuffers) return false
-  return group.members.every(m => !deps.has(m) || readsInPlace(node, m, group.shape, stored))
+/** Whether a group of reductions touches no more buffers than it may, in two kernels either: of parts, and of those. */
+function fits({ heads, members, reads }: Group, context: Context): boolean {
+  const readBy = (nodes: readonly Node[]): number =>
+    new Set(nodes.flatMap(n => [...(context.dependenciesOf.get(n) ?? [])]).filter(d => !members.includes(d))).size
+  const written = inMemory(members, members, context).length
+  const after = readBy(members.filter(m => !heads.includes(m)))
+  const inAll = inMemory(new Set([...reads, ...members]), members, context).length
+  return Math.max(inAll, readBy(heads) + heads.length, heads.length + after + written) <= context.maxBuffers
 }

@@ -8,7 +8,7 @@ import type { DType } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, astype, equal, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { add, astype, equal, maximum, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
 import { inFloat32 } from '../tensor/shared.js'
@@ -29,8 +29,9 @@ function checkEpsilon(layer: string, epsilon: number): void {
 
 interface Moments {
   readonly centre: Tensor
-  /** x - centre, more precise than their difference. */
-  readonly centred: Tensor
+  /** x less the centre but for `rest`, the rounding of that: together more precise than the difference. */
+  readonly nearly: Tensor
+  readonly rest: Tensor
   readonly spread: Tensor
 }
 
@@ -44,8 +45,9 @@ function moments(x: Tensor, axis: readonly number[]): Moments {
   const rough = mean(x, over)
   const nearly = sub(x, rough)
   const rest = stopGradient(mean(nearly, over))
-  const centred = sub(nearly, rest)
-  return { centre: add(rough, rest), centred, spread: mean(square(centred), over) }
+  // Rounding may take it below 0.
+  const spread = maximum(sub(mean(square(nearly), over), square(rest)), 0)
+  return { centre: add(rough, rest), nearly, rest, spread }
 }
 
 /** 1 / √(spread + epsilon). Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */
@@ -53,22 +55,25 @@ const inverseRoot = (spread: Tensor, epsilon: number): Tensor =>
   rsqrt(epsilon ? add(spread, epsilon) : where(equal(spread, 0), Number.POSITIVE_INFINITY, spread))
 
 /**
- * Over axes, (x - mean) / √(spread + epsilon), or without `centres` x / √(mean of squares + epsilon). The derivative is
- * given as r (g - mean(g) - y r mean(g c)) for y = r c: none of its means waits for another, so that one pass over rows
- * makes all of them.
+ * (x - mean) / √(spread + epsilon) over axes. Its derivative r (g - mean(g) - y r mean(g c)), for y = r c, is given in
+ * means that do not wait for each other nor for the spread: one pass over a row makes all of them.
  */
-function standardized(x: Tensor, axis: readonly number[], epsilon: number, centres = true): Tensor {
+function standardized(x: Tensor, axis: readonly number[], epsilon: number): Tensor {
   const over = { axis, keepdims: true }
-  const parts = (x: Tensor): readonly [centred: Tensor, scale: Tensor] => {
-    const { centred, spread } = centres ? moments(x, axis) : { centred: x, spread: mean(square(x), over) }
-    return [centred, inverseRoot(spread, epsilon)]
+  const parts = (x: Tensor): Moments & { readonly scale: Tensor } => {
+    const found = moments(x, axis)
+    return { ...found, scale: inverseRoot(found.spread, epsilon) }
   }
   const standardize = customVjp(
-    x => mul(...parts(x)),
+    x => {
+      const { nearly, rest, scale } = parts(x)
+      return mul(sub(nearly, rest), scale)
+    },
     (g, y, x) => {
-      const [centred, scale] = parts(x)
-      const along = mul(y, mul(scale, mean(mul(g, centred), over)))
-      return [mul(scale, sub(centres ? sub(g, mean(g, over)) : g, along))]
+      const { nearly, rest, scale } = parts(x)
+      const middle = mean(g, over)
+      const along = sub(mean(mul(g, nearly), over), mul(rest, middle))
+      return [mul(scale, sub(sub(g, middle), mul(y, mul(scale, along))))]
     },
   )
   return standardize(x)
@@ -123,7 +128,9 @@ export class RMSNorm implements Layer {
 
   apply(x: Tensor): Tensor {
     checkLastAxis('RMSNorm', x, this.weight.shape[0])
-    return inFloat32([x], x => mul(standardized(x, [x.ndim - 1], this.epsilon, false), this.weight))
+    return inFloat32([x], x =>
+      mul(mul(x, inverseRoot(mean(square(x), { axis: -1, keepdims: true }), this.epsilon)), this.weight),
+    )
   }
 }
 

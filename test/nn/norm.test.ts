@@ -1,6 +1,6 @@
 /** GroupNorm and RMSNorm; LayerNorm and BatchNorm are in layers.test.ts. Numbers computed with torch. */
 
-import { ones, type Tensor, zeros } from 'saddlepoint'
+import { full, ones, type Tensor, tensor, vjp, zeros } from 'saddlepoint'
 import { checkGrads } from 'saddlepoint/check'
 import { BatchNorm, GroupNorm, LayerNorm, RMSNorm } from 'saddlepoint/nn'
 import { describe, expect, test } from 'vitest'
@@ -59,6 +59,48 @@ describe('derivatives to order 2, with respect to input and weights', () => {
       )
     })
   }
+})
+
+describe('float32 loses nothing that its input has', () => {
+  const width = 300
+  const numbers = (of: (i: number) => number): Float32Array => Float32Array.from({ length: 4 * width }, (_, i) => of(i))
+  test.each([
+    [1e4, 1e-2],
+    [1e6, 1],
+    [1e7, 3],
+    [1, 1e-6],
+  ])('around %d, by %d', async (centre, spread) => {
+    const [x, g] = [numbers(i => centre + spread * Math.sin(i * i)), numbers(i => Math.cos(3 * i))]
+    for (const epsilon of [0, 1e-5]) {
+      const [y32, g32, y64, g64] = (['float32', 'float64'] as const).flatMap(dtype => {
+        const layer = new LayerNorm(width, { epsilon, dtype })
+        const [y, pull] = vjp((t: Tensor) => layer.apply(t), tensor(x, { shape: [4, width], dtype }))
+        return [y, pull(tensor(g, { shape: [4, width], dtype }))[0]]
+      })
+      for (const [got, want] of [
+        [y32, y64],
+        [g32, g64],
+      ]) {
+        const scale = await want.abs().max().item()
+        await expectClose(got.astype('float64').div(scale), want.div(scale), 1e-6)
+      }
+    }
+  })
+  test('a difference that rounding hides is none', async () => {
+    for (const value of [1.61, 1.87, 1.3]) {
+      const x = new Float32Array(155_982).fill(value)
+      x[1000] += 1.2e-7
+      const y = await new LayerNorm(x.length, { epsilon: 0 }).apply(tensor(x)).data()
+      expect(y.every(Number.isFinite), `${value}`).toBe(true)
+    }
+  })
+  test.each([0.1, 3.3, 12345.678, 1e7 + 1, 1e-20, 1e18])('rows of %d are rows of 0', async value => {
+    for (const width of [7, 256, 2000])
+      for (const epsilon of [0, 1e-5]) {
+        const y = new LayerNorm(width, { epsilon }).apply(full([2, width], value))
+        expect(Math.max(...(await y.data()).map(Math.abs)), `${width}, ${epsilon}`).toBe(0)
+      }
+  })
 })
 
 test('wrong arguments are named', () => {

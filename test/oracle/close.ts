@@ -1,6 +1,6 @@
 /** Comparing tensors with numbers and with each other. */
 
-import type { NestedArray, Tensor } from 'saddlepoint'
+import { type NestedArray, realize, type Tensor } from 'saddlepoint'
 import { expect } from 'vitest'
 import { interpret } from './interpret.js'
 
@@ -22,12 +22,17 @@ export async function expectClose(got: Tensor, expected: Tensor | NestedArray, t
   })
 }
 
-/** Demands the values that the interpreter finds for an expression, up to a share of the largest of them. */
-export async function expectInterpreted(t: Tensor, tolerance = 2e-6): Promise<void> {
-  const [expected] = interpret([t.node])
-  const got = await t.data()
-  const scale = expected.data.reduce((most, e) => Math.max(most, Math.abs(e)), 0)
-  const worst = expected.data.reduce((most, e, i) => Math.max(most, Math.abs(Number(got[i]) - e) / scale), 0)
-  expect(got.every(Number.isFinite)).toBe(true)
-  expect(worst).toBeLessThan(tolerance)
+/** Demands the values that the interpreter finds for expressions, computed together, up to a share of the largest of each. */
+export async function expectInterpreted(of: Tensor | readonly Tensor[], tolerance = 2e-6): Promise<void> {
+  const tensors = [of].flat() as Tensor[]
+  const expected = interpret(tensors.map(t => t.node))
+  await realize(tensors)
+  for (const [i, t] of tensors.entries()) {
+    const got = await t.data()
+    const { data } = expected[i]
+    const scale = data.reduce((most, e) => Math.max(most, Math.abs(e)), 0)
+    const worst = data.reduce((most, e, i) => Math.max(most, Math.abs(Number(got[i]) - e) / scale), 0)
+    expect(got.every(Number.isFinite)).toBe(true)
+    expect(worst).toBeLessThan(tolerance)
+  }
 }

@@ -26,6 +26,7 @@ describe('dispatches', () => {
     ['softmax of short rows', softmax(x(5000, 3))],
     ['normalised rows', normalised(x(2048, 768))],
     ['few numbers are one row', softmax(softmax(x(8, 10)), { axis: 0 }).sum()],
+    ['normalised rows and their gradient', sp.vjp(normalised, x(2048, 768))[1](x(2048, 768))[0]],
     ['softmax and its gradient', grad((t: sp.Tensor) => softmax(t).mul(x(2048, 768)).sum())(x(2048, 768))],
   ]
   test.each(one)('one: %s', (_, t) => {

@@ -1,10 +1,15 @@
 /** Reductions on the webgpu device: rows, columns, short and long loops, splits, epilogues, types. */
 
 import * as sp from 'saddlepoint'
+import { BatchNorm, LayerNorm } from 'saddlepoint/nn'
 import { describe, expect, test } from 'vitest'
 import { expectClose, expectEqual, type Make, onGpu, type Programs } from './against-reference.js'
 
 const { grad, random, tensor } = sp
+
+/** Reductions that one kernel makes. */
+const totals = (a: sp.Tensor, b: sp.Tensor, axis: number): sp.Tensor =>
+  sp.concat([a.sum({ axis }), a.mul(b).sum({ axis }), a.max({ axis }), b.min({ axis })])
 
 const floating: Programs = {
   'one element': u => u(1, 1).sum(),
@@ -49,6 +54,14 @@ const floating: Programs = {
     const s = u(1, 70, 455).sum({ axis: 1 })
     return sp.concat([s.tanh(), s.square()])
   },
+  'several totals of rows': u => totals(u(1, 70, 455), u(2, 70, 455), 1),
+  'several totals of few long rows': u => totals(u(1, 3, 50_000), u(2, 3, 50_000), 1),
+  'several totals of columns': u => totals(u(1, 700, 45), u(2, 700, 45), 0),
+  'several totals of many short rows': u => totals(u(1, 9000, 5), u(2, 9000, 5), 1),
+  'normalised rows with their gradient': u =>
+    sp.vjp((t: sp.Tensor) => new LayerNorm(200).apply(t), u(1, 60, 200))[1](u(2, 60, 200))[0],
+  'normalised columns with their gradient': u =>
+    sp.vjp((t: sp.Tensor) => new BatchNorm(7).apply(t, { training: true }), u(1, 4000, 7))[1](u(2, 4000, 7))[0],
   softmax: u => u(1, 60, 37).mul(5).softmax(),
   'softmax of long rows': u => u(1, 2, 9001).mul(5).softmax(),
   variance: u => u(1, 60, 37).variance({ axis: 0 }),
@@ -86,6 +99,7 @@ const withValues = (u: Make, values: Readonly<Record<number, number>>, ...shape:
 
 const exact: Programs = {
   'sum of integers': () => integers(1, 70, 33).sum({ axis: 0 }),
+  'several totals of integers': () => totals(integers(1, 70, 33), integers(2, 70, 33), 0),
   'sums wrap': () => wide(1, 30_000).sum(),
   'products wrap': () => wide(1, 60, 33).prod({ axis: 1 }),
   'max of integers': () => wide(1, 60, 33).max({ axis: 1 }),

@@ -248,9 +248,13 @@ class LoopEmitter {
     if (size % this.#elements.lanes !== 0) part(1, 1)
   }
 
-  /** How many vectors to compute side by side: each waits for its last operation most of the time, so four, spills and all. */
+  /**
+   * How many vectors to compute side by side: each waits for its last operation most of the time, so four, spills and all;
+   * two where there are more than two totals, which do not wait for each other.
+   */
   #unroll(): number {
-    return this.#elements.operations < 400 ? 4 : 1
+    if (this.#elements.operations >= 400) return 1
+    return (this.#kernel.reduce?.totals.length ?? 0) > 2 ? 2 : 4
   }
 
   /** One position of the output loops: the reduction over columns, if any, then the outputs. */
