@@ -3,6 +3,22 @@
 import { demandNode } from '../runtime/environment.js'
 
 /**
+ * Looks whether a file could be written, before what it is to hold takes hours.
+ * @throws Error that names the operation and the file: its folder is not there or may not be written in, or it is a folder
+ */
+export async function demandWritable(operation: string, path: string): Promise<void> {
+  const node = demandNode(operation, 'leave it out, and keep the values yourself')
+  const { access, constants, stat } = node.getBuiltinModule('fs/promises')
+  const { dirname } = node.getBuiltinModule('path')
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isDirectory()) throw new Error(`${operation}: ${path} is a folder; name a file in it`)
+  // With the dot, what is a file is none.
+  await access(`${dirname(path)}/.`, constants.W_OK).catch((cause: Error) => {
+    throw new Error(`${operation}: cannot write ${path}: ${cause.message}`, { cause })
+  })
+}
+
+/**
  * Writes a file in one piece: it appears whole under `path`, or the old file stays as it was and no other is left behind.
  * @throws what the file system throws, for instance when the disk is full
  */

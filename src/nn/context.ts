@@ -37,6 +37,15 @@ export interface Context {
   keep?<T>(memory: Memory<T>, value: T): void
 }
 
+/** Whether a layer is to run as in training. @throws where the context does not say, as with a field's name misspelt. */
+export function isTraining(layer: string, ctx: Context): boolean {
+  if (typeof ctx.training === 'boolean') return ctx.training
+  const fields = Object.keys(ctx)
+  throw new Error(
+    `${layer}: the context must say whether this is training, { training: true } or false; it has ${fields.length ? `the fields ${fields.join(', ')}` : 'no fields'}`,
+  )
+}
+
 /** No dropout, running statistics, no randomness, no change of state. */
 export const evaluation: Context = { training: false }
 

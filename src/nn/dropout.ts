@@ -2,7 +2,7 @@
 
 import { dropout } from '../tensor/neural.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { type Context, evaluation } from './context.js'
+import { type Context, evaluation, isTraining } from './context.js'
 import type { Layer } from './layer.js'
 
 export function checkRate(layer: string, rate: number): void {
@@ -13,11 +13,11 @@ export function checkRate(layer: string, rate: number): void {
 export function dropoutIn(
   layer: string,
   rate: number,
-  { training, key }: Context,
+  ctx: Context,
 ): { readonly key: Tensor; readonly rate: number } | undefined {
-  if (!training || rate === 0) return undefined
-  if (!key) throw new Error(`${layer}: training needs a random key in the context: { training: true, key }`)
-  return { key, rate }
+  if (!isTraining(layer, ctx) || rate === 0) return undefined
+  if (!ctx.key) throw new Error(`${layer}: training needs a random key in the context: { training: true, key }`)
+  return { key: ctx.key, rate }
 }
 
 /**

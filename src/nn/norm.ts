@@ -13,7 +13,7 @@ import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
 import { inFloat32 } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { type Context, evaluation } from './context.js'
+import { type Context, evaluation, isTraining } from './context.js'
 import { checkLastAxis, checkSizes, type Layer } from './layer.js'
 
 export interface NormOptions {
@@ -209,7 +209,7 @@ export class BatchNorm implements Layer {
     const channels = this.weight.shape[0]
     checkLastAxis('BatchNorm', x, channels)
     return inFloat32([x], x => {
-      if (!ctx.training) {
+      if (!isTraining('BatchNorm', ctx)) {
         const scaled = mul(sub(x, state.mean), inverseRoot(state.variance, this.epsilon))
         return add(mul(scaled, this.weight), this.bias)
       }

@@ -7,6 +7,7 @@ import {
   mix,
   mixFloat,
   type Node,
+  resolve,
   topological,
   upcomingId,
   valueOperands,
@@ -17,7 +18,7 @@ import { type Shape, sameShape } from '../graph/shape.js'
 import { type Device, getDevice } from '../runtime/device.js'
 import { loadCompiler, type Plan, planFor, realize, runPlan } from '../runtime/realize.js'
 import { Recent } from '../runtime/recent.js'
-import { demandFunction, describe, relinquish, Tensor } from './tensor.js'
+import { demandFunction, describe, readingConstants, relinquish, Tensor } from './tensor.js'
 import { leaves, replaceLeaves, visit } from './tree.js'
 
 export interface CompileOptions {
@@ -43,6 +44,8 @@ interface Trace<R> {
   readonly tree: R
   /** What the function captured that was up to date when it was traced. */
   readonly captured: readonly Node[]
+  /** Captured tensors of one number, with what they stood for: of an expression that is simplified they may be no part. */
+  readonly constants: ReadonlyMap<Tensor, Node>
 }
 
 /** A number for each function and each class among the arguments: what they do is known by their identity alone. */
@@ -160,7 +163,7 @@ export function compile<A extends unknown[], R>(
       }
     }
     if (given.some(t => t.node.op !== 'input')) await realize(given.map(t => t.node))
-    if (trace.captured.some(isSuperseded)) {
+    if (trace.captured.some(isSuperseded) || [...trace.constants].some(isAnother)) {
       throw new Error('compile: a tensor that the function captured has been assigned to since; pass it as an argument')
     }
     const bound = trace.sources.map(s => (typeof s === 'number' ? leafOf(given[s]) : s))
@@ -177,6 +180,7 @@ export function compile<A extends unknown[], R>(
 }
 
 const isSuperseded = (node: Node): boolean => node.superseded === true || node.realized?.superseded === true
+const isAnother = ([tensor, node]: readonly [Tensor, Node]): boolean => tensor.node !== resolve(node)
 
 function leafOf(t: Tensor): Node<'input'> {
   const { node } = t
@@ -194,10 +198,12 @@ async function makeTrace<A extends unknown[], R>(
   forgetInterned()
   const firstId = upcomingId()
   const placeholders = leaves(args).map(t => inputNode({}, t.shape, t.dtype))
-  const tree = f(
-    ...replaceLeaves(
-      args,
-      placeholders.map(n => new Tensor(n)),
+  const { made: tree, constants: read } = readingConstants(() =>
+    f(
+      ...replaceLeaves(
+        args,
+        placeholders.map(n => new Tensor(n)),
+      ),
     ),
   )
   if (tree instanceof Promise) {
@@ -224,8 +230,11 @@ async function makeTrace<A extends unknown[], R>(
     n.shared = true
     return { captured: n }
   })
-  const captured = older.filter(n => !isSuperseded(n))
-  if (roots.length === 0) return { plan: undefined, sources: [], captured, results, tree }
+  const isCaptured = (n: Node): boolean => n.op === 'constant' && n.id < firstId
+  // Equal constants are one node: who was assigned to, only the tensor tells.
+  const captured = older.filter(n => n.op !== 'constant' && !isSuperseded(n))
+  const constants = new Map([...read, ...leaves(tree)].flatMap(t => (isCaptured(t.node) ? [[t, t.node]] : [])))
+  if (roots.length === 0) return { plan: undefined, sources: [], captured, constants, results, tree }
   const { plan, leaves: planLeaves } = planFor(roots, device, compiler)
-  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), captured, results, tree }
+  return { plan, sources: planLeaves.map(n => number.get(n) ?? n), captured, constants, results, tree }
 }

@@ -44,8 +44,10 @@ export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
   const { axis = -1 } = knownOptions('softmax', options, axisName)
   demandTensors('softmax', x)
   const d = normalizeAxis('softmax', axis, x.ndim)
-  const { e, total } = exponentials(x, d)
-  return mul(e, reciprocal(total))
+  return inFloat32([x], x => {
+    const { e, total } = exponentials(x, d)
+    return mul(e, reciprocal(total))
+  })
 }
 
 /** log(softmax(x)), precise where the softmax is close to 0. */
@@ -116,8 +118,10 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, optio
     const pairs = scores.shape.slice(-2)
     scores = attend(lessEqual(iota(pairs, 1), iota(pairs, 0)))
   }
-  const { e, total } = exponentials(scores, scores.ndim - 1)
-  const weights = div(e, where(equal(total, 0), 1, total))
+  const weights = inFloat32([scores], scores => {
+    const { e, total } = exponentials(scores, scores.ndim - 1)
+    return div(e, where(equal(total, 0), 1, total))
+  })
   return matmul(drop ? dropout(weights, drop.key, drop.rate) : weights, v)
 }
 

@@ -115,9 +115,24 @@ export class Tensor {
   }
 }
 
+/** The tensors of one number that operations read, while somebody wants to know: what is built may keep no trace of them. */
+let constantsRead: Set<Tensor> | undefined
+
+/** What `f` makes, and the tensors of one number that its operations read; `f` does not call this in its turn. */
+export function readingConstants<T>(f: () => T): { made: T; constants: ReadonlySet<Tensor> } {
+  const constants = new Set<Tensor>()
+  constantsRead = constants
+  try {
+    return { made: f(), constants }
+  } finally {
+    constantsRead = undefined
+  }
+}
+
 /** The expression `op(inputs)` as a tensor: how operations are made of primitives. */
 export function build<P extends Primitive>(op: P, inputs: readonly Tensor[], attrs: Attrs[P]): Tensor {
   demandTensors(op, ...inputs)
+  if (constantsRead) for (const t of inputs) if (t.node.op === 'constant') constantsRead.add(t)
   return new Tensor(
     apply(
       op,

@@ -3,6 +3,7 @@
  * checkpoints, early stop, interruption and exact resumption. What is minimised is the loss's own business.
  */
 
+import { demandWritable } from '../data/atomic.js'
 import { batches, type Dataset } from '../data/dataset.js'
 import { readSafetensors } from '../data/safetensors.js'
 import { tensorsOf } from '../data/tensors.js'
@@ -178,8 +179,8 @@ export class Trainer<M> {
    * Trains on a data set until `epochs` epochs are done. An epoch that was interrupted goes on where it stopped, and what
    * follows is the same, number for number, as without the interruption.
    *
-   * @throws if an option is out of range, or the loss is not finite (noticed within 20 steps); the checkpoint file is then
-   * the last good one.
+   * @throws if an option is out of range, the checkpoint cannot be written where it is to be, or the loss is not finite
+   * (noticed within 20 steps); the checkpoint file is then the last good one.
    */
   async fit(data: Dataset, options: FitOptions): Promise<History> {
     const { epochs, validation, batchSize, checkpoint, earlyStop } = knownOptions('fit', options, fitNames)
@@ -189,6 +190,7 @@ export class Trainer<M> {
     const stopped = (): boolean => earlyStop !== undefined && exhausted(this.#epochs, earlyStop)
     let bar: Progress | undefined
     try {
+      if (checkpoint !== undefined) await demandWritable('fit: checkpoint', checkpoint)
       this.#state = { ...this.#state, memory: memories.begin(this.#state.memory) }
       await this.#ownTensors()
       const first = this.#steps

@@ -323,6 +323,15 @@ describe('dropout', () => {
   })
   test('needs a key, and a rate below 1', () => {
     expect(() => drop.apply(ones([2]), { training: true })).toThrow('Dropout: training needs a random key')
+    for (const layer of [drop, new BatchNorm(2)]) {
+      const apply = (ctx: object) => () => layer.apply(ones([2, 2]), ctx as Context)
+      const { name } = layer.constructor
+      expect(apply({ trianing: true })).toThrow(
+        `${name}: the context must say whether this is training, { training: true } or false; it has the fields trianing`,
+      )
+      expect(apply({})).toThrow('it has no fields')
+      expect(apply({ training: 'no' })).toThrow('the context must say')
+    }
     expect(() => new Dropout(1)).toThrow('Dropout: the rate of dropout must lie in [0, 1), not 1')
   })
 })

@@ -140,6 +140,16 @@ describe.each(['reference', 'wasm'] as const)('%s', name => {
     expect([convolved.dtype, await convolved.array()]).toEqual(['float16', [[[Array(4).fill(4608)]]]])
     // More than 65504 elements, and sums that no float16 holds.
     expect(await sp.ones([70_000], 'float16').mean().item()).toBe(1)
+    const share = 2 ** -16
+    expect(
+      await sp
+        .softmax(sp.ones([2 ** 16], 'float16'))
+        .max()
+        .item(),
+    ).toBe(share)
+    const [query, keys] = [sp.ones([1, 4], 'float16'), sp.ones([2 ** 16, 4], 'float16')]
+    const attended = sp.scaledDotProductAttention(query, keys, keys)
+    expect([attended.dtype, await attended.array()]).toEqual(['float16', [Array(4).fill(1)]])
     expect(await half([300, 400]).vectorNorm().item()).toBe(500)
     expect(await half([300, 400]).std().item()).toBe(50)
     expect(await sp.hypot(half(300), half(400)).item()).toBe(500)

@@ -229,6 +229,29 @@ describe('compile', () => {
     await expect(f(sp.ones([2]))).rejects.toThrow('captured has been assigned to since; pass it as an argument')
   })
 
+  test('also where it was one number, of which the expression keeps no trace', async () => {
+    const x = sp.ones([2])
+    const uses: readonly ((x: Tensor, c: Tensor) => unknown)[] = [
+      (x, c) => sp.add(x, c),
+      (x, c) => sp.mul(x, sp.add(c, 1)),
+      (x, c) => sp.mul(x.astype('float64'), c.astype('float64')),
+      (x, c) => [x, c],
+      (x, c) => sp.grad((m: { c: Tensor }) => x.add(m.c).square().sum())({ c }),
+      (x, c) => sp.vmap((row: Tensor) => row.add(c))(x.reshape([1, 2])),
+    ]
+    for (const use of uses) {
+      const [c, equal] = [sp.zeros([2]), sp.zeros([2])]
+      const f = sp.compile((x: Tensor) => use(x, c))
+      await f(x)
+      // Another tensor of the same number is no concern of it, nor that its values are there now.
+      equal.assign(sp.ones([2]))
+      await c.realize()
+      await f(x)
+      c.assign(sp.ones([2]))
+      await expect(f(x)).rejects.toThrow('captured has been assigned to since')
+    }
+  })
+
   test('a captured expression is computed once, and assigning to it later is an error', async () => {
     const w = sp.mul(sp.tensor([1, 2]), 3)
     const f = sp.compile((x: Tensor) => sp.mul(x, w))

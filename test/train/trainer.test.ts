@@ -328,6 +328,21 @@ describe('checkpoints', () => {
     if (at === 13) await expect(first.fit(train, other)).rejects.toThrow('the interrupted epoch began with')
   })
 
+  test('a file that cannot be written is an error before the first step', async () => {
+    const t = trainer()
+    const places = [folder, join(folder, 'none', 'a.safetensors'), join(folder, 'file', 'a.safetensors')]
+    writeFileSync(join(folder, 'file'), '')
+    for (const checkpoint of places) {
+      const fitting = t.fit(train, { ...options, epochs: 1, checkpoint })
+      await expect(fitting).rejects.toThrow(
+        /^fit: checkpoint: (cannot write .* no such|cannot write .* not a|.* is a folder)/,
+      )
+    }
+    expect(t.step).toBe(0)
+    await t.fit(train, { ...options, epochs: 1, checkpoint: join(folder, 'written.safetensors') })
+    expect(t.epoch).toBe(1)
+  })
+
   test('a metric that is not a number survives', async () => {
     const path = join(folder, 'nan.safetensors')
     const make = () => trainer({ metrics: { odd: () => tensor(Number.NaN) } })
