@@ -40,7 +40,7 @@ export interface RowStep {
 }
 
 /** Steps that are one: a step by itself, or those whose rows go together. */
-export interface Batch<S extends RowStep> {
+export interface Bundle<S extends RowStep> {
   readonly steps: readonly S[]
   readonly group?: RowGroup<NonNullable<S['loops']>>
   /** The temporaries that the group's loops write and no other step touches. */
@@ -48,7 +48,7 @@ export interface Batch<S extends RowStep> {
 }
 
 /**
- * The steps of a program in batches, in an order that it may run in. A step joins the last one that it reads of, where
+ * The steps of a program in bundles, in an order that it may run in. A step joins the last one that it reads of, where
  * rows can go through both together; what stands between the two, it does not need.
  *
  * @param isWorth whether the device gains by such a group
@@ -56,23 +56,23 @@ export interface Batch<S extends RowStep> {
 export function joinSteps<S extends RowStep>(
   all: readonly S[],
   buffers: readonly BufferSpec[],
-  isWorth: (batch: Required<Batch<S>>) => boolean,
-): Batch<S>[] {
+  isWorth: (bundle: Required<Bundle<S>>) => boolean,
+): Bundle<S>[] {
   const touching = new Map<number, Set<S>>()
   for (const step of all)
     for (const b of [...step.reads, ...step.writes]) touching.set(b, (touching.get(b) ?? new Set()).add(step))
-  const batches: Batch<S>[] = []
+  const bundles: Bundle<S>[] = []
   const writer = new Map<number, number>()
   for (const step of all) {
     const last = Math.max(-1, ...[...step.reads].map(b => writer.get(b) ?? -1))
-    const joined = last < 0 ? undefined : join(batches[last], step)
-    if (joined) batches[last] = joined
-    else batches.push({ steps: [step], own: [] })
-    for (const b of step.writes) writer.set(b, joined ? last : batches.length - 1)
+    const joined = last < 0 ? undefined : join(bundles[last], step)
+    if (joined) bundles[last] = joined
+    else bundles.push({ steps: [step], own: [] })
+    for (const b of step.writes) writer.set(b, joined ? last : bundles.length - 1)
   }
-  return batches
+  return bundles
 
-  function join({ steps: [first, ...others], group }: Batch<S>, step: S): Batch<S> | undefined {
+  function join({ steps: [first, ...others], group }: Bundle<S>, step: S): Bundle<S> | undefined {
     type Member = NonNullable<S['loops']>
     if (!first.loops || !step.loops || others.length + 2 > mostSteps) return undefined
     const steps = [first, ...others, step]
@@ -82,8 +82,8 @@ export function joinSteps<S extends RowStep>(
     const own = steps.flatMap(s => [...s.writes]).filter(isOwn)
     // Rows of all; else all may be one row.
     for (const rows of new Set([gcd(group?.rows ?? first.loops.count, step.loops.count), 1])) {
-      const batch = { steps, group: { rows, members }, own }
-      if (isWorth(batch) && staysTogether(batch.group, buffers)) return batch
+      const bundle = { steps, group: { rows, members }, own }
+      if (isWorth(bundle) && staysTogether(bundle.group, buffers)) return bundle
     }
     return undefined
   }
@@ -93,7 +93,7 @@ export function joinSteps<S extends RowStep>(
  * The temporaries of a group that need no memory of their own, each with the buffer whose memory serves: the last step
  * that reads one reads it element by element where it writes that buffer, which nothing touches before.
  */
-export function heirsOf({ own, group }: Batch<RowStep>, buffers: readonly BufferSpec[]): Map<number, number> {
+export function heirsOf({ own, group }: Bundle<RowStep>, buffers: readonly BufferSpec[]): Map<number, number> {
   const heirs = new Map<number, number>()
   const taken = new Set<number>()
   const kernels = group?.members.map(m => m.kernel) ?? []
@@ -129,10 +129,10 @@ function readsInPlace(kernel: LoopKernel, buffer: number): boolean {
   return loadsOnlyAt(kernelExprs(kernel), buffer, position)
 }
 
-/** When each kernel runs: during the batches that have steps of it. */
-export function momentsOf(batches: readonly Batch<RowStep>[]): Span[] {
+/** When each kernel runs: during the bundles that have steps of it. */
+export function momentsOf(bundles: readonly Bundle<RowStep>[]): Span[] {
   const moments: Span[] = []
-  batches.forEach(({ steps }, at) => {
+  bundles.forEach(({ steps }, at) => {
     for (const { index } of steps) moments[index] = { start: moments[index]?.start ?? at, end: at }
   })
   return moments

@@ -1,4 +1,4 @@
-/** Which steps of a program go through rows together, in which order batches run, and when kernels do. */
+/** Which steps of a program go through rows together, in which order bundles run, and when kernels do. */
 
 import { describe, expect, test } from 'vitest'
 import { addIndex, axisIndex, type Condition, type Index, offsetIndex, scaleIndex } from '../../src/compiler/affine.js'
@@ -39,42 +39,42 @@ const other = (index: number, from: number, to: number): RowStep => ({
   reads: new Set([from]),
   writes: new Set([to]),
 })
-const batches = (steps: RowStep[], isWorth = (n: number) => n >= rows): number[][] =>
+const bundles = (steps: RowStep[], isWorth = (n: number) => n >= rows): number[][] =>
   joinSteps(steps, buffers, ({ group }) => isWorth(group.rows)).map(b => b.steps.map(s => s.index))
 
 describe('joinSteps', () => {
   test('steps join the one that they read of, if each row needs only itself', () => {
-    expect(batches([copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 3, first)])).toEqual([[0, 1, 2]])
-    expect(batches([copying(0, 0, 1), copying(1, 1, 2, row => offsetIndex(scaleIndex(row, -length), 35))])).toEqual([
+    expect(bundles([copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 3, first)])).toEqual([[0, 1, 2]])
+    expect(bundles([copying(0, 0, 1), copying(1, 1, 2, row => offsetIndex(scaleIndex(row, -length), 35))])).toEqual([
       [0],
       [1],
     ])
-    expect(batches([copying(0, 0, 1), copying(1, 0, 2)])).toEqual([[0], [1]])
-    expect(batches([copying(0, 0, 1), other(1, 1, 2), copying(2, 2, 3)])).toEqual([[0], [1], [2]])
+    expect(bundles([copying(0, 0, 1), copying(1, 0, 2)])).toEqual([[0], [1]])
+    expect(bundles([copying(0, 0, 1), other(1, 1, 2), copying(2, 2, 3)])).toEqual([[0], [1], [2]])
   })
   test('where rows do not do, all may be one row, if that is worth it', () => {
     const steps = [
       copying(0, 0, 1),
       copying(1, 1, 2, (row, column) => offsetIndex(scaleIndex(inRow(row, column), -1), 39)),
     ]
-    expect(batches(steps)).toEqual([[0], [1]])
-    expect(batches(steps, n => n === 1)).toEqual([[0, 1]])
+    expect(bundles(steps)).toEqual([[0], [1]])
+    expect(bundles(steps, n => n === 1)).toEqual([[0, 1]])
   })
   test('a step goes back over what it does not need, and so do those that read of it', () => {
     const steps = [copying(0, 0, 1), other(1, 0, 2), copying(2, 1, 3), copying(3, 3, 4), other(4, 4, 5)]
-    expect(batches(steps)).toEqual([[0, 2, 3], [1], [4]])
+    expect(bundles(steps)).toEqual([[0, 2, 3], [1], [4]])
   })
   test('a step stays behind all that it reads', () => {
     const two = { ...copying(2, 1, 3), reads: new Set([1, 2]) }
-    expect(batches([copying(0, 0, 1), other(1, 0, 2), two])).toEqual([[0], [1], [2]])
+    expect(bundles([copying(0, 0, 1), other(1, 0, 2), two])).toEqual([[0], [1], [2]])
   })
   test('long chains are several groups', () => {
     const chain = Array.from({ length: 40 }, (_, i) => copying(i, i % 2, 1 - (i % 2)))
-    const sizes = batches(chain).map(b => b.length)
+    const sizes = bundles(chain).map(b => b.length)
     expect(sizes.reduce((n, size) => n + size)).toBe(40)
     expect(Math.max(...sizes)).toBe(32)
   })
-  test('what only a batch knows: temporaries that no other step touches', () => {
+  test('what only a bundle knows: temporaries that no other step touches', () => {
     const own = (...steps: RowStep[]) => joinSteps(steps, buffers, ({ group }) => group.rows >= rows).map(b => b.own)
     expect(own(copying(0, 0, 1), copying(1, 1, 2), copying(2, 2, 9))).toEqual([[1, 2]])
     expect(own(copying(0, 0, 1), copying(1, 1, 2), other(2, 1, 9))).toEqual([[2], []])
@@ -83,7 +83,7 @@ describe('joinSteps', () => {
 })
 
 describe('heirsOf', () => {
-  /** The heirs of the one batch that the steps make. */
+  /** The heirs of the one bundle that the steps make. */
   const heirs = (steps: RowStep[], specs = buffers): [number, number][] => {
     const all = joinSteps(steps, specs, ({ group }) => group.rows >= rows)
     expect(all.length).toBe(1)
@@ -141,10 +141,10 @@ describe('heirsOf', () => {
   })
 })
 
-test('a kernel runs from the first batch with a step of it to the last', () => {
+test('a kernel runs from the first bundle with a step of it to the last', () => {
   const step = (index: number): RowStep => other(index, 0, 1)
-  const batch = (...indices: number[]) => ({ steps: indices.map(step), own: [] })
-  expect(momentsOf([batch(0, 1), batch(1), batch(3), batch(2)])).toEqual([
+  const bundle = (...indices: number[]) => ({ steps: indices.map(step), own: [] })
+  expect(momentsOf([bundle(0, 1), bundle(1), bundle(3), bundle(2)])).toEqual([
     { start: 0, end: 0 },
     { start: 0, end: 1 },
     { start: 3, end: 3 },

@@ -5,7 +5,7 @@
 
 import type { BufferSpec, Kernel } from '../../../compiler/kernel.js'
 import {
-  type Batch,
+  type Bundle,
   heirsOf,
   joinSteps,
   type Loops,
@@ -60,13 +60,13 @@ const largestRow = 2 ** 17
 /** Bytes of the rows that go through a group together: a part of the second cache. */
 const cacheBytes = 2 ** 17
 
-/** Steps in batches: those whose rows go together are in one. */
-export const batchesOf = (all: readonly BuiltStep[], buffers: readonly BufferSpec[]): Batch<BuiltStep>[] =>
+/** Steps in bundles: those whose rows go together are in one. */
+export const bundlesOf = (all: readonly BuiltStep[], buffers: readonly BufferSpec[]): Bundle<BuiltStep>[] =>
   joinSteps(all, buffers, ({ group }) => group.rows >= fewestRows && rowBytes(group, buffers) <= largestRow)
 
-/** The step that a batch is. */
+/** The step that a bundle is. */
 export function stepOf(
-  { steps, group }: Batch<BuiltStep>,
+  { steps, group }: Bundle<BuiltStep>,
   buffers: readonly BufferSpec[],
   chunkOf: ChunkOf,
 ): BuiltStep {
@@ -79,14 +79,14 @@ export function stepOf(
   return { ...last, name, count: rows, chunk: Math.min(chunkOf(rows, work, 1), cached), of: steps }
 }
 
-/** The memory of what only a batch knows, for the rows of a chunk of its step. */
+/** The memory of what only a bundle knows, for the rows of a chunk of its step. */
 export function memoryOf(
-  batch: Batch<BuiltStep>,
+  bundle: Bundle<BuiltStep>,
   { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
   buffers: readonly BufferSpec[],
 ): GroupMemory {
-  const heirs = heirsOf(batch, buffers)
-  const locals = batch.own
+  const heirs = heirsOf(bundle, buffers)
+  const locals = bundle.own
     .filter(buffer => !heirs.has(buffer))
     .map(buffer => {
       const { dtype, size } = buffers[buffer]

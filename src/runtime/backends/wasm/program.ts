@@ -22,7 +22,7 @@ import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
-import { type BuiltStep, batchesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
+import { type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
@@ -244,11 +244,11 @@ class ProgramBuilder {
   finish(): Program {
     const { memory } = this.#options
     const buffers = this.#buffers
-    const batches = batchesOf(this.#steps, buffers)
-    const moments = momentsOf(batches)
-    const steps = batches.map(batch => stepOf(batch, buffers, (...work) => this.#chunk(...work)))
+    const bundles = bundlesOf(this.#steps, buffers)
+    const moments = momentsOf(bundles)
+    const steps = bundles.map(bundle => stepOf(bundle, buffers, (...work) => this.#chunk(...work)))
     const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
-    const memories = batches.map((batch, i) => memoryOf(batch, steps[i], buffers))
+    const memories = bundles.map((bundle, i) => memoryOf(bundle, steps[i], buffers))
     const local = memories.flatMap(m => m.locals)
     const stored = [...buffers]
     for (const buffer of memories.flatMap(m => [...m.heirs.keys()])) stored[buffer] = { ...stored[buffer], size: 0 }
@@ -260,7 +260,7 @@ class ProgramBuilder {
     const bind = emitBind()
     const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
     add(bind)
-    batches.forEach(({ group }, i) => {
+    bundles.forEach(({ group }, i) => {
       if (group) add(emitGroup(steps[i].name, group, memories[i], member => position.get(member) as number))
     })
     const run = emitRun(steps, buffers.length, { ...this.#options, threads }, name => position.get(name) as number)

@@ -5,7 +5,7 @@
 
 import { walkExprs } from '../../../compiler/expr.js'
 import { type BufferSpec, bufferReads, bufferWrites, kernelExprs, type LoopKernel } from '../../../compiler/kernel.js'
-import { type Batch, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
+import { type Bundle, type RowGroup, type RowStep, rowBytes } from '../../../compiler/rows.js'
 import { isReducing, type ReducingKernel } from '../../../compiler/split.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { elementStatements } from './elementwise.js'
@@ -46,17 +46,17 @@ export function mayJoin(kernel: LoopKernel, buffers: readonly BufferSpec[]): boo
 
 /** Whether a group is worth it: its rows are not too large, and its kernels bind no more buffers than they may. */
 export function isWorth(
-  batch: Required<Batch<RowStep>>,
+  bundle: Required<Bundle<RowStep>>,
   types: BufferTypes,
   buffers: readonly BufferSpec[],
   maxBuffers: number,
 ): boolean {
-  const { steps, group } = batch
+  const { steps, group } = bundle
   const largest = group.rows < manyRows ? largestRow.few : largestRow.many
   if (rowBytes(group, buffers) > largest || longestLoop(group) > largest) return false
   if (expressionsOf(group) > maxExpressions || totalsBytes(group) > mostTotals) return false
   const bound = new Set(steps.flatMap(s => [...s.reads, ...s.writes]))
-  for (const b of ownPlaces(batch, types, buffers).keys()) bound.delete(b)
+  for (const b of ownPlaces(bundle, types, buffers).keys()) bound.delete(b)
   return bound.size <= maxBuffers
 }
 
@@ -104,9 +104,9 @@ interface OwnPlace {
   readonly size: number
 }
 
-/** Which of the buffers that only a batch knows stay in the memory of workgroups: small ones first, while there is room. */
+/** Which of the buffers that only a bundle knows stay in the memory of workgroups: small ones first, while there is room. */
 export function ownPlaces(
-  { group, own }: Batch<RowStep>,
+  { group, own }: Bundle<RowStep>,
   { storage }: BufferTypes,
   buffers: readonly BufferSpec[],
 ): Map<number, OwnPlace> {

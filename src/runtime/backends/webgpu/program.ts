@@ -65,14 +65,14 @@ export function buildProgram(
       steps.push({ index, source, share: 1 / sources.length, loops: member, reads, writes })
     }
   })
-  const batches = joinSteps(steps, buffers, batch => isWorth(batch, types, buffers, gpu.maxBuffers))
+  const bundles = joinSteps(steps, buffers, bundle => isWorth(bundle, types, buffers, gpu.maxBuffers))
   const slotless = new Set<number>()
-  const stages = batches.map((batch): KernelStage => {
-    const joined = batch.steps
+  const stages = bundles.map((bundle): KernelStage => {
+    const joined = bundle.steps
     const name = joined.map(s => s.source.name).join(' + ')
-    const own = ownPlaces(batch, types, buffers)
+    const own = ownPlaces(bundle, types, buffers)
     for (const b of own.keys()) slotless.add(b)
-    const source = batch.group ? groupStage(batch.group, name, own, types) : joined[0].source
+    const source = bundle.group ? groupStage(bundle.group, name, own, types) : joined[0].source
     return {
       ...makeStage(source, buffers, gpu),
       kernels: [...new Set(joined.map(s => kernels[s.index]))],
@@ -93,7 +93,7 @@ export function buildProgram(
   }
 
   const bytesOf = (b: number): number => buffers[b].size * storageBytes(buffers[b].dtype, gpu)
-  const moments = momentsOf(batches)
+  const moments = momentsOf(bundles)
   return { buffers, stages, slots: planSlots({ buffers, kernels }, { scratch, moments, slotless }, bytesOf) }
 }
 
