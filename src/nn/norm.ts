@@ -8,7 +8,7 @@ import type { DType } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, astype, equal, maximum, mul, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import { add, astype, equal, mul, neg, relu, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
 import { inFloat32 } from '../tensor/shared.js'
@@ -45,8 +45,9 @@ function moments(x: Tensor, axis: readonly number[]): Moments {
   const rough = mean(x, over)
   const nearly = sub(x, rough)
   const rest = stopGradient(mean(nearly, over))
-  // Rounding may take it below 0.
-  const spread = maximum(sub(mean(square(nearly), over), square(rest)), 0)
+  const rounded = sub(mean(square(nearly), over), square(rest))
+  // Below 0 by rounding alone, so that derivatives know nothing of it.
+  const spread = add(rounded, stopGradient(relu(neg(rounded))))
   return { centre: add(rough, rest), nearly, rest, spread }
 }
 
