@@ -4,6 +4,7 @@ import '../tensor/methods.js'
 
 export { type ApgdOptions, apgd } from './apgd.js'
 export { type Attacked, bim, type FgsmOptions, fgsm, mifgsm, type PgdOptions, pgd } from './attacks.js'
+export type { BallOptions } from './ball.js'
 export {
   type Bounds,
   certified,
@@ -77,25 +78,26 @@ export {
   deepFool,
   type Smallest,
 } from './smallest.js'
-export { type SquareOptions, square } from './square.js'
-export { type Norm, norms, type PerExample, project, steepest, uniformInBall } from './steps.js'
 export {
-  type AdversarialTrainingOptions,
-  adversarialTraining,
-  type BallOptions,
-  catastrophicOverfitting,
-  type FastTrainingOptions,
-  fastTraining,
   type MartOptions,
   mart,
   type RDropOptions,
-  type RobustAccuracyOptions,
   rDrop,
-  robustAccuracy,
   type SmartOptions,
   smart,
   type TradesOptions,
   trades,
   type VatOptions,
   vat,
+} from './smoothness.js'
+export { type SquareOptions, square } from './square.js'
+export { type Norm, norms, type PerExample, project, steepest, uniformInBall } from './steps.js'
+export {
+  type AdversarialTrainingOptions,
+  adversarialTraining,
+  catastrophicOverfitting,
+  type FastTrainingOptions,
+  fastTraining,
+  type RobustAccuracyOptions,
+  robustAccuracy,
 } from './training.js'

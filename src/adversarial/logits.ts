@@ -13,6 +13,7 @@ import { sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import { Tensor } from '../tensor/tensor.js'
 import { examples } from './features.js'
+import type { Point } from './places.js'
 
 /** The logits [n, classes] of a batch. */
 export type Logits<M> = (model: M, batch: Batch, ctx: Context) => Tensor
@@ -63,3 +64,7 @@ export function wrongClass(op: string, z: Tensor, labels: Tensor, rank: number):
   const wrong = where(equal(expandDims(labels, -1), iota(z.shape, 1)), Number.NEGATIVE_INFINITY, z)
   return at(argsort(wrong, { axis: -1, descending: true }), [], rank - 1)
 }
+
+/** The logits at a point. */
+export const logitsAt = <M>(op: string, logits: Logits<M>, { model, batch }: Point<M>, ctx: Context): Tensor =>
+  logitsOf(op, logits, model, batch, ctx)

@@ -1,10 +1,10 @@
 /** The names of options that attacks and methods share. */
 
 import type { Names } from '../graph/options.js'
+import type { BallOptions } from './ball.js'
 import type { FeatureOptions } from './features.js'
 import type { LeafOptions, PlaceOptions } from './places.js'
 import type { SearchOptions } from './search.js'
-import type { BallOptions } from './training.js'
 
 export const featureNames: Names<FeatureOptions> = {
   labelKeys: true,

@@ -133,6 +133,8 @@ describe('float64', () => {
     'a prime number',
     'product',
     'with an epilogue, split',
+    'several totals of rows',
+    'several totals of few long rows',
     'vector times matrix',
   ]
   test.each(names)('%s', name => expectClose(floating[name], 1e-13, 'float64'))

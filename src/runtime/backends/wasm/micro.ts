@@ -384,33 +384,35 @@ class Micro {
     const several = outerBlock(g) < g.reduce.axes[0]
     const partial = g.columns % g.panel
     const add = size === 8 ? 'f64x2.add' : 'f32x4.add'
+    const each = (columns: number, visit: (a: Local, r: number, v: number) => void): void => {
+      for (let r = 0; r < result.length; r++)
+        for (let v = 0; v * lanes < columns; v++) visit(accumulators[r * vectors + v], r, v)
+    }
     const store = (columns: number): void => {
-      for (let r = 0; r < result.length; r++) {
-        for (let v = 0; v * lanes < columns; v++) {
-          const a = accumulators[r * vectors + v]
-          const count = Math.min(lanes, columns - v * lanes)
-          if (several) {
-            // Beyond the first block the result so far is added; reading past a row's end does no harm.
-            f.get(block).if(() =>
-              f
-                .get(a)
-                .get(result[r])
-                .memory('v128.load', v * 16)
-                .op(add)
-                .set(a),
-            )
-          }
-          if (count === lanes)
+      // Beyond the first block the results so far are added; reading past a row's end does no harm.
+      if (several)
+        f.get(block).if(() =>
+          each(columns, (a, r, v) =>
+            f
+              .get(a)
+              .get(result[r])
+              .memory('v128.load', v * 16)
+              .op(add)
+              .set(a),
+          ),
+        )
+      each(columns, (a, r, v) => {
+        const count = Math.min(lanes, columns - v * lanes)
+        if (count === lanes)
+          f.get(result[r])
+            .get(a)
+            .memory('v128.store', v * 16)
+        else
+          for (let c = 0; c < count; c++)
             f.get(result[r])
               .get(a)
-              .memory('v128.store', v * 16)
-          else
-            for (let c = 0; c < count; c++)
-              f.get(result[r])
-                .get(a)
-                .laneMemory(size === 8 ? 'v128.store64_lane' : 'v128.store32_lane', c, v * 16 + c * size)
-        }
-      }
+              .laneMemory(size === 8 ? 'v128.store64_lane' : 'v128.store32_lane', c, v * 16 + c * size)
+      })
     }
     if (partial === 0) store(g.panel)
     else
