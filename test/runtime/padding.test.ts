@@ -6,13 +6,15 @@ import { expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
-import { candidates } from '../../src/runtime/backends/wasm/tiles.js'
+import { candidatesFor } from '../../src/runtime/backends/wasm/tiles.js'
 import { expectInterpreted, numbers } from '../oracle/interpreted.js'
 import { holds } from '../oracle/property.js'
 
 /** The products that a tensor's convolutions become. */
 const productsOf = (t: sp.Tensor): Gemm[] =>
-  schedule(canonicalize([t.node])).kernels.flatMap(k => (k.kind === 'loop' && asGemm(k, candidates)) || [])
+  schedule(canonicalize([t.node])).kernels.flatMap(
+    k => (k.kind === 'loop' && asGemm(k, candidatesFor({ paired: false }))) || [],
+  )
 
 const pairOf = (most: number): fc.Arbitrary<[number, number]> => fc.tuple(fc.nat(most), fc.nat(most))
 const cases = fc.record({

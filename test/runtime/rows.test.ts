@@ -11,6 +11,7 @@ const programOf = (t: sp.Tensor): Program =>
   buildProgram(schedule(canonicalize([t.node])), {
     threads: 2,
     relaxed: false,
+    paired: false,
     memory: { initial: 1, maximum: 1, shared: true },
     control: 256,
   })

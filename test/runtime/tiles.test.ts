@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
-import { candidates, chooseTile, type TimedTile } from '../../src/runtime/backends/wasm/tiles.js'
+import { candidatesFor, chooseTile, type TimedTile } from '../../src/runtime/backends/wasm/tiles.js'
 import { cachedTiles, cacheFile, cacheTiles } from '../../src/runtime/backends/wasm/tune.js'
 import { interpret } from '../oracle/interpret.js'
 
@@ -68,10 +68,12 @@ const products = (): Record<string, sp.Tensor> => ({
   'rows alike': sp.matmul(sp.broadcastTo(x(25, [1, 18]), [14, 18]), x(26, [18, 20])),
 })
 
+const candidates = candidatesFor({ paired: false })
+
 describe('any tile', () => {
   /** Products and code of a device that knows this tile only. */
   async function withTile(tile: TimedTile, threads: number): Promise<{ values: number[][]; code: string }> {
-    for (const relaxed of [false, true]) cacheTiles([tile], relaxed)
+    for (const relaxed of [false, true]) cacheTiles([tile], { relaxed, paired: false })
     const device = await sp.setDevice('wasm', { threads })
     try {
       const values = await Promise.all(Object.values(products()).map(async t => Array.from(await t.data())))
@@ -168,15 +170,16 @@ test('every device of a process has the same tiles', async () => {
 
 describe('the file of tiles', () => {
   const known: TimedTile = { rows: 5, vectors: 2, speed: 1e9 }
+  const fused = { relaxed: true, paired: false }
   const write = (text: string): void => writeFileSync(cacheFile(), text)
   const machine = (): string => Object.keys(JSON.parse(readFileSync(cacheFile(), 'utf8')))[0]
 
   test('is found again, for its kind of instructions only', () => {
-    cacheTiles([known], true)
-    expect(cachedTiles(true)).toEqual([known])
-    expect(cachedTiles(false)).toBeUndefined()
-    cacheTiles([{ ...known, rows: 2 }], false)
-    expect(cachedTiles(true)).toEqual([known])
+    const features = [fused, { relaxed: false, paired: false }, { relaxed: true, paired: true }]
+    cacheTiles([known], fused)
+    expect(features.map(cachedTiles)).toEqual([[known], undefined, undefined])
+    for (const other of features.slice(1)) cacheTiles([{ ...known, rows: 2 }], other)
+    expect(cachedTiles(fused)).toEqual([known])
   })
   test('is in the folder that XDG_CACHE_HOME names, if that is a whole path', () => {
     expect(cacheFile()).toBe(join(folder, 'saddlepoint', 'tiles.json'))
@@ -196,11 +199,11 @@ describe('the file of tiles', () => {
     ['with a speed of nothing', m => JSON.stringify({ [m]: [{ ...known, speed: 0 }] })],
   ]
   test.each(broken)('%s changes nothing', (_, text) => {
-    cacheTiles([known], true)
+    cacheTiles([known], fused)
     write(text(machine()))
-    expect(cachedTiles(true)).toBeUndefined()
-    cacheTiles([known], true)
-    expect(cachedTiles(true)).toEqual([known])
+    expect(cachedTiles(fused)).toBeUndefined()
+    cacheTiles([known], fused)
+    expect(cachedTiles(fused)).toEqual([known])
   })
 
   test('setDevice measures when asked to, once', async () => {

@@ -5,12 +5,12 @@
 
 import type { Ceilings } from '../../profile.js'
 import { encodeModule, Func } from './assembler.js'
+import type { Features } from './engine.js'
 import { Heap } from './heap.js'
 import { emitBarrier, layout, type RunOptions } from './run.js'
 import { Threads } from './threads.js'
 
-export interface CeilingOptions extends Pick<RunOptions, 'threads'> {
-  readonly relaxed: boolean
+export interface CeilingOptions extends Pick<RunOptions, 'threads'>, Features {
   /** Node's flags for workers. */
   readonly flags: readonly string[]
 }
@@ -21,10 +21,11 @@ const vectorBytes = 16
 const unrolled = 8
 
 /** As many sums side by side as registers hold: they hide the latency of an operation. */
-const sums = 12
+const sumsFor = ({ paired }: Features): number => (paired ? 24 : 12)
 const loops = 1_000_000
 const lanes = 4
-const flopsOfThread = loops * sums * lanes * 2
+/** Bytes between the sums of two threads, in lines of the cache of their own. */
+const apart = 512
 
 /** Rounds until the engine has optimised the code, and some more: the best counts. */
 const rounds = 16
@@ -45,20 +46,26 @@ function emitCopy(f: Func, threads: number, source: number, target: number): voi
 }
 
 /** sum += x * y, for each sum. They are stored at the end: what nobody reads, an engine need not compute. */
-function emitPeak(f: Func, relaxed: boolean, target: number): void {
-  const accumulators = Array.from({ length: sums }, () => f.local('v128'))
+function emitPeak(f: Func, features: Features, target: number): void {
+  const accumulators = Array.from({ length: sumsFor(features) }, () => f.local('v128'))
   const [x, y, i] = [f.local('v128'), f.local('v128'), f.local('i32')]
-  for (const [n, local] of [x, y, ...accumulators].entries())
+  for (const [n, local] of [x, y].entries())
     f.get(0).i32(n).op('i32.add', 'i32x4.splat', 'f32x4.convert_i32x4_s').set(local)
+  for (const sum of accumulators) f.v128(new Uint8Array(16)).set(sum)
   f.for(i, loops, 1, () => {
     for (const sum of accumulators)
-      if (relaxed) f.get(x).get(y).get(sum).op('f32x4.relaxed_madd').set(sum)
+      if (features.relaxed) f.get(x).get(y).get(sum).op('f32x4.relaxed_madd').set(sum)
       else f.get(x).get(y).op('f32x4.mul').get(sum).op('f32x4.add').set(sum)
   })
-  for (const sum of accumulators) f.get(0).i32(256).op('i32.mul').get(sum).memory('v128.store', target)
+  const place = f.local('i32')
+  f.get(0).i32(apart).op('i32.mul').set(place)
+  for (const [n, sum] of accumulators.entries())
+    f.get(place)
+      .get(sum)
+      .memory('v128.store', target + n * vectorBytes)
 }
 
-export async function measureCeilings({ threads, relaxed, flags }: CeilingOptions): Promise<Ceilings> {
+export async function measureCeilings({ threads, flags, ...features }: CeilingOptions): Promise<Ceilings> {
   const shared = threads > 1
   const heap = new Heap(layout.reserved, shared)
   const [source, target] = [heap.allocate(copied), heap.allocate(copied)]
@@ -90,8 +97,9 @@ export async function measureCeilings({ threads, relaxed, flags }: CeilingOption
   }
   try {
     const copy = secondsOf(0, f => emitCopy(f, threads, source, target))
-    const peak = secondsOf(1, f => emitPeak(f, relaxed, target))
-    return { bytesPerSecond: (2 * copied) / copy, flopsPerSecond: (threads * flopsOfThread) / peak }
+    const peak = secondsOf(1, f => emitPeak(f, features, target))
+    const flops = threads * loops * sumsFor(features) * lanes * 2
+    return { bytesPerSecond: (2 * copied) / copy, flopsPerSecond: flops / peak }
   } finally {
     await workers.stop()
   }

@@ -12,13 +12,13 @@ import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { measureCeilings } from './ceilings.js'
 import { alignment, guardBytes } from './elements.js'
-import { enableRelaxedSimd, hasRelaxedSimd, hasSimd } from './engine.js'
+import { enableFeatures, type Features, hasSimd } from './engine.js'
 import { farFunctions } from './far.js'
 import { Heap } from './heap.js'
 import { buildProgram, sortTypes } from './program.js'
 import { abandon, buildTimedRun, failure, layout, tableWords } from './run.js'
 import { Threads } from './threads.js'
-import { candidates, type TimedTile } from './tiles.js'
+import { candidatesFor, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
 
 interface WasmBuffer extends Buffer {
@@ -45,9 +45,8 @@ const programFinalizer = new FinalizationRegistry<Leftovers>(({ heap, workers, t
 })
 
 /** What code is made for. */
-interface Engine {
+interface Engine extends Features {
   readonly threads: number
-  readonly relaxed: boolean
   /** Node's flags for workers. */
   readonly flags: readonly string[]
   readonly tiles: readonly TimedTile[]
@@ -59,6 +58,7 @@ class WasmDevice implements Device {
   readonly name = 'wasm'
   readonly threads: number
   readonly relaxed: boolean
+  readonly paired: boolean
   readonly #tiles: readonly TimedTile[]
   readonly #tuned: boolean
   readonly #heap: Heap
@@ -70,18 +70,26 @@ class WasmDevice implements Device {
   #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
 
-  constructor(heap: Heap, workers: Threads, { threads, relaxed, flags, tiles, tuned }: Engine) {
+  constructor(heap: Heap, workers: Threads, { threads, relaxed, paired, flags, tiles, tuned }: Engine) {
     this.#heap = heap
     this.#workers = workers
     this.threads = threads
     this.relaxed = relaxed
+    this.paired = paired
     this.#flags = flags
     this.#tiles = tiles
     this.#tuned = tuned
   }
 
   get description(): string {
-    return `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}, ${this.threads} thread${this.threads === 1 ? '' : 's'}${this.#tuned ? ', tuned' : ''}`
+    const simd = `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}`
+    const { threads } = this
+    return [
+      simd,
+      ...(this.paired ? ['revectorized'] : []),
+      `${threads} thread${threads === 1 ? '' : 's'}`,
+      ...(this.#tuned ? ['tuned'] : []),
+    ].join(', ')
   }
   get bytesInUse(): number {
     return this.#heap.bytesInUse
@@ -93,6 +101,7 @@ class WasmDevice implements Device {
     const options = {
       threads: this.threads,
       relaxed: this.relaxed,
+      paired: this.paired,
       tiles: this.#tiles,
       memory: { initial: 1, maximum, shared },
       control: layout.control,
@@ -215,6 +224,7 @@ class WasmDevice implements Device {
     this.#ceilings ??= measureCeilings({
       threads: this.threads,
       relaxed: this.relaxed,
+      paired: this.paired,
       flags: this.#flags,
     })
     return this.#ceilings
@@ -250,23 +260,22 @@ class WasmDevice implements Device {
 const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
 
 /** The tiles that were measured here, by an earlier process or, where that is wanted, now; a browser keeps none. */
-async function tunedTiles(relaxed: boolean, wanted: boolean): Promise<readonly TimedTile[] | undefined> {
+async function tunedTiles(features: Features, wanted: boolean): Promise<readonly TimedTile[] | undefined> {
   if (!node && !wanted) return undefined
   const { cachedTiles, tune } = await import('./tune.js')
-  return cachedTiles(relaxed) ?? (wanted ? tune().tiles : undefined)
+  return cachedTiles(features) ?? (wanted ? tune(features.paired).tiles : undefined)
 }
 
-export async function wasmDevice({ threads, tune: wanted = false }: DeviceOptions): Promise<Device> {
+export async function wasmDevice({ threads, tune = false, revectorize = false }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
   if (threads !== undefined && threads > 1 && !isNode)
     throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
-  const flags = enableRelaxedSimd()
-  const relaxed = hasRelaxedSimd()
-  const tuned = await tunedTiles(relaxed, wanted)
-  const tiles = tuned ?? candidates
+  const { flags, ...features } = enableFeatures(revectorize)
+  const tuned = await tunedTiles(features, tune)
+  const tiles = tuned ?? candidatesFor(features)
   const count = threads ?? defaultThreads()
   const heap = new Heap(layout.reserved, count > 1)
   const workers = await Threads.start(count - 1, heap.memory, flags)
-  return new WasmDevice(heap, workers, { threads: count, relaxed, flags, tiles, tuned: tuned !== undefined })
+  return new WasmDevice(heap, workers, { ...features, threads: count, flags, tiles, tuned: tuned !== undefined })
 }

@@ -47,6 +47,8 @@ export class Elements {
   readonly #scopes: Scope[] = []
   /** All expressions, operands first, with the innermost loop each depends on. */
   readonly #exprs: { readonly e: Expr; readonly level: number }[] = []
+  /** Where the load that is being emitted reads its first copy. */
+  #pointer: Local = 0
   /** Expressions that follow from the reduction: they are computed when asked for. */
   readonly #late = new Set<Expr>()
 
@@ -98,7 +100,11 @@ export class Elements {
   scoped(body: () => void): void {
     this.#scopes.push({ values: new Map(), addresses: new Map() })
     body()
-    this.#scopes.pop()
+    const scope = this.#scopes.pop()
+    if (!this.#target.paired) return
+    // To an engine that joins vectors, what is not cleared seems to be wanted after the loop, each vector by itself.
+    for (const locals of scope?.values.values() ?? [])
+      for (const local of locals) this.#f.v128(new Uint8Array(16)).set(local)
   }
 
   /** At the start of a loop's body: what depends on this loop and outer ones is computed here. */
@@ -335,9 +341,14 @@ export class Elements {
     }
     const address = this.#address(e)
     if (address === undefined) throw new Error('wasm: a load has no address')
-    f.get(address).get(this.axisLocals[vector])
-    if (size > 1) f.i32(size).op('i32.mul')
-    f.op('i32.add')
+    // One address for all copies, which the engine may then join into longer vectors.
+    if (u === 0) {
+      this.#pointer = f.local('i32')
+      f.get(address).get(this.axisLocals[vector])
+      if (size > 1) f.i32(size).op('i32.mul')
+      f.op('i32.add').set(this.#pointer)
+    }
+    f.get(this.#pointer)
     if (outer.length) {
       // Where the condition fails, zeros are read from the start of memory.
       f.i32(0)

@@ -16,11 +16,33 @@ export const hasSimd = (): boolean => supports(f => f.v128(zeros).v128(zeros).op
 export const hasRelaxedSimd = (): boolean =>
   supports(f => f.v128(zeros).v128(zeros).v128(zeros).op('f32x4.relaxed_madd', 'drop'))
 
-const relaxedFlag = '--experimental-wasm-relaxed-simd'
+/** What code may use of an engine. */
+export interface Features {
+  /** Relaxed SIMD, hence a fused multiply-add. */
+  readonly relaxed: boolean
+  /** Whether the engine joins neighbouring vectors in pairs to some of 256 bits. */
+  readonly paired: boolean
+}
 
-/** Turns relaxed SIMD on where Node has it behind a flag; returns the flags that workers need too. */
-export function enableRelaxedSimd(): string[] {
-  if (hasRelaxedSimd() || !node) return []
-  node.getBuiltinModule('v8').setFlagsFromString(relaxedFlag)
-  return [relaxedFlag]
+const relaxedFlag = '--experimental-wasm-relaxed-simd'
+const pairingFlag = '--experimental-wasm-revectorize'
+/** The first major version of V8 whose revectorization reaches the loops of this library: that of Node 24. */
+const pairingSince = 13
+
+/**
+ * Turns on relaxed SIMD where Node has it behind a flag, and V8's revectorization if it is wanted; what there is then, and
+ * the flags that workers need too.
+ */
+export function enableFeatures(revectorize: boolean): Features & { readonly flags: readonly string[] } {
+  const flags: string[] = []
+  if (node && !hasRelaxedSimd()) flags.push(relaxedFlag)
+  if (revectorize) {
+    if (!node || node.arch !== 'x64' || Number.parseInt(node.versions.v8, 10) < pairingSince)
+      throw new Error(
+        'setDevice: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset SADDLEPOINT_REVECTORIZE',
+      )
+    flags.push(pairingFlag)
+  }
+  for (const flag of flags) node?.getBuiltinModule('v8').setFlagsFromString(flag)
+  return { relaxed: hasRelaxedSimd(), paired: revectorize, flags }
 }

@@ -250,11 +250,12 @@ class LoopEmitter {
 
   /**
    * How many vectors to compute side by side: each waits for its last operation most of the time, so four, spills and all;
-   * two where there are more than two totals, which do not wait for each other.
+   * two where there are more than two totals, which do not wait for each other. Vectors in pairs are as many pairs.
    */
   #unroll(): number {
     if (this.#elements.operations >= 400) return 1
-    return (this.#kernel.reduce?.totals.length ?? 0) > 2 ? 2 : 4
+    const count = (this.#kernel.reduce?.totals.length ?? 0) > 2 ? 2 : 4
+    return this.#target.paired && this.#layout.mode !== 'rows' ? 2 * count : count
   }
 
   /** One position of the output loops: the reduction over columns, if any, then the outputs. */
@@ -376,9 +377,12 @@ class LoopEmitter {
     const varying = mode !== 'rows' && vector >= 0
     for (const { buffer, value } of outputs) {
       const { dtype } = this.#buffers[buffer]
-      for (let u = 0; u < this.#elements.copies; u++) {
-        const local = this.#elements.value(value, u)
-        f.get(this.#elements.base(buffer)).get(position).i32(bytesOf(dtype)).op('i32.mul', 'i32.add')
+      // One address for all copies, which the engine may then join into longer vectors.
+      const address = f.local('i32')
+      f.get(this.#elements.base(buffer)).get(position).i32(bytesOf(dtype)).op('i32.mul', 'i32.add').set(address)
+      const locals = Array.from({ length: this.#elements.copies }, (_, u) => this.#elements.value(value, u))
+      for (const [u, local] of locals.entries()) {
+        f.get(address)
         storeVector(
           f,
           dtype,

@@ -167,6 +167,9 @@ class Micro {
     f.get(block).op('i32.sub').set(limit)
     const ranges = emitRanges(f, g, batch, block, limit)
 
+    const clear = (): void => {
+      for (const a of accumulators) f.v128(new Uint8Array(16)).set(a)
+    }
     const [panel, lastPanel] = [f.local('i32'), f.local('i32')]
     f.get(firstPanel).i32(panelGroup(g)).op('i32.add').set(lastPanel)
     f.extreme('i32.lt_s', lastPanel, blocksOf(g, 'right'))
@@ -177,9 +180,11 @@ class Micro {
       this.#pushAddress('right', batch, at, block)
       f.set(right)
       start.forEach((pointer, r) => f.get(pointer).set(left[r]))
-      for (const a of accumulators) f.v128(new Uint8Array(16)).set(a)
+      clear()
       this.#innerLoops(ranges, left, right, accumulators)
       this.#storeTile(accumulators, result, panel, block)
+      // To an engine that joins vectors, sums that are not cleared seem to be wanted later, each by itself.
+      if (this.#target.paired) clear()
       for (const pointer of result) this.#advance(pointer, g.panel * size)
     })
     return f
@@ -312,6 +317,7 @@ class Micro {
         f.get(right).get(to).get(from).op('i32.sub').i32(ofRight[d]).op('i32.mul', 'i32.add').set(end)
         f.until(right, end, () => {
           this.#step(left, right, accumulators, factors, splat)
+          if (this.#target.paired) for (const local of [...factors, splat]) f.v128(new Uint8Array(16)).set(local)
           for (const pointer of left.pointers) this.#advance(pointer, ofLeft[d])
           this.#advance(right, ofRight[d])
         })

@@ -20,6 +20,7 @@ import { isReducing, partsOf, type ReducingKernel, splitReduction } from '../../
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
+import type { Features } from './engine.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
 import { type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
@@ -28,7 +29,7 @@ import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
 import { emitBind, emitRun, type RunOptions } from './run.js'
 import { emitFirstIndex, emitScatter } from './scatter.js'
-import { candidates, type TimedTile } from './tiles.js'
+import { candidatesFor, type TimedTile } from './tiles.js'
 import type { Target } from './values.js'
 
 export interface Program {
@@ -49,7 +50,7 @@ export interface Program {
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
 
-export interface ProgramOptions extends RunOptions, Pick<Target, 'relaxed'> {
+export interface ProgramOptions extends RunOptions, Features {
   /** The tiles that matrix products may take. */
   readonly tiles?: readonly TimedTile[]
 }
@@ -106,7 +107,8 @@ class ProgramBuilder {
   constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
     this.#options = options
     this.#imports = [sorting, ...far.map(op => farImports[op])]
-    this.#target = { relaxed: options.relaxed, far: new Map(far.map((op, i) => [op, i + 1])) }
+    const { relaxed, paired } = options
+    this.#target = { relaxed, paired, far: new Map(far.map((op, i) => [op, i + 1])) }
     this.#buffers = [...schedule.buffers]
     this.#kernels = schedule.kernels
   }
@@ -115,7 +117,7 @@ class ProgramBuilder {
     this.#current = index
     switch (kernel.kind) {
       case 'loop': {
-        const gemm = asGemm(kernel, this.#options.tiles ?? candidates)
+        const gemm = asGemm(kernel, this.#options.tiles ?? candidatesFor(this.#options))
         if (gemm) this.#addGemm(gemm)
         else if (isReducing(kernel)) this.#addReduction(kernel)
         else this.#addLoops(kernel)

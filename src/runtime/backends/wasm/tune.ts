@@ -7,11 +7,11 @@ import { addIndex, axisIndex, scaleIndex } from '../../../compiler/affine.js'
 import { ExprTable } from '../../../compiler/expr.js'
 import type { Schedule } from '../../../compiler/kernel.js'
 import { node } from '../../environment.js'
-import { enableRelaxedSimd, hasRelaxedSimd } from './engine.js'
+import { enableFeatures, type Features } from './engine.js'
 import { Heap } from './heap.js'
 import { buildProgram } from './program.js'
 import { layout, tableWords } from './run.js'
-import { candidates, type Tile, type TimedTile } from './tiles.js'
+import { candidatesFor, type Tile, type TimedTile } from './tiles.js'
 
 /** The product that is timed: of whole tiles of every shape, with factors that the caches hold. */
 const [rows, inner, columns] = [240, 256, 192]
@@ -49,10 +49,11 @@ function productSchedule(): Schedule {
 }
 
 /** The speed of every candidate on one thread, in floating-point operations a second, the fastest first. */
-function measureTiles(relaxed: boolean): TimedTile[] {
+function measureTiles(features: Features): TimedTile[] {
+  const candidates = candidatesFor(features)
   const heap = new Heap(layout.reserved, false)
   const schedule = productSchedule()
-  const runs = candidates.map(tile => runnerOf(schedule, tile, relaxed, heap))
+  const runs = candidates.map(tile => runnerOf(schedule, tile, features, heap))
   const best = runs.map(() => Number.POSITIVE_INFINITY)
   for (let turn = 0; turn < turns; turn++)
     runs.forEach((run, c) => {
@@ -65,11 +66,11 @@ function measureTiles(relaxed: boolean): TimedTile[] {
     .sort((a, b) => b.speed - a.speed)
 }
 
-function runnerOf(schedule: Schedule, tile: Tile, relaxed: boolean, heap: Heap): () => void {
+function runnerOf(schedule: Schedule, tile: Tile, features: Features, heap: Heap): () => void {
   const { memory, maximum } = heap
   const program = buildProgram(schedule, {
+    ...features,
     threads: 1,
-    relaxed,
     tiles: [{ ...tile, speed: 1 }],
     memory: { initial: 1, maximum, shared: false },
     control: layout.control,
@@ -87,10 +88,12 @@ function runnerOf(schedule: Schedule, tile: Tile, relaxed: boolean, heap: Heap):
 const generation = 2
 
 /** Of one machine, one engine and the code: what the speeds depend on. */
-function machine(relaxed: boolean): string {
+function machine({ relaxed, paired }: Features): string {
   if (!node) return ''
   const [cpu] = node.getBuiltinModule('os').cpus()
-  return [generation, node.versions.v8, node.arch, cpu?.model ?? '', relaxed ? 'fused' : 'separate'].join(', ')
+  const { arch, versions } = node
+  const used = [relaxed ? 'fused' : 'separate', ...(paired ? ['paired'] : [])]
+  return [generation, versions.v8, arch, cpu?.model ?? '', ...used].join(', ')
 }
 
 /** Where the answers of this user are kept: machine -> tiles, as JSON. */
@@ -126,8 +129,8 @@ function readCache(): Record<string, unknown> {
 }
 
 /** The tiles that an earlier process measured here. */
-export function cachedTiles(relaxed: boolean): readonly TimedTile[] | undefined {
-  const { [machine(relaxed)]: tiles } = readCache()
+export function cachedTiles(features: Features): readonly TimedTile[] | undefined {
+  const { [machine(features)]: tiles } = readCache()
   return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile) ? tiles : undefined
 }
 
@@ -135,7 +138,7 @@ export function cachedTiles(relaxed: boolean): readonly TimedTile[] | undefined 
  * Keeps tiles for later processes, in the file that it returns; outside Node nowhere. Throws what the file system does
  * where it cannot.
  */
-export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): string | undefined {
+export function cacheTiles(tiles: readonly TimedTile[], features: Features): string | undefined {
   if (!node) return undefined
   const fs = node.getBuiltinModule('fs')
   const file = cacheFile()
@@ -143,7 +146,7 @@ export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): strin
   // In one piece: another process may be reading, and a full disk leaves what was there.
   const draft = `${file}.${node.pid}`
   try {
-    fs.writeFileSync(draft, JSON.stringify({ ...readCache(), [machine(relaxed)]: tiles }, null, 1))
+    fs.writeFileSync(draft, JSON.stringify({ ...readCache(), [machine(features)]: tiles }, null, 1))
     fs.renameSync(draft, file)
     return file
   } finally {
@@ -152,12 +155,11 @@ export function cacheTiles(tiles: readonly TimedTile[], relaxed: boolean): strin
 }
 
 /** Measures the tiles and keeps the answer for later processes, where that is possible: `file` is where. */
-export function tune(): { readonly tiles: readonly TimedTile[]; readonly file: string | undefined } {
-  enableRelaxedSimd()
-  const relaxed = hasRelaxedSimd()
-  const tiles = measureTiles(relaxed)
+export function tune(revectorize = false): { readonly tiles: readonly TimedTile[]; readonly file: string | undefined } {
+  const features = enableFeatures(revectorize)
+  const tiles = measureTiles(features)
   try {
-    return { tiles, file: cacheTiles(tiles, relaxed) }
+    return { tiles, file: cacheTiles(tiles, features) }
   } catch (error) {
     console.warn(`tune: the answer could not be kept for later: ${error}`)
     return { tiles, file: undefined }

@@ -12,11 +12,10 @@ import {
   type ScalarType,
 } from '../../../compiler/expr.js'
 import type { Func, Local, PlainOp } from './assembler.js'
+import type { Features } from './engine.js'
 
 /** What code may use. */
-export interface Target {
-  /** Whether relaxed SIMD, hence a fused multiply-add, is there. */
-  readonly relaxed: boolean
+export interface Target extends Features {
   /** The indices of the imported functions of far.ts. */
   readonly far: ReadonlyMap<FarOp, number>
 }
