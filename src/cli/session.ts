@@ -2,7 +2,7 @@
 
 import { CommanderError } from 'commander'
 import { type Device, setDevice } from '../runtime/device.js'
-import { environment } from '../runtime/environment.js'
+import { saysNo } from '../runtime/environment.js'
 import { type Progress, percentages } from '../train/progress.js'
 import type { DeviceSettings } from './options.js'
 
@@ -30,15 +30,12 @@ export async function session<T>(
   }
 }
 
-/** Whether SADDLEPOINT_SOFTWARE says no, as `setDevice` reads it; without it, nothing is said. */
-const refusesSoftware = (): boolean => ['0', 'no', 'false'].includes(environment('SADDLEPOINT_SOFTWARE') ?? '')
-
 /** The device asked for; where that is a GPU and there is none, the same device in software, with a word about it. */
 async function openDevice({ device, threads }: DeviceSettings): Promise<Device> {
   try {
     return await setDevice(device, { threads })
   } catch (error) {
-    if (device !== 'webgpu' || refusesSoftware()) throw error
+    if (device !== 'webgpu' || saysNo('SADDLEPOINT_SOFTWARE')) throw error
     console.error(`${error instanceof Error ? error.message : error}\n`)
     const software = await setDevice(device, { software: true })
     console.error('going on with a driver in software: many times slower than the device wasm\n')

@@ -3,7 +3,7 @@
 import type { Schedule } from '../compiler/kernel.js'
 import type { DType, TypedArray } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
-import { environment } from './environment.js'
+import { environment, saysYes } from './environment.js'
 import type { Ceilings, KernelTime } from './profile.js'
 
 /** Values on a device. */
@@ -97,9 +97,6 @@ const optionNames: Names<DeviceOptions> = {
 
 const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
 
-/** Whether an environment variable says yes. */
-const isSet = (name: string): boolean => !['', '0', 'no', 'false'].includes(environment(name) ?? '')
-
 /** The options that are given. */
 const defined = (options: DeviceOptions): DeviceOptions =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
@@ -117,12 +114,12 @@ async function open(name: string, options: DeviceOptions): Promise<Device> {
       return (await import('./backends/reference/device.js')).referenceDevice()
     case 'wasm':
       return (await import('./backends/wasm/device.js')).wasmDevice({
-        revectorize: isSet('SADDLEPOINT_REVECTORIZE'),
+        revectorize: saysYes('SADDLEPOINT_REVECTORIZE'),
         ...defined(options),
       })
     case 'webgpu':
       return (await import('./backends/webgpu/device.js')).webgpuDevice({
-        software: isSet('SADDLEPOINT_SOFTWARE'),
+        software: saysYes('SADDLEPOINT_SOFTWARE'),
         ...defined(options),
       })
   }

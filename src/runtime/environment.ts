@@ -27,6 +27,12 @@ export function demandNode(operation: string, instead: string): NodeJS.Process {
 /** The environment variable of that name, where there is an environment. */
 export const environment = (name: string): string | undefined => node?.env[name] || undefined
 
+const noes = ['0', 'no', 'false']
+/** Whether an environment variable says no; one that is not set says nothing. */
+export const saysNo = (name: string): boolean => noes.includes(environment(name) ?? '')
+/** Whether an environment variable says yes. */
+export const saysYes = (name: string): boolean => environment(name) !== undefined && !saysNo(name)
+
 export interface NodePackages {
   readonly '@huggingface/tokenizers': typeof import('@huggingface/tokenizers')
   readonly 'cli-progress': typeof import('cli-progress')

@@ -1,16 +1,36 @@
 /**
- * The wasm device against the float64 reference, in all precisions, with 1, 2 and 3 threads.
+ * The wasm device against the float64 reference, in all precisions, with 1, 2 and 3 threads, and with code for engines that
+ * join vectors. An engine that cannot computes the same with that code.
  */
 
 import * as sp from 'saddlepoint'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { exact, floating, type Make } from './device-programs.js'
 
 const { random } = sp
 
-const configurations = [1, 2, 3].flatMap(threads =>
-  (['float16', 'float32', 'float64'] as const).map(dtype => ({ threads, dtype })),
-)
+vi.mock('../../src/runtime/backends/wasm/engine.js', async original => {
+  const engine = await original<typeof import('../../src/runtime/backends/wasm/engine.js')>()
+  const enableFeatures: typeof engine.enableFeatures = revectorize => {
+    try {
+      return engine.enableFeatures(revectorize)
+    } catch {
+      return { ...engine.enableFeatures(false), paired: true }
+    }
+  }
+  return { ...engine, enableFeatures }
+})
+
+interface Configuration {
+  readonly threads: number
+  readonly revectorize: boolean
+}
+const configurations = [
+  { threads: 1, revectorize: false },
+  { threads: 2, revectorize: false },
+  { threads: 3, revectorize: false },
+  { threads: 2, revectorize: true },
+].flatMap(made => (['float16', 'float32', 'float64'] as const).map(dtype => ({ ...made, dtype })))
 const bounds = { float16: 2 ** -10, float32: 1e-5, float64: 1e-13 } as const
 
 const maker =
@@ -30,21 +50,22 @@ async function reference(name: string, dtype: sp.DType, program: (u: Make) => sp
   return data
 }
 
-let open: sp.Device | undefined
-async function wasm(threads: number): Promise<void> {
-  if (open?.threads !== threads) {
-    await open?.close()
-    open = undefined
+let open: { readonly device: sp.Device; readonly as: string } | undefined
+async function wasm({ threads, revectorize }: Configuration): Promise<void> {
+  const as = JSON.stringify([threads, revectorize])
+  if (open?.as !== as) {
+    await open?.device.close()
+    open = { device: await sp.setDevice('wasm', { threads, revectorize }), as }
   }
-  open ??= await sp.setDevice('wasm', { threads })
-  await sp.setDevice(open)
+  await sp.setDevice(open.device)
 }
-afterAll(() => open?.close())
+afterAll(() => open?.device.close())
 
-for (const { threads, dtype } of configurations) {
-  test.each(Object.entries(floating))(`${dtype}, ${threads} threads: %s`, async (name, program) => {
+for (const { dtype, ...made } of configurations) {
+  const where = `${dtype}, ${made.threads} threads${made.revectorize ? ', revectorized' : ''}`
+  test.each(Object.entries(floating))(`${where}: %s`, async (name, program) => {
     const want = await reference(name, dtype, program)
-    await wasm(threads)
+    await wasm(made)
     const got = await program(maker(dtype)).data()
     expect(got.length).toBe(want.length)
     let scale = 1e-30
@@ -54,15 +75,15 @@ for (const { threads, dtype } of configurations) {
     expect(got.every(Number.isFinite)).toBe(true)
     expect(worst).toBeLessThan(bounds[dtype])
   })
-  test.each(Object.entries(exact))(`${dtype}, ${threads} threads, to the bit: %s`, async (name, program) => {
+  test.each(Object.entries(exact))(`${where}, to the bit: %s`, async (name, program) => {
     const want = await reference(`exact ${name}`, dtype, program)
-    await wasm(threads)
+    await wasm(made)
     expect([...(await program(maker(dtype)).data())]).toEqual(Array.from(want))
   })
 }
 
 test('the same program twice gives the same bits', async () => {
-  await wasm(2)
+  await wasm({ threads: 2, revectorize: false })
   const program = floating['gradient of an embedding']
   const again = floating['conv, gradient of the kernel']
   for (const p of [program, again]) {

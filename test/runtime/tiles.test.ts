@@ -74,7 +74,7 @@ describe('any tile', () => {
   /** Products and code of a device that knows this tile only. */
   async function withTile(tile: TimedTile, threads: number): Promise<{ values: number[][]; code: string }> {
     for (const relaxed of [false, true]) cacheTiles([tile], { relaxed, paired: false })
-    const device = await sp.setDevice('wasm', { threads })
+    const device = await sp.setDevice('wasm', { threads, revectorize: false })
     try {
       const values = await Promise.all(Object.values(products()).map(async t => Array.from(await t.data())))
       return { values, code: (await sp.inspect(products()['many rows'])).code }
@@ -208,7 +208,7 @@ describe('the file of tiles', () => {
 
   test('setDevice measures when asked to, once', async () => {
     const open = async (tune?: boolean): Promise<string> => {
-      const device = await sp.setDevice('wasm', { threads: 1, tune })
+      const device = await sp.setDevice('wasm', { threads: 1, tune, revectorize: false })
       await device.close()
       return device.description
     }

@@ -1,6 +1,7 @@
 /** `saddlepoint tune`: measures tiles. */
 
 import type { Command } from 'commander'
+import { saysYes } from '../../runtime/environment.js'
 import { jsonOption } from '../options.js'
 import { type JsonOption, print } from '../output.js'
 
@@ -16,7 +17,7 @@ export const addTune = (program: Command): Command =>
 
 async function showTiles(options: JsonOption): Promise<void> {
   const { tune } = await import('../../runtime/backends/wasm/tune.js')
-  const { tiles, file } = tune()
+  const { tiles, file } = tune(saysYes('SADDLEPOINT_REVECTORIZE'))
   const lines = tiles.map(({ rows, vectors, speed }) =>
     [String(rows).padStart(4), String(4 * vectors).padStart(7), (speed / 1e9).toFixed(1).padStart(7)].join('  '),
   )
