@@ -58,7 +58,7 @@ function binary(fused) {
 }
 
 function load() {
-  v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
+  if (!WebAssembly.validate(binary(true))) v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
   if (paired) v8.setFlagsFromString('--experimental-wasm-revectorize')
   const relaxed = WebAssembly.validate(binary(true))
   const pages = 2 + (2 * copied) / page
