@@ -207,16 +207,14 @@ class LoopEmitter {
   }
 
   /** The vector loop in up to three parts: several vectors at once, single vectors, single elements. */
-  #vectorLoop(
-    from: number | { local: Local },
-    to: number | { local: Local },
-    body: () => void,
-    copies = this.#unroll(),
-  ): void {
+  #vectorLoop(from: number | { local: Local }, to: number | { local: Local }, body: () => void, wanted?: number): void {
     const f = this.#f
     const axis = this.#layout.vector
     const i = this.#elements.axisLocals[axis]
     const size = [...this.#kernel.axes, ...(this.#kernel.reduce?.axes ?? [])][axis]
+    let copies = wanted ?? this.#unroll()
+    // A short loop is a turn with fewer vectors rather than turns with one.
+    while (wanted === undefined && copies > 1 && copies * this.#elements.lanes > size) copies /= 2
     if (typeof from === 'number') f.i32(from)
     else f.get(from.local)
     f.set(i)
