@@ -47,8 +47,8 @@ export class Elements {
   readonly #scopes: Scope[] = []
   /** All expressions, operands first, with the innermost loop each depends on. */
   readonly #exprs: { readonly e: Expr; readonly level: number }[] = []
-  /** Where the load that is being emitted reads its first copy. */
-  #pointer: Local = 0
+  /** The load that is being emitted, and where it reads its first copy. */
+  #reading: { readonly load: Load; readonly pointer: Local } | undefined
   /** Expressions that follow from the reduction: they are computed when asked for. */
   readonly #late = new Set<Expr>()
 
@@ -342,13 +342,13 @@ export class Elements {
     const address = this.#address(e)
     if (address === undefined) throw new Error('wasm: a load has no address')
     // One address for all copies, which the engine may then join into longer vectors.
-    if (u === 0) {
-      this.#pointer = f.local('i32')
+    if (u === 0 || this.#reading?.load !== e) {
+      this.#reading = { load: e, pointer: f.local('i32') }
       f.get(address).get(this.axisLocals[vector])
       if (size > 1) f.i32(size).op('i32.mul')
-      f.op('i32.add').set(this.#pointer)
+      f.op('i32.add').set(this.#reading.pointer)
     }
-    f.get(this.#pointer)
+    f.get(this.#reading.pointer)
     if (outer.length) {
       // Where the condition fails, zeros are read from the start of memory.
       f.i32(0)
