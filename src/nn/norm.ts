@@ -8,7 +8,18 @@ import type { DType } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, type Shape, sizeOf } from '../graph/shape.js'
 import { ones, zeros } from '../tensor/create.js'
-import { add, astype, equal, mul, neg, relu, rsqrt, square, stopGradient, sub, where } from '../tensor/elementwise.js'
+import {
+  add,
+  astype,
+  equal,
+  greaterEqual,
+  mul,
+  rsqrt,
+  square,
+  stopGradient,
+  sub,
+  where,
+} from '../tensor/elementwise.js'
 import { reshape } from '../tensor/movement.js'
 import { mean } from '../tensor/reduction.js'
 import { inFloat32 } from '../tensor/shared.js'
@@ -35,6 +46,9 @@ interface Moments {
   readonly spread: Tensor
 }
 
+/** Terms of which the rounding of a mean is no larger than differences between floats as large as they. */
+const fewTerms = 4096
+
 /**
  * The mean over axes, and the mean squared distance from it; reduced axes stay, with size 1. Centred twice: the first mean
  * of large values is rounded by more than small differences between them. But for rounding that second mean is 0 whatever
@@ -45,10 +59,14 @@ function moments(x: Tensor, axis: readonly number[]): Moments {
   const rough = mean(x, over)
   const nearly = sub(x, rough)
   const rest = stopGradient(mean(nearly, over))
-  const rounded = sub(mean(square(nearly), over), square(rest))
-  // Below 0 by rounding alone, so that derivatives know nothing of it.
-  const spread = add(rounded, stopGradient(relu(neg(rounded))))
-  return { centre: add(rough, rest), nearly, rest, spread }
+  const centre = add(rough, rest)
+  if (sizeOf(axis.map(d => x.shape[d])) > fewTerms) {
+    const centred = sub(nearly, rest)
+    return { centre, nearly: centred, rest: zeros([], x.dtype), spread: mean(square(centred), over) }
+  }
+  // In the pass of the second mean. Rounding takes it below 0 where it is 0, squares beyond all floats to NaN.
+  const spread = sub(mean(square(nearly), over), square(rest))
+  return { centre, nearly, rest, spread: where(greaterEqual(spread, 0), spread, 0) }
 }
 
 /** 1 / √(spread + epsilon). Without epsilon, a spread of 0 counts as infinite: constant input gives 0, not 0/0. */

@@ -44,7 +44,10 @@ interface Trace<R> {
   readonly tree: R
   /** What the function captured that was up to date when it was traced. */
   readonly captured: readonly Node[]
-  /** Captured tensors of one number, with what they stood for: of an expression that is simplified they may be no part. */
+  /**
+   * Captured tensors of one number, with what they stood for. The results may depend on them and keep no trace of it, so the
+   * function is traced anew where one stands for something else.
+   */
   readonly constants: ReadonlyMap<Tensor, Node>
 }
 
@@ -148,11 +151,15 @@ export function compile<A extends unknown[], R>(
     const { tensors: given, traits, hash } = signatureOf(args)
     const traces = tracesOf.get(device) ?? new Recent(mostTraces)
     tracesOf.set(device, traces)
-    let trace = traces.at(hash).find(t => sameTraits(t.traits, traits))
-    if (!trace) {
+    const known = traces.at(hash).find(t => sameTraits(t.traits, traits))
+    const changed = [...(known?.constants ?? [])].filter(isAnother)
+    let trace = known
+    if (!trace || changed.length > 0) {
       const isDonated = args.flatMap((arg, i) => leaves(arg).map(() => donate?.includes(i)))
       const donated = isDonated.flatMap((is, i) => (is ? [i] : []))
       trace = { traits: copied(traits), donated, ...(await makeTrace(f, args, device)) }
+      const now = new Set(trace.captured)
+      if (changed.some(([tensor]) => now.has(tensor.node))) throw new Error(assignedSince)
       // Another call may have made this trace meanwhile.
       for (const t of traces.at(hash)) if (sameTraits(t.traits, traits)) traces.delete(t)
       if (traces.add(hash, trace) && !isWarned) {
@@ -163,9 +170,7 @@ export function compile<A extends unknown[], R>(
       }
     }
     if (given.some(t => t.node.op !== 'input')) await realize(given.map(t => t.node))
-    if (trace.captured.some(isSuperseded) || [...trace.constants].some(isAnother)) {
-      throw new Error('compile: a tensor that the function captured has been assigned to since; pass it as an argument')
-    }
+    if (trace.captured.some(isSuperseded)) throw new Error(assignedSince)
     const bound = trace.sources.map(s => (typeof s === 'number' ? leafOf(given[s]) : s))
     const outputs = trace.plan ? await runPlan(trace.plan, bound) : []
     const tensors = trace.results.map(r =>
@@ -179,6 +184,7 @@ export function compile<A extends unknown[], R>(
   }
 }
 
+const assignedSince = 'compile: a tensor that the function captured has been assigned to since; pass it as an argument'
 const isSuperseded = (node: Node): boolean => node.superseded === true || node.realized?.superseded === true
 const isAnother = ([tensor, node]: readonly [Tensor, Node]): boolean => tensor.node !== resolve(node)
 

@@ -9,7 +9,7 @@ import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
 import { candidatesFor, chooseTile } from '../../src/runtime/backends/wasm/tiles.js'
 
 const isThere = process.arch === 'x64' && Number.parseInt(process.versions.v8, 10) >= 13
-const refusal = 'setDevice: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset'
+const refusal = 'wasm: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset'
 
 describe('the option', () => {
   afterEach(() => vi.unstubAllEnvs())

@@ -39,7 +39,7 @@ export function enableFeatures(revectorize: boolean): Features & { readonly flag
   if (revectorize) {
     if (node?.arch !== 'x64' || Number.parseInt(node.versions.v8, 10) < pairingSince)
       throw new Error(
-        'setDevice: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset SADDLEPOINT_REVECTORIZE',
+        'wasm: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset SADDLEPOINT_REVECTORIZE',
       )
     flags.push(pairingFlag)
   }
