@@ -2,12 +2,12 @@
 // holds, by one thread or several at a time. The module is made with the library's own assembler; each worker runs this file.
 import v8 from 'node:v8'
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
-import { encodeModule, Func } from '../dist/internals.js'
+import { encodeModule, Func, saysYes } from '../dist/internals.js'
 
 const page = 65536
 const copied = 64 * 2 ** 20
 /** Whether saddlepoint lets V8 join vectors in pairs: then that is what the machine can do. */
-const paired = !['', '0', 'no', 'false'].includes(process.env.SADDLEPOINT_REVECTORIZE ?? '')
+const paired = saysYes('SADDLEPOINT_REVECTORIZE')
 const accumulators = paired ? 24 : 12
 const perCall = 2 ** 23
 

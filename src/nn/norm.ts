@@ -46,7 +46,7 @@ interface Moments {
   readonly spread: Tensor
 }
 
-/** Terms of which the rounding of a mean is no larger than differences between floats as large as they. */
+/** Up to so many terms, a mean is rounded by few times the distance between floats of its size. */
 const fewTerms = 4096
 
 /**

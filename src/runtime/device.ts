@@ -68,9 +68,9 @@ export interface DeviceOptions {
    */
   tune?: boolean
   /**
-   * wasm: lets V8 join neighbouring vectors in pairs to some of 256 bits, an experiment of its own: products take about
-   * half of the time and training steps three quarters. Node 24 or newer, on x64 with AVX2; the flag is the process's, and holds for all
-   * WebAssembly in it. The environment variable SADDLEPOINT_REVECTORIZE sets the default.
+   * wasm: lets V8 join neighbouring vectors in pairs to some of 256 bits, an experiment of its own: products take half to
+   * two thirds of the time. Node 24 or newer, on x64 with AVX2; the flag is the process's, and holds for all WebAssembly in
+   * it. The environment variable SADDLEPOINT_REVECTORIZE sets the default.
    */
   revectorize?: boolean
   /** webgpu: a driver in software instead of a GPU: slow, for tests. Linux with the npm package @sparticuz/chromium. */
