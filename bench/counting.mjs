@@ -18,7 +18,7 @@ export function countsOf({ canonicalize, schedule, costOf, planMemory, buildProg
   const { stages } = buildGpuProgram(schedule(canonical, maxBuffers), { half: false, maxBuffers })
   const { kernels, buffers } = scheduled
   const costs = kernels.map(kernel => costOf(kernel, buffers, spec => elementBytes[spec.dtype]))
-  const program = buildProgram(scheduled, { threads: 1, relaxed: true, paired: false, memory, control: 256 })
+  const program = buildProgram(scheduled, { threads: 1, relaxed: true, paired: false, memory })
   const { scratch, moments } = program
   const plan = planMemory({ buffers: program.stored, kernels }, scratch, alignment, guardBytes, moments)
   const total = field => costs.reduce((n, cost) => n + cost[field], 0)

@@ -59,7 +59,10 @@ export const deviceNames = ['reference', 'wasm', 'webgpu'] as const
 export type DeviceName = (typeof deviceNames)[number]
 
 export interface DeviceOptions {
-  /** Threads that compute, the calling one included; as many as the machine has cores by default. */
+  /**
+   * wasm: threads that compute, the calling one included. By default as many as the machine has cores, up to 16; in a
+   * browser one, unless the page is cross-origin isolated.
+   */
   threads?: number
   /**
    * wasm: measures which tiles of matrix products are the fastest here, in a third of a second, unless an earlier process

@@ -3,7 +3,17 @@
  * map, bundled by esbuild and built by Vite; the tests call what it leaves in `globalThis.app`, and train in Node with it.
  */
 
-import { type DeviceName, type DeviceOptions, type DType, grad, random, setDevice, tensor } from 'saddlepoint'
+import {
+  type DeviceName,
+  type DeviceOptions,
+  type DType,
+  grad,
+  printProfile,
+  profile,
+  random,
+  setDevice,
+  tensor,
+} from 'saddlepoint'
 import { adversarialRegularization } from 'saddlepoint/adversarial'
 import { dataset, parseIdx, readIdx } from 'saddlepoint/data'
 import {
@@ -78,7 +88,15 @@ async function trainFetched(): Promise<Means[]> {
   return train(await bytes('images.idx'), await bytes('labels.idx'))
 }
 
-const functions = { hello, compute, train, trainFetched, setDevice, readIdx }
+/** The profile of a product that so many threads share. */
+async function profiled(threads: number): Promise<string> {
+  await setDevice('wasm', { threads })
+  const a = random.normal(random.key(0), [512, 512])
+  const measured = await profile(() => a.matmul(a).sum().item())
+  return printProfile(measured.profile)
+}
+
+const functions = { hello, compute, train, trainFetched, profiled, setDevice, readIdx }
 
 declare global {
   var app: typeof functions

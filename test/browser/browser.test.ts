@@ -12,11 +12,11 @@ import { firstImages, mnist } from 'saddlepoint/data'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import './app.js'
 import { launch } from './chromium.js'
-import { createProject, serve } from './project.js'
+import { createProject, type Headers, serve } from './project.js'
 
 const ways = ['plain', 'esbuild', 'vite'] as const
 type Way = (typeof ways)[number]
-/** A browser gives a page one thread without further headers. */
+/** Without further headers, the pages of a browser share no memory with workers. */
 const devices = { wasm: /^WebAssembly SIMD.*, 1 thread$/, webgpu: /^WebGPU: .*swiftshader/i } as const
 const deviceNames = ['wasm', 'webgpu'] as const
 
@@ -63,13 +63,22 @@ async function newPage(): Promise<{ page: Page; said: string[] }> {
   return { page, said }
 }
 
-/** The page of each way once its program runs, and what it wrote to the console. */
-const open = new Map<Way, Promise<{ page: Page; said: string[] }>>()
-function visit(way: Way) {
-  const have = open.get(way)
+/** The folder of each way. */
+const folders = new Map<Way, string | Promise<string>>([['plain', project.folder]])
+const folderOf = (way: Way): string | Promise<string> => {
+  const have = folders.get(way) ?? project.bundle(way as 'esbuild' | 'vite')
+  folders.set(way, have)
+  return have
+}
+
+/** The page of a way once its program runs, served with these headers, and what it wrote to the console. */
+const open = new Map<string, Promise<{ page: Page; said: string[] }>>()
+function visit(way: Way, headers: Headers = {}) {
+  const key = way + JSON.stringify(headers)
+  const have = open.get(key)
   if (have) return have
   const opening = (async () => {
-    const { url, close } = await serve(way === 'plain' ? project.folder : await project.bundle(way), files)
+    const { url, close } = await serve(await folderOf(way), files, headers)
     closers.push(close)
     const { page, said } = await newPage()
     await page.goto(way === 'plain' ? `${url}/plain.html` : `${url}/index.html`)
@@ -77,9 +86,15 @@ function visit(way: Way) {
     expect(said).toEqual([])
     return { page, said }
   })()
-  open.set(way, opening)
+  open.set(key, opening)
   return opening
 }
+
+const failure = (what: Promise<unknown>): Promise<string> =>
+  what.then(
+    () => 'no error',
+    (error: Error) => error.message,
+  )
 
 test.each(ways)('%s: loads without isolation and computes on both devices', async way => {
   const { page, said } = await visit(way)
@@ -93,33 +108,88 @@ test.each(ways)('%s: loads without isolation and computes on both devices', asyn
   expect(said).toEqual([])
 })
 
-test.each(ways)('%s: what needs Node says so', async way => {
+test.each(ways)('%s: what needs Node, or isolation, says so', async way => {
   const { page } = await visit(way)
-  const failure = (what: Promise<unknown>) =>
-    what.then(
-      () => 'no error',
-      (error: Error) => error.message,
-    )
-  expect(await failure(page.evaluate(() => app.hello('wasm', { threads: 2 })))).toMatch(/threads need Node/)
+  expect(await failure(page.evaluate(() => app.hello('wasm', { threads: 2 })))).toMatch(
+    /setDevice: threads need a page that is cross-origin isolated.*or use \{ threads: 1 \}/,
+  )
   expect(await failure(page.evaluate(() => app.readIdx('images.idx')))).toMatch(
     /readIdx: this needs Node; in a browser fetch the bytes and give them to parseIdx/,
   )
 })
 
-test('esbuild: the bundle runs in a worker', async () => {
-  const { page } = await visit('esbuild')
-  const slope = await page.evaluate(
-    () =>
+describe('threads in a page that is isolated', () => {
+  const isolated = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
+
+  test.each(ways)('%s: as many as there are processors, or as are asked for', async way => {
+    const { page, said } = await visit(way, isolated)
+    const processors = await page.evaluate(() => (crossOriginIsolated ? navigator.hardwareConcurrency : 0))
+    const { description } = await page.evaluate(() => app.hello('wasm'))
+    expect(description).toMatch(new RegExp(`, ${Math.min(processors, 16)} threads?$`))
+    for (const threads of [1, 3]) {
+      const { description, slope } = await page.evaluate(n => app.hello('wasm', { threads: n }), threads)
+      expect(description).toMatch(new RegExp(`, ${threads} threads?$`))
+      expect(slope).toEqual([36, 288])
+    }
+    expect(said).toEqual([])
+  })
+
+  test('train to the bit as one thread does; the page may not sleep, so it waits awake', async () => {
+    const { page } = await visit('vite', isolated)
+    const trained = (threads: number) =>
+      page.evaluate(async threads => {
+        await app.setDevice('wasm', { threads })
+        return app.trainFetched()
+      }, threads)
+    const alone = await trained(1)
+    expect(await trained(2)).toEqual(alone)
+    expect(await trained(3)).toEqual(alone)
+  })
+
+  test('are timed by a profile, and their ceilings measured', async () => {
+    const { page } = await visit('esbuild', isolated)
+    const table = await page.evaluate(() => app.profiled(2))
+    expect(table).toMatch(/2 threads/)
+    expect(table).toMatch(/GFLOP\/s/)
+  })
+
+  test("of a worker of the page's own", async () => {
+    const { page } = await visit('esbuild', isolated)
+    expect(await inWorker(page, "app.hello('wasm', { threads: 2 })")).toMatchObject({
+      description: expect.stringMatching(/2 threads$/),
+      slope: [36, 288],
+    })
+  })
+
+  test('are done without where a Content-Security-Policy forbids workers, unless they are asked for', async () => {
+    const policy = { ...isolated, 'content-security-policy': "worker-src 'none'" }
+    const { page, said } = await visit('esbuild', policy)
+    expect((await page.evaluate(() => app.hello('wasm'))).description).toMatch(/, 1 thread$/)
+    expect(said.join('\n')).toMatch(/setDevice: going on with one thread: .*worker-src blob:/)
+    expect(await failure(page.evaluate(() => app.hello('wasm', { threads: 2 })))).toMatch(
+      /setDevice: a thread did not start: a Content-Security-Policy must allow worker-src blob:; use \{ threads: 1 \}/,
+    )
+  })
+})
+
+/** What an expression gives in a worker that has loaded the page's program. */
+const inWorker = (page: Page, expression: string): Promise<unknown> =>
+  page.evaluate(
+    expression =>
       new Promise((resolve, reject) => {
-        const code = `import '${location.origin}/browser/app.js'; postMessage((await app.hello('webgpu')).slope)`
+        const code = `import '${location.origin}/browser/app.js'; postMessage(await ${expression})`
         const worker = new Worker(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })), {
           type: 'module',
         })
         worker.onmessage = ({ data }) => resolve(data)
         worker.onerror = ({ message }) => reject(new Error(message))
       }),
+    expression,
   )
-  expect(slope).toEqual([36, 288])
+
+test('esbuild: the bundle runs in a worker', async () => {
+  const { page } = await visit('esbuild')
+  expect(await inWorker(page, "app.hello('webgpu')")).toMatchObject({ slope: [36, 288] })
 })
 
 describe('docs/browser.md', async () => {

@@ -84,13 +84,16 @@ export function createProject(folder: string): Project {
   }
 }
 
-/** Serves a folder, and `data` under /data/, without any header but the type. */
-export async function serve(folder: string, data: Readonly<Record<string, Uint8Array>>) {
+export type Headers = Readonly<Record<string, string>>
+
+/** Serves a folder, and `data` under /data/, with no headers but the type and those that are given. */
+export async function serve(folder: string, data: Readonly<Record<string, Uint8Array>>, headers: Headers = {}) {
   const server = createServer(({ url = '/' }, response) => {
     const path = normalize(decodeURIComponent(new URL(url, 'http://localhost').pathname))
     try {
       const content = path.startsWith('/data/') ? data[path.slice('/data/'.length)] : readFileSync(join(folder, path))
-      response.setHeader('content-type', types[extname(path)] ?? 'application/octet-stream')
+      const type = types[extname(path)] ?? 'application/octet-stream'
+      for (const [name, value] of Object.entries({ ...headers, 'content-type': type })) response.setHeader(name, value)
       response.end(content)
     } catch {
       response.writeHead(404).end()

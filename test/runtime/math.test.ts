@@ -176,7 +176,7 @@ describe('special functions in SIMD operations', () => {
       })
       const buffers = [0, ...ops].map(() => ({ dtype: 'float32' as const, size: 4, role: 'leaf' as const }))
       const memory = { initial: 1, maximum: 1, shared: false }
-      const options = { threads: 1, relaxed: false, paired: false, memory, control: 0 }
+      const options = { threads: 1, relaxed: false, paired: false, memory }
       const { module } = buildProgram({ buffers, kernels, leaves: [], results: [] }, options)
       return WebAssembly.Module.imports(new WebAssembly.Module(module)).map(i => i.name)
     }

@@ -45,7 +45,6 @@ const programOf = (t: sp.Tensor, paired: boolean): string =>
     relaxed: true,
     paired,
     memory: { initial: 1, maximum: 1, shared: false },
-    control: 256,
   })
     .functions.map(f => f.print())
     .join('\n')

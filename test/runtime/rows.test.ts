@@ -13,7 +13,6 @@ const programOf = (t: sp.Tensor): Program =>
     relaxed: false,
     paired: false,
     memory: { initial: 1, maximum: 1, shared: true },
-    control: 256,
   })
 const stepsOf = (t: sp.Tensor): string[] =>
   programOf(t).steps.map(s => (s.of ?? [s]).map(one => one.part?.name ?? one.kernel.name).join(' + '))

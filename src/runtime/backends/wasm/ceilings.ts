@@ -5,7 +5,7 @@
 
 import type { Ceilings } from '../../profile.js'
 import { encodeModule, Func } from './assembler.js'
-import type { Features } from './engine.js'
+import { canSleep, type Features } from './engine.js'
 import { Heap } from './heap.js'
 import { emitBarrier, layout, type RunOptions } from './run.js'
 import { Threads } from './threads.js'
@@ -73,7 +73,7 @@ export async function measureCeilings({ threads, flags, ...features }: CeilingOp
   // Pages that nobody wrote to are one page of zeros, which a cache holds.
   new Uint8Array(memory.buffer, source, copied).fill(1)
   const workers = await Threads.start(threads - 1, memory, flags)
-  const options: RunOptions = { threads, control: layout.control, memory: { initial: 1, maximum, shared } }
+  const options: RunOptions = { threads, sleeps: canSleep(), memory: { initial: 1, maximum, shared } }
 
   /** The least seconds that a round takes on all threads. */
   const secondsOf = (id: number, emit: (f: Func) => void): number => {

@@ -1,52 +1,28 @@
 /**
  * The CPU device: programs of fused kernels in WebAssembly SIMD over one linear memory, run by several threads where
- * memory can be shared. Code is generated in program.ts; this file owns memory, threads and instances.
+ * memory can be shared. Code is generated in program.ts, and runs in executable.ts; this file owns memory and threads.
  */
 
 import type { Schedule } from '../../../compiler/kernel.js'
-import { planMemory } from '../../../compiler/plan-memory.js'
 import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
 import { isNode, node } from '../../environment.js'
 import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { measureCeilings } from './ceilings.js'
-import { alignment, guardBytes } from './elements.js'
-import { enableFeatures, type Features, hasSimd } from './engine.js'
-import { farFunctions } from './far.js'
+import { canSleep, enableFeatures, type Features, hasSimd } from './engine.js'
+import { type Host, hasFailed, type WasmBuffer, WasmExecutable } from './executable.js'
 import { Heap } from './heap.js'
-import { buildProgram, sortTypes } from './program.js'
-import { abandon, buildTimedRun, failure, layout, tableWords } from './run.js'
+import { sortTypes } from './program.js'
+import { layout } from './run.js'
 import { Threads } from './threads.js'
 import { candidatesFor, type TimedTile } from './tiles.js'
 import { Timer } from './timer.js'
 
-interface WasmBuffer extends Buffer {
-  readonly address: number
-}
-
-type Run = (thread: number, table: number) => void
-
 const bytesOf = (dtype: DType, size: number): number => dtypes[dtype].bytes * size
-
-/** What is left of a program: its table, and its modules in the workers. No closure: that would hold the program. */
-interface Leftovers {
-  readonly heap: Heap
-  readonly workers: Threads
-  readonly table: number
-  readonly bytes: number
-  readonly ids: readonly number[]
-}
-
-/** Frees programs whose plan is garbage. */
-const programFinalizer = new FinalizationRegistry<Leftovers>(({ heap, workers, table, bytes, ids }) => {
-  heap.free(table, bytes)
-  for (const id of ids) workers.post(id)
-})
 
 /** What code is made for. */
 interface Engine extends Features {
-  readonly threads: number
   /** Node's flags for workers. */
   readonly flags: readonly string[]
   readonly tiles: readonly TimedTile[]
@@ -54,147 +30,72 @@ interface Engine extends Features {
   readonly tuned: boolean
 }
 
-class WasmDevice implements Device {
+class WasmDevice implements Device, Host {
   readonly name = 'wasm'
   readonly threads: number
-  readonly relaxed: boolean
-  readonly paired: boolean
-  readonly #tiles: readonly TimedTile[]
-  readonly #tuned: boolean
-  readonly #heap: Heap
-  readonly #workers: Threads
+  readonly heap: Heap
+  readonly workers: Threads
+  timer: Timer | undefined
+  readonly #engine: Engine
   #arena = { address: 0, bytes: 0 }
   #programs = 0
   #closed = false
-  readonly #flags: readonly string[]
-  #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
 
-  constructor(heap: Heap, workers: Threads, { threads, relaxed, paired, flags, tiles, tuned }: Engine) {
-    this.#heap = heap
-    this.#workers = workers
+  constructor({ threads, heap, workers }: Crew, engine: Engine) {
     this.threads = threads
-    this.relaxed = relaxed
-    this.paired = paired
-    this.#flags = flags
-    this.#tiles = tiles
-    this.#tuned = tuned
+    this.heap = heap
+    this.workers = workers
+    this.#engine = engine
   }
 
   get description(): string {
-    const simd = `WebAssembly SIMD${this.relaxed ? ' with fused multiply-add' : ''}`
     const { threads } = this
+    const { relaxed, paired, tuned } = this.#engine
     return [
-      simd,
-      ...(this.paired ? ['revectorized'] : []),
+      `WebAssembly SIMD${relaxed ? ' with fused multiply-add' : ''}`,
+      ...(paired ? ['revectorized'] : []),
       `${threads} thread${threads === 1 ? '' : 's'}`,
-      ...(this.#tuned ? ['tuned'] : []),
+      ...(tuned ? ['tuned'] : []),
     ].join(', ')
   }
   get bytesInUse(): number {
-    return this.#heap.bytesInUse
+    return this.heap.bytesInUse
   }
 
   compile(schedule: Schedule): Executable {
-    const { memory, maximum } = this.#heap
-    const shared = this.threads > 1
-    const options = {
-      threads: this.threads,
-      relaxed: this.relaxed,
-      paired: this.paired,
-      tiles: this.#tiles,
-      memory: { initial: 1, maximum, shared },
-      control: layout.control,
-    }
-    // What a run needs of the program: the rest of it is garbage once the module is made.
-    const { module: code, buffers, stored, steps, local, threads, scratch, moments } = buildProgram(schedule, options)
-    const words = tableWords(buffers.length, steps.length, threads)
-    const plan = planMemory({ buffers: stored, kernels: schedule.kernels }, scratch, alignment, guardBytes, moments)
-    const module = new WebAssembly.Module(code)
-    const instance = new WebAssembly.Instance(module, { env: { memory, argsort: this.#sort, ...farFunctions() } })
-    const id = this.#programs++
-    if (threads > 1) this.#workers.post(id, module)
-    const plain = { id, run: instance.exports.run as Run }
-    const made = [plain]
-    const ids = [id]
-    /** The program that takes readings, made when first asked for. */
-    const timed = (): typeof plain => {
-      if (made.length === 1) {
-        const timedModule = new WebAssembly.Module(buildTimedRun(steps, buffers.length, { ...options, threads }))
-        const env = { memory, now: () => performance.now(), ...instance.exports }
-        const timedRun = new WebAssembly.Instance(timedModule, { env }).exports.run as Run
-        const timedId = this.#programs++
-        made.push({ id: timedId, run: timedRun })
-        ids.push(timedId)
-        if (threads > 1) this.#workers.post(timedId, timedModule, id)
-      }
-      return made[1]
-    }
-    const table = this.#heap.allocate(4 * words.length)
-    const executable: Executable = {
-      run: (leaves, results) => {
-        if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
-        if (this.#hasFailed()) throw new Error('wasm: a thread of this device has failed; call setDevice again')
-        this.#reserveArena(plan.arenaBytes)
-        const timer = this.#timer
-        const readings = timer?.prepare(steps.length * threads) ?? 0
-        const entries = new Uint32Array(memory.buffer, table, words.length)
-        entries.fill(0, words.counters)
-        entries[words.readings] = readings
-        plan.offsets.forEach((offset, b) => {
-          if (offset !== undefined) entries[b] = this.#arena.address + offset
-        })
-        schedule.leaves.forEach((b, i) => (entries[b] = (leaves[i] as WasmBuffer).address))
-        schedule.results.forEach((b, i) => (entries[b] = (results[i] as WasmBuffer).address))
-        for (let t = 1; t < threads; t++) {
-          const own = words.others + (t - 1) * buffers.length
-          entries.copyWithin(own, 0, buffers.length)
-          for (const { buffer, stride } of local) entries[own + buffer] += t * stride
-        }
-        const { id, run } = timer ? timed() : plain
-        if (threads > 1) this.#workers.announce(id, table)
-        try {
-          run(0, table)
-        } catch (cause) {
-          abandon(memory, failure)
-          throw new Error(`wasm: a kernel failed (${cause}); call setDevice again`, { cause })
-        }
-        if (this.#hasFailed()) throw new Error('wasm: a thread failed while it computed; call setDevice again')
-        timer?.collect({ steps, buffers, threads })
-      },
-      // Made again for the reader: text is not worth keeping.
-      print: () =>
-        buildProgram(schedule, options)
-          .functions.map(f => f.print())
-          .join('\n\n'),
-    }
-    const [heap, workers] = [this.#heap, this.#workers]
-    programFinalizer.register(executable, { heap, workers, table, bytes: 4 * words.length, ids })
-    return executable
+    const { threads, heap } = this
+    const { relaxed, paired, tiles } = this.#engine
+    const memory = { initial: 1, maximum: heap.maximum, shared: threads > 1 }
+    return new WasmExecutable(schedule, { threads, relaxed, paired, tiles, memory, sleeps: canSleep() }, this)
   }
 
-  #hasFailed(): boolean {
-    return new Int32Array(this.#heap.memory.buffer)[failure.failed / 4] !== 0
+  demandOpen(): void {
+    if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
+    if (hasFailed(this.heap)) throw new Error('wasm: a thread of this device has failed; call setDevice again')
   }
 
-  /** One arena serves all programs: they run one after another. */
-  #reserveArena(bytes: number): void {
-    if (bytes <= this.#arena.bytes) return
-    if (this.#arena.bytes > 0) this.#heap.free(this.#arena.address, this.#arena.bytes)
-    this.#arena = { address: 0, bytes: 0 }
-    this.#arena = { address: this.#heap.allocate(bytes), bytes }
+  nextProgram(): number {
+    return this.#programs++
   }
 
-  readonly #sort = (input: number, output: number, rows: number, length: number, type: number): void => {
-    const dtype = sortTypes[type]
-    const { buffer } = this.#heap.memory
-    const keys = this.#view(dtype, input >>> 0, rows * length)
-    const order = new Int32Array(buffer, output >>> 0, rows * length)
+  arena(bytes: number): number {
+    if (bytes > this.#arena.bytes) {
+      if (this.#arena.bytes > 0) this.heap.free(this.#arena.address, this.#arena.bytes)
+      this.#arena = { address: 0, bytes: 0 }
+      this.#arena = { address: this.heap.allocate(bytes), bytes }
+    }
+    return this.#arena.address
+  }
+
+  readonly argsort = (input: number, output: number, rows: number, length: number, type: number): void => {
+    const keys = this.#view(sortTypes[type], input >>> 0, rows * length)
+    const order = new Int32Array(this.heap.memory.buffer, output >>> 0, rows * length)
     for (let r = 0; r < rows; r++) order.set(argsort(keys, r * length, length), r * length)
   }
 
   #view(dtype: DType, address: number, size: number): TypedArray {
-    const { buffer } = this.#heap.memory
+    const { buffer } = this.heap.memory
     switch (dtype) {
       case 'float16':
       case 'float32':
@@ -211,27 +112,23 @@ class WasmDevice implements Device {
   }
 
   startTiming(): () => Promise<readonly KernelTime[]> {
-    if (this.#timer) throw new Error('profile: another profile is under way on this device; await it first')
-    const timer = new Timer(this.#heap)
-    this.#timer = timer
+    if (this.timer) throw new Error('profile: another profile is under way on this device; await it first')
+    const timer = new Timer(this.heap)
+    this.timer = timer
     return async () => {
-      this.#timer = undefined
+      this.timer = undefined
       return timer.finish()
     }
   }
 
   ceilings(): Promise<Ceilings> {
-    this.#ceilings ??= measureCeilings({
-      threads: this.threads,
-      relaxed: this.relaxed,
-      paired: this.paired,
-      flags: this.#flags,
-    })
+    const { relaxed, paired, flags } = this.#engine
+    this.#ceilings ??= measureCeilings({ threads: this.threads, relaxed, paired, flags })
     return this.#ceilings
   }
 
   allocate(dtype: DType, size: number): WasmBuffer {
-    return { device: this, dtype, size, address: this.#heap.allocate(bytesOf(dtype, size)) }
+    return { device: this, dtype, size, address: this.heap.allocate(bytesOf(dtype, size)) }
   }
 
   upload(data: TypedArray, dtype: DType): Buffer {
@@ -247,17 +144,23 @@ class WasmDevice implements Device {
   }
 
   free(buffer: Buffer): void {
-    this.#heap.free((buffer as WasmBuffer).address, bytesOf(buffer.dtype, buffer.size))
+    this.heap.free((buffer as WasmBuffer).address, bytesOf(buffer.dtype, buffer.size))
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    await this.#workers.stop()
+    await this.workers.stop()
   }
 }
 
+/** Whether a page, or a worker of one, can share memory with workers. */
+const canShare = (): boolean => typeof Worker === 'function' && globalThis.crossOriginIsolated === true
+
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
-const defaultThreads = (): number => (node ? Math.min(node.getBuiltinModule('os').availableParallelism(), 16) : 1)
+function defaultThreads(): number {
+  if (node) return Math.min(node.getBuiltinModule('os').availableParallelism(), 16)
+  return canShare() ? Math.min(navigator.hardwareConcurrency, 16) : 1
+}
 
 /** The tiles that were measured here, by an earlier process or, where that is wanted, now; a browser keeps none. */
 async function tunedTiles(features: Features, wanted: boolean): Promise<readonly TimedTile[] | undefined> {
@@ -266,16 +169,39 @@ async function tunedTiles(features: Features, wanted: boolean): Promise<readonly
   return cachedTiles(features) ?? (wanted ? tune(features.paired).tiles : undefined)
 }
 
+/** A memory, and the threads that compute in it. */
+interface Crew {
+  readonly threads: number
+  readonly heap: Heap
+  readonly workers: Threads
+}
+
+async function crewOf(threads: number, flags: readonly string[]): Promise<Crew> {
+  const heap = new Heap(layout.reserved, threads > 1)
+  return { threads, heap, workers: await Threads.start(threads - 1, heap.memory, flags) }
+}
+
+/** As many threads as are asked for; where nobody asks, as many as there may be, or one if they do not start. */
+async function startCrew(threads: number | undefined, flags: readonly string[]): Promise<Crew> {
+  if (threads !== undefined) return crewOf(threads, flags)
+  try {
+    return await crewOf(defaultThreads(), flags)
+  } catch (error) {
+    console.warn(`setDevice: going on with one thread: ${error instanceof Error ? error.message : error}`)
+    return crewOf(1, flags)
+  }
+}
+
 export async function wasmDevice({ threads, tune = false, revectorize = false }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
-  if (threads !== undefined && threads > 1 && !isNode)
-    throw new Error('setDevice: threads need Node for now; use { threads: 1 }')
+  if (threads !== undefined && threads > 1 && !isNode && !canShare())
+    throw new Error(
+      'setDevice: threads need a page that is cross-origin isolated, by the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or use { threads: 1 }',
+    )
   const { flags, ...features } = enableFeatures(revectorize)
   const tuned = await tunedTiles(features, tune)
   const tiles = tuned ?? candidatesFor(features)
-  const count = threads ?? defaultThreads()
-  const heap = new Heap(layout.reserved, count > 1)
-  const workers = await Threads.start(count - 1, heap.memory, flags)
-  return new WasmDevice(heap, workers, { ...features, threads: count, flags, tiles, tuned: tuned !== undefined })
+  const crew = await startCrew(threads, flags)
+  return new WasmDevice(crew, { ...features, flags, tiles, tuned: tuned !== undefined })
 }

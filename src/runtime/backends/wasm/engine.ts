@@ -16,6 +16,16 @@ export const hasSimd = (): boolean => supports(f => f.v128(zeros).v128(zeros).op
 export const hasRelaxedSimd = (): boolean =>
   supports(f => f.v128(zeros).v128(zeros).v128(zeros).op('f32x4.relaxed_madd', 'drop'))
 
+/** Whether this thread may wait for another asleep: a page's own may not. */
+export function canSleep(): boolean {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** What code may use of an engine. */
 export interface Features {
   /** Relaxed SIMD, hence a fused multiply-add. */

@@ -40,8 +40,8 @@ export interface Step {
 export interface RunOptions {
   readonly threads: number
   readonly memory: { readonly initial: number; readonly maximum: number; readonly shared: boolean }
-  /** Address of the control block. */
-  readonly control: number
+  /** Whether the calling thread may go to sleep, as a page's own may not; it may where nothing is said. */
+  readonly sleeps?: boolean
 }
 
 /**
@@ -182,8 +182,12 @@ export function buildTimedRun(steps: readonly Step[], buffers: number, options: 
   return encodeModule({ imports, functions: [run], exports: ['run'], memory: options.memory, globals: 0 })
 }
 
-/** All threads wait here for each other: spinning first, then asleep. Where one has failed, `run` ends here. */
-export function emitBarrier(f: Func, { threads, control: block }: RunOptions): void {
+/**
+ * All threads wait here for each other: spinning first, then asleep if they may. Where one has failed, `run` ends here.
+ */
+export function emitBarrier(f: Func, { threads, sleeps = true }: RunOptions): void {
+  const { control: block } = layout
+  const thread = 0
   const count = block + control.barrierCount
   const phase = block + control.barrierPhase
   const seen = f.local('i32')
@@ -211,15 +215,11 @@ export function emitBarrier(f: Func, { threads, control: block }: RunOptions): v
             .get(seen)
             .op('i32.eq')
             .if(() => {
-              f.get(spins)
-                .i32(1)
-                .op('i32.add')
-                .tee(spins)
-                .i32(spinLimit)
-                .op('i32.gt_s')
-                .if(() => {
-                  f.i32(phase).get(seen).i64(-1n).memory('memory.atomic.wait32').op('drop')
-                })
+              f.get(spins).i32(1).op('i32.add').tee(spins).i32(spinLimit).op('i32.gt_s')
+              if (!sleeps) f.get(thread).i32(0).op('i32.ne', 'i32.and')
+              f.if(() => {
+                f.i32(phase).get(seen).i64(-1n).memory('memory.atomic.wait32').op('drop')
+              })
               f.br(1)
             })
         })

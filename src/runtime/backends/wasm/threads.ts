@@ -1,106 +1,173 @@
 /**
- * Worker threads that run programs together with the calling thread. A job is announced through shared memory, where the
- * workers wait; a program's module is posted to them before its first job.
+ * Worker threads that run programs together with the calling thread, in Node and in browsers. A job is announced through
+ * shared memory, where the workers wait; a program's module is posted to them before its first job.
  */
 
-import { demandNode } from '../../environment.js'
+import { node } from '../../environment.js'
 import { farFunctions } from './far.js'
 import { abandon, failure, layout } from './run.js'
 
-/** What Node's worker_threads offers of a worker. */
-interface NodeWorker {
-  postMessage(message: unknown): void
-  terminate(): Promise<number>
-  unref(): void
-  once(event: 'message' | 'error', listener: (value: unknown) => void): unknown
+/** What a worker needs to know before all else. */
+interface Setting {
+  readonly memory: WebAssembly.Memory
+  /** Which thread it is; the calling one is 0. */
+  readonly thread: number
+  readonly jobAddress: number
+  readonly failure: Parameters<typeof abandon>[1]
+  /** The time from which the calling thread's clock counts. */
+  readonly epoch: number
 }
 
-/** Words of the job block: the job's number, the program's, and its table's address; -1 as program ends the worker. */
-const words = { job: 0, program: 1, table: 2 } as const
+/** A program's module, which may import what the program `base` exports; with none, the program is forgotten. */
+interface Posted {
+  readonly id: number
+  readonly module?: WebAssembly.Module
+  readonly base?: number
+}
+
+/**
+ * Words of the job block: what changes with each of the others, so that workers watch it alone; how many messages were
+ * posted; the job's number, its program's, and its table's address; -1 as program ends the worker.
+ */
+const words = { bell: 0, posted: 1, job: 2, program: 3, table: 4 } as const
+
+/** The calling thread, as a worker sees it. */
+interface Caller {
+  onmessage: ((event: { readonly data: unknown }) => void) | null
+  postMessage(message: unknown): void
+}
 
 /** Runs in each worker, as text: it may use nothing from outside its body. */
-function workerMain(
-  workerThreads: typeof import('node:worker_threads'),
-  far: WebAssembly.ModuleImports,
-  leave: typeof abandon,
-): void {
-  const { parentPort, workerData, receiveMessageOnPort } = workerThreads
-  const { memory, jobAddress, failure, thread, epoch } = workerData as {
-    memory: WebAssembly.Memory
-    jobAddress: number
-    failure: Parameters<typeof abandon>[1]
-    thread: number
-    epoch: number
-  }
-  if (!parentPort) return
-  const job = new Int32Array(memory.buffer, jobAddress, 16)
+function workerMain(caller: Caller, words: Record<string, number>, far: object, leave: typeof abandon): void {
+  let setting: Setting | undefined
   const programs = new Map<number, WebAssembly.Instance>()
-  const now = (): number => performance.timeOrigin - epoch + performance.now()
-  const receive = (): void => {
-    for (let m = receiveMessageOnPort(parentPort); m; m = receiveMessageOnPort(parentPort)) {
-      const { id, module, base } = m.message as { id: number; module?: WebAssembly.Module; base?: number }
-      const steps = base === undefined ? {} : programs.get(base)?.exports
-      const env = { memory, now, argsort: () => {}, ...far, ...steps }
-      if (!module) programs.delete(id)
-      else programs.set(id, new WebAssembly.Instance(module, { env }))
-    }
-  }
-  parentPort.postMessage('ready')
-  for (let last = 0; ; ) {
-    for (let spins = 0; spins < 20_000 && Atomics.load(job, 0) === last; spins++);
-    if (Atomics.load(job, 0) === last) {
-      Atomics.wait(job, 0, last)
-      continue
-    }
-    last = Atomics.load(job, 0)
-    if (job[1] < 0) return
+  let [received, last] = [0, 0]
+  const trying = ({ memory, failure, thread }: Setting, work: () => void): void => {
     try {
-      if (!programs.has(job[1])) receive()
-      const run = programs.get(job[1])?.exports.run as (thread: number, table: number) => void
-      run(thread, job[2])
+      work()
     } catch (error) {
       leave(memory, failure)
       console.error(`wasm: thread ${thread}:`, error)
     }
   }
+  const take = ({ memory, epoch }: Setting, { id, module, base }: Posted): void => {
+    const now = (): number => performance.timeOrigin - epoch + performance.now()
+    const steps = base === undefined ? {} : programs.get(base)?.exports
+    const env = { memory, now, argsort: () => {}, ...far, ...steps }
+    if (!module) programs.delete(id)
+    else programs.set(id, new WebAssembly.Instance(module, { env }))
+  }
+  /** Runs jobs until there is a message, which only arrives when this returns. */
+  const serve = (here: Setting): void => {
+    const block = new Int32Array(here.memory.buffer, here.jobAddress, 16)
+    for (;;) {
+      const bell = Atomics.load(block, words.bell)
+      if (Atomics.load(block, words.posted) !== received) return
+      const job = Atomics.load(block, words.job)
+      if (job !== last) {
+        last = job
+        const [program, table] = [block[words.program], block[words.table]]
+        if (program < 0) return
+        trying(here, () => {
+          const run = programs.get(program)?.exports.run as (thread: number, table: number) => void
+          run(here.thread, table)
+        })
+        continue
+      }
+      for (let spins = 0; spins < 20_000 && Atomics.load(block, words.bell) === bell; spins++);
+      if (Atomics.load(block, words.bell) === bell) Atomics.wait(block, words.bell, bell)
+    }
+  }
+  caller.onmessage = ({ data }) => {
+    if (setting) {
+      const here = setting
+      received++
+      trying(here, () => take(here, data as Posted))
+    } else {
+      setting = data as Setting
+      caller.postMessage('ready')
+    }
+    serve(setting)
+  }
+}
+
+/** A worker of Node or of a browser. */
+interface Spawned {
+  postMessage(message: unknown): void
+  terminate(): unknown
+}
+
+/** The worker's program for what `caller` names there; bundlers that keep names wrap functions in `__name`. */
+const source = (caller: string): string =>
+  `const __name = f => f; (${workerMain})(${caller}, ${JSON.stringify(words)}, (${farFunctions})(), ${abandon})`
+
+/** A worker that listens. */
+async function spawn(setting: Setting, flags: readonly string[]): Promise<Spawned> {
+  if (node) {
+    const { Worker } = node.getBuiltinModule('worker_threads')
+    const module = (name: string): string => `process.getBuiltinModule('${name}')`
+    const settings = flags.map(flag => `${module('v8')}.setFlagsFromString('${flag}');`)
+    const text = settings.join('') + source(`${module('worker_threads')}.parentPort`)
+    const worker = new Worker(text, { eval: true, execArgv: [] })
+    worker.postMessage(setting)
+    await new Promise<void>((resolve, reject) => {
+      worker.once('message', () => resolve())
+      worker.once('error', reject)
+    })
+    // A program that has finished must not be kept alive by waiting threads.
+    worker.unref()
+    return worker
+  }
+  const url = URL.createObjectURL(new Blob([source('globalThis')], { type: 'text/javascript' }))
+  try {
+    const worker = new Worker(url)
+    worker.postMessage(setting)
+    await new Promise<void>((resolve, reject) => {
+      worker.onmessage = () => resolve()
+      worker.onerror = ({ message = 'a Content-Security-Policy must allow worker-src blob:' }) =>
+        reject(new Error(`setDevice: a thread did not start: ${message}; use { threads: 1 }`))
+    })
+    return worker
+  } finally {
+    URL.revokeObjectURL(url)
+  }
 }
 
 export class Threads {
-  readonly #workers: readonly NodeWorker[]
+  readonly #workers: readonly Spawned[]
   readonly #memory: WebAssembly.Memory
 
-  private constructor(workers: readonly NodeWorker[], memory: WebAssembly.Memory) {
+  private constructor(workers: readonly Spawned[], memory: WebAssembly.Memory) {
     this.#workers = workers
     this.#memory = memory
   }
 
-  /** Starts `count` workers on a shared memory and waits until all of them listen. */
+  /**
+   * Starts `count` workers on a shared memory and waits until all of them listen.
+   * @throws if one of them does not start; then there are none.
+   */
   static async start(count: number, memory: WebAssembly.Memory, flags: readonly string[]): Promise<Threads> {
-    if (count === 0) return new Threads([], memory)
-    const { Worker } = demandNode('setDevice', 'use { threads: 1 }').getBuiltinModule('worker_threads')
-    const source = `const node = name => process.getBuiltinModule(name);
-      ${flags.map(flag => `node('v8').setFlagsFromString('${flag}');`).join(' ')}
-      (${workerMain})(node('worker_threads'), (${farFunctions})(), ${abandon})`
-    const workers = Array.from({ length: count }, (_, i) => {
-      const worker: NodeWorker = new Worker(source, {
-        eval: true,
-        execArgv: [],
-        workerData: { memory, jobAddress: layout.job, failure, thread: i + 1, epoch: performance.timeOrigin },
-      })
-      return worker
-    })
-    await Promise.all(
-      workers.map(
-        w =>
-          new Promise<void>((resolve, reject) => {
-            w.once('message', () => resolve())
-            w.once('error', reject)
-          }),
-      ),
-    )
-    // A program that has finished must not be kept alive by waiting threads.
-    for (const w of workers) w.unref()
+    const shared = { memory, jobAddress: layout.job, failure, epoch: performance.timeOrigin }
+    const spawning = Array.from({ length: count }, (_, i) => spawn({ ...shared, thread: i + 1 }, flags))
+    const settled = await Promise.allSettled(spawning)
+    const workers = settled.flatMap(s => (s.status === 'fulfilled' ? [s.value] : []))
+    const failed = settled.find(s => s.status === 'rejected')
+    if (failed) {
+      for (const w of workers) w.terminate()
+      throw failed.reason
+    }
     return new Threads(workers, memory)
+  }
+
+  get #block(): Int32Array<ArrayBufferLike> {
+    return new Int32Array(this.#memory.buffer, layout.job, 16)
+  }
+
+  #ring(changed: 'posted' | 'job'): void {
+    const block = this.#block
+    Atomics.add(block, words[changed], 1)
+    Atomics.add(block, words.bell, 1)
+    Atomics.notify(block, words.bell)
   }
 
   /**
@@ -108,17 +175,20 @@ export class Threads {
    * exports.
    */
   post(id: number, module?: WebAssembly.Module, base?: number): void {
-    for (const w of this.#workers) w.postMessage({ id, module, base })
+    if (this.#workers.length === 0) return
+    // Counted first: a worker that has taken all messages so far would not wait for one that is yet to be counted.
+    this.#ring('posted')
+    const message: Posted = { id, module, base }
+    for (const w of this.#workers) w.postMessage(message)
   }
 
   /** Wakes the workers for a program; the caller then runs it too, and its last barrier waits for them. */
   announce(program: number, table: number): void {
     if (this.#workers.length === 0) return
-    const job = new Int32Array(this.#memory.buffer, layout.job, 16)
-    job[words.program] = program
-    job[words.table] = table
-    Atomics.add(job, words.job, 1)
-    Atomics.notify(job, words.job)
+    const block = this.#block
+    block[words.program] = program
+    block[words.table] = table
+    this.#ring('job')
   }
 
   async stop(): Promise<void> {

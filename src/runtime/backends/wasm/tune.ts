@@ -73,7 +73,6 @@ function runnerOf(schedule: Schedule, tile: Tile, features: Features, heap: Heap
     threads: 1,
     tiles: [{ ...tile, speed: 1 }],
     memory: { initial: 1, maximum, shared: false },
-    control: layout.control,
   })
   const words = tableWords(program.buffers.length, program.steps.length, 1)
   const table = heap.allocate(4 * words.length)
