@@ -99,6 +99,26 @@ test.each(Object.entries(bundlers))('methods survive %s', async (_, bundled) => 
   }
 })
 
+test('threads run from a bundle that is minified and keeps names', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-bundled-'))
+  try {
+    const outfile = join(folder, 'bundle.mjs')
+    // Remainders so far off are the host's, also in workers.
+    const contents = `import { full, setDevice } from 'saddlepoint'
+      const device = await setDevice('wasm', { threads: 3 })
+      const terms = full([512, 512], 1e25).mul(full([512, 1], 2).astype('int32')).remainder(3)
+      console.log(device.threads, await terms.min().item(), await full([128, 128], 2).matmul(terms.at([0, 128], [0, 128])).max().item())
+      await device.close()`
+    const options = { bundle: true, minify: true, keepNames: true, platform: 'node', format: 'esm' } as const
+    await build({ ...options, stdin: { contents, resolveDir: root }, tsconfigRaw: {}, outfile })
+    const { stdout } = await run(process.execPath, [outfile], { timeout: 60_000 })
+    const rest = Number((BigInt(Math.fround(1e25)) * 2n) % 3n)
+    expect(stdout.trim()).toBe(`3 ${rest} ${128 * 2 * rest}`)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
 test('the command runs from a packed tarball', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'saddlepoint-packed-'))
   try {

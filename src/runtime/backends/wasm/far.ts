@@ -6,11 +6,13 @@
 import type { FarOp } from '../../../compiler/expr.js'
 import type { Import } from './assembler.js'
 
-/** Runs in workers too, as text: it may use nothing from outside its body. */
+/** Runs in workers too, as text, like workerMain in threads.ts. */
 export const farFunctions = (): Record<FarOp, (x: number, y: number) => number> => ({
   sinFar: Math.sin,
   cosFar: Math.cos,
-  remainderFar: (x, y) => x % y,
+  remainderFar(x, y) {
+    return x % y
+  },
 })
 
 const far = (name: FarOp, operands: number): Import => ({

@@ -37,57 +37,72 @@ interface Caller {
   postMessage(message: unknown): void
 }
 
-/** Runs in each worker, as text: it may use nothing from outside its body. */
+/**
+ * Runs in each worker, as text: it may use nothing from outside its body. What has a name in it is a method: bundlers that
+ * keep names wrap other functions in one of theirs.
+ */
 function workerMain(caller: Caller, words: Record<string, number>, far: object, leave: typeof abandon): void {
-  let setting: Setting | undefined
-  const programs = new Map<number, WebAssembly.Instance>()
-  let [received, last] = [0, 0]
-  const trying = ({ memory, failure, thread }: Setting, work: () => void): void => {
-    try {
-      work()
-    } catch (error) {
-      leave(memory, failure)
-      console.error(`wasm: thread ${thread}:`, error)
-    }
-  }
-  const take = ({ memory, epoch }: Setting, { id, module, base }: Posted): void => {
-    const now = (): number => performance.timeOrigin - epoch + performance.now()
-    const steps = base === undefined ? {} : programs.get(base)?.exports
-    const env = { memory, now, argsort: () => {}, ...far, ...steps }
-    if (!module) programs.delete(id)
-    else programs.set(id, new WebAssembly.Instance(module, { env }))
-  }
-  /** Runs jobs until there is a message, which only arrives when this returns. */
-  const serve = (here: Setting): void => {
-    const block = new Int32Array(here.memory.buffer, here.jobAddress, 16)
-    for (;;) {
-      const bell = Atomics.load(block, words.bell)
-      if (Atomics.load(block, words.posted) !== received) return
-      const job = Atomics.load(block, words.job)
-      if (job !== last) {
-        last = job
-        const [program, table] = [block[words.program], block[words.table]]
-        if (program < 0) return
-        trying(here, () => {
-          const run = programs.get(program)?.exports.run as (thread: number, table: number) => void
-          run(here.thread, table)
-        })
-        continue
+  const worker = {
+    programs: new Map<number, WebAssembly.Instance>(),
+    /** Messages taken, and the number of the last job. */
+    received: 0,
+    last: 0,
+
+    /** Does its part of a job, or notes a program. */
+    attempt({ memory, failure, thread }: Setting, work: () => void): void {
+      try {
+        work()
+      } catch (error) {
+        leave(memory, failure)
+        console.error(`wasm: thread ${thread}:`, error)
       }
-      for (let spins = 0; spins < 20_000 && Atomics.load(block, words.bell) === bell; spins++);
-      if (Atomics.load(block, words.bell) === bell) Atomics.wait(block, words.bell, bell)
-    }
+    },
+
+    take({ memory, epoch }: Setting, { id, module, base }: Posted): void {
+      const steps = base === undefined ? {} : this.programs.get(base)?.exports
+      const own = {
+        memory,
+        now() {
+          return performance.timeOrigin - epoch + performance.now()
+        },
+        argsort() {},
+      }
+      if (!module) this.programs.delete(id)
+      else this.programs.set(id, new WebAssembly.Instance(module, { env: { ...own, ...far, ...steps } }))
+    },
+
+    /** Runs jobs until there is a message, which only arrives when this returns. */
+    serve(setting: Setting): void {
+      const block = new Int32Array(setting.memory.buffer, setting.jobAddress, 16)
+      for (;;) {
+        const bell = Atomics.load(block, words.bell)
+        if (Atomics.load(block, words.posted) !== this.received) return
+        const job = Atomics.load(block, words.job)
+        if (job !== this.last) {
+          this.last = job
+          const [program, table] = [block[words.program], block[words.table]]
+          if (program < 0) return
+          this.attempt(setting, () => {
+            const run = this.programs.get(program)?.exports.run as (thread: number, table: number) => void
+            run(setting.thread, table)
+          })
+          continue
+        }
+        for (let spins = 0; spins < 20_000 && Atomics.load(block, words.bell) === bell; spins++);
+        if (Atomics.load(block, words.bell) === bell) Atomics.wait(block, words.bell, bell)
+      }
+    },
   }
+  // The first message is the setting, all others are counted.
   caller.onmessage = ({ data }) => {
-    if (setting) {
-      const here = setting
-      received++
-      trying(here, () => take(here, data as Posted))
-    } else {
-      setting = data as Setting
-      caller.postMessage('ready')
+    const setting = data as Setting
+    caller.onmessage = ({ data }) => {
+      worker.received++
+      worker.attempt(setting, () => worker.take(setting, data as Posted))
+      worker.serve(setting)
     }
-    serve(setting)
+    caller.postMessage('ready')
+    worker.serve(setting)
   }
 }
 
@@ -97,9 +112,9 @@ interface Spawned {
   terminate(): unknown
 }
 
-/** The worker's program for what `caller` names there; bundlers that keep names wrap functions in `__name`. */
+/** The worker's program; `caller` is an expression for the thread that started it. */
 const source = (caller: string): string =>
-  `const __name = f => f; (${workerMain})(${caller}, ${JSON.stringify(words)}, (${farFunctions})(), ${abandon})`
+  `(${workerMain})(${caller}, ${JSON.stringify(words)}, (${farFunctions})(), ${abandon})`
 
 /** A worker that listens. */
 async function spawn(setting: Setting, flags: readonly string[]): Promise<Spawned> {
