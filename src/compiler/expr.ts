@@ -10,7 +10,8 @@ import { axesOf, type Condition, type Index, printIndex } from './affine.js'
 /**
  * `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. `roundToHalf` is the
  * float32 nearest to its operand that a float16 holds, halves to even. `keep` is its operand, as a value that no
- * compiler looks through: those of WGSL may reassociate and contract.
+ * compiler looks through: those of WGSL may reassociate and contract. `expBelow0` is `exp` of what is at most 0, with
+ * fewer operations; roundings may take that up to 40.
  */
 export type ScalarOp =
   | UnaryOp
@@ -22,6 +23,7 @@ export type ScalarOp =
   | 'fma'
   | 'keep'
   | 'roundToHalf'
+  | 'expBelow0'
   | FarOp
 /** Functions of numbers that a device's expansion does not reach; 0 stands for the others, and its result is not used. */
 export type FarOp = 'sinFar' | 'cosFar' | 'remainderFar'

@@ -23,6 +23,7 @@ import {
   zero,
 } from './affine.js'
 import type { Expr, ExprTable, ScalarOp } from './expr.js'
+import { isBelow0 } from './signs.js'
 
 /** Nodes that are computed by a kernel of their own kind and never inlined. */
 const heavy: ReadonlySet<Primitive> = new Set<Primitive>([
@@ -128,6 +129,8 @@ export class Lowering {
         return this.#gather(node, indices, conditions)
       case 'where':
         return exprs.operation('select', type, ...node.inputs.map(n => this.element(n, indices, conditions)))
+      case 'exp':
+        return exprs.operation(isBelow0(x) ? 'expBelow0' : 'exp', type, this.element(x, indices, conditions))
       case 'cast':
         return castTo(exprs, node.dtype, this.element(x, indices, conditions))
       case 'threefry': {

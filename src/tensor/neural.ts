@@ -10,8 +10,8 @@ import {
   div,
   equal,
   exp,
-  isfinite,
   lessEqual,
+  maximum,
   mul,
   reciprocal,
   rsqrt,
@@ -33,7 +33,9 @@ function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly t
   const over = { axis, keepdims: true }
   // Nothing has no largest element, but a sum.
   const top = x.shape[axis] === 0 ? sum(x, over) : max(x, over)
-  const e = exp(sub(x, stopGradient(where(isfinite(top), top, 0))))
+  // The lowest number, where all is -inf: there too an exponent is at most 0.
+  const lowest = x.dtype === 'float64' ? -Number.MAX_VALUE : -(2 - 2 ** -23) * 2 ** 127
+  const e = exp(sub(x, stopGradient(maximum(top, lowest))))
   return { e, total: sum(e, over) }
 }
 

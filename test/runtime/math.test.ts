@@ -116,6 +116,27 @@ describe('special functions in SIMD operations', () => {
     }
   })
 
+  it('expBelow0: exp to the bit, of what is at most 0 and some way above', () => {
+    for (const [type, most] of [
+      ['float32', 43],
+      ['float64', 350],
+    ] as const)
+      for (const fused of [false, true]) {
+        const [f, g] = [compile('expBelow0', type, fused), compile('exp', type, fused)]
+        const check = (x: number): void => {
+          const [got, want] = [f(x, 0), g(x, 0)]
+          if (!same(got, want)) expect(got, `of ${x}`).toBe(want)
+        }
+        for (let i = 0; i < 20_000; i++) {
+          const x = sample(type, i, uniform)
+          check(Math.abs(x) <= most ? x : -Math.abs(x))
+          // Where the result is subnormal.
+          check(rounded(type, -(type === 'float32' ? 87 : 708) - 40 * uniform()))
+        }
+        for (const x of [...hardPoints(type), 0, -0, -Infinity, NaN, most]) check(x > most ? -x : x)
+      }
+  })
+
   it('sign: keeps zeros and NaN', () => {
     for (const type of ['float32', 'float64'] as const) {
       const f = compile('sign', type, false)

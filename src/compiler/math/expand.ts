@@ -13,7 +13,7 @@
 import { copyExprs } from '../copy.js'
 import type { Expr, ExprTable, ScalarOp, ScalarType } from '../expr.js'
 import { Builder } from './builder.js'
-import { erf, exp, expm1, log, log1p, pow, tanh } from './exponential.js'
+import { erf, exp, expBelow0, expm1, log, log1p, pow, tanh } from './exponential.js'
 import { atan, cos, sin } from './trigonometric.js'
 
 type Expansion = (m: Builder, x: Expr, y: Expr) => Expr
@@ -51,6 +51,7 @@ function remainder(m: Builder, x: Expr, y: Expr): Expr {
 /** The operations that are expanded where their type is float32 or float64. */
 export const mathOps = [
   'exp',
+  'expBelow0',
   'expm1',
   'log',
   'log1p',
@@ -68,6 +69,7 @@ export type MathOp = (typeof mathOps)[number]
 /** One row a function; what is not listed is an instruction or a short sequence of them. */
 const expansions: Readonly<Record<MathOp, Expansion>> = {
   exp,
+  expBelow0,
   expm1,
   log,
   log1p,

@@ -46,6 +46,16 @@ export function exp(m: Builder, x: Expr): Expr {
   return scaleTwice(m, expNear(m, r), i)
 }
 
+/**
+ * The same for x <= 0, to the bit, and up to 43 or 350: no power of two there is too large for one factor, from which the
+ * one that keeps it normal is taken again.
+ */
+export function expBelow0(m: Builder, x: Expr): Expr {
+  const [low, spare] = m.pick({ float32: [-104, 64], float64: [-746, 512] })
+  const { i, r } = reduceExp(m, m.atLeast(x, low), m.bias + spare)
+  return m.mul(m.mul(expNear(m, r), m.ofBits(m.toExponent(i))), 2 ** -spare)
+}
+
 /** e^r for |r| <= ln2 / 2. */
 const expNear = (m: Builder, r: Expr): Expr => m.add(m.fma(m.mul(r, r), m.polynomial(r, expCoefficients), r), 1)
 

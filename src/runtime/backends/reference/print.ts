@@ -40,6 +40,7 @@ const calls = {
   sign: 'sign',
   sqrt: 'sqrt',
   exp: 'exp',
+  expBelow0: 'exp',
   expm1: 'expm1',
   log: 'log',
   log1p: 'log1p',
