@@ -18,7 +18,9 @@ export function knownOptions<O extends object>(op: string, options: O, names: Na
 
 const listed = (names: object): string => Object.keys(names).join(', ')
 
-function inWords(x: unknown): string {
+/** A value in the words of an error. */
+export function inWords(x: unknown): string {
   if (typeof x === 'string') return `'${x}'`
+  if (typeof x === 'bigint') return `${x}n`
   return Array.isArray(x) ? `an array of ${x.length}` : typeof x === 'function' ? 'a function' : String(x)
 }

@@ -2,7 +2,7 @@
 
 import type { Schedule } from '../compiler/kernel.js'
 import type { DType, TypedArray } from '../graph/dtype.js'
-import { knownOptions, type Names } from '../graph/options.js'
+import { inWords, knownOptions, type Names } from '../graph/options.js'
 import { environment, saysYes } from './environment.js'
 import type { Ceilings, KernelTime } from './profile.js'
 
@@ -50,6 +50,7 @@ export interface Device {
   ceilings?(): Promise<Ceilings>
   /** Ends threads and gives memory back; buffers on the device are lost. */
   close(): Promise<void>
+  readonly closed: boolean
 }
 
 /** Memory that cannot be had. The runtime collects garbage and tries once more. */
@@ -98,32 +99,57 @@ const optionNames: Names<DeviceOptions> = {
   half: true,
 }
 
-const isDeviceName = (name: string): name is DeviceName => (deviceNames as readonly string[]).includes(name)
+/** The only device that an option says something to; `threads` may be given to all. */
+const ownerOf: { readonly [K in keyof DeviceOptions]: DeviceName } = {
+  tune: 'wasm',
+  revectorize: 'wasm',
+  software: 'webgpu',
+  trusted: 'webgpu',
+  memoryLimit: 'webgpu',
+  half: 'webgpu',
+}
+
+function demandDeviceName(what: string, name: string): asserts name is DeviceName {
+  if (!(deviceNames as readonly string[]).includes(name))
+    throw new Error(`${what}: unknown device '${name}'; one of ${deviceNames.join(', ')}`)
+}
+
+function demandThreads(what: string, threads: unknown): void {
+  if (!(Number.isInteger(threads) && (threads as number) >= 1 && (threads as number) <= 64))
+    throw new Error(`${what} must be an integer from 1 to 64, not ${inWords(threads)}`)
+}
+
+function checkOptions(device: DeviceName, options: DeviceOptions): void {
+  for (const [name, value] of Object.entries(options) as [keyof DeviceOptions, unknown][]) {
+    const owner = ownerOf[name] ?? device
+    if (owner !== device)
+      throw new Error(`setDevice: ${name} is an option of ${owner}, and means nothing to ${device}; leave it out`)
+    if (name === 'threads') demandThreads('setDevice: threads', value)
+    else if (name === 'memoryLimit') {
+      if (!(typeof value === 'number' && value > 0))
+        throw new Error(`setDevice: memoryLimit must be a number of bytes > 0, not ${inWords(value)}`)
+    } else if (typeof value !== 'boolean')
+      throw new Error(`setDevice: ${name} must be true or false, not ${inWords(value)}`)
+  }
+}
 
 /** The options that are given. */
 const defined = (options: DeviceOptions): DeviceOptions =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 
-async function open(name: string, options: DeviceOptions): Promise<Device> {
-  if (!isDeviceName(name)) throw new Error(`setDevice: unknown device '${name}'; one of ${deviceNames.join(', ')}`)
-  const { threads, memoryLimit } = options
-  if (memoryLimit !== undefined && !(memoryLimit > 0))
-    throw new Error(`setDevice: memoryLimit must be a number of bytes > 0, not ${memoryLimit}`)
-  if (threads !== undefined && (!Number.isInteger(threads) || threads < 1 || threads > 64)) {
-    throw new Error(`setDevice: threads must be an integer from 1 to 64, not ${threads}`)
-  }
+async function open(name: DeviceName, options: DeviceOptions): Promise<Device> {
   switch (name) {
     case 'reference':
       return (await import('./backends/reference/device.js')).referenceDevice()
     case 'wasm':
       return (await import('./backends/wasm/device.js')).wasmDevice({
         revectorize: saysYes('SADDLEPOINT_REVECTORIZE'),
-        ...defined(options),
+        ...options,
       })
     case 'webgpu':
       return (await import('./backends/webgpu/device.js')).webgpuDevice({
         software: saysYes('SADDLEPOINT_SOFTWARE'),
-        ...defined(options),
+        ...options,
       })
   }
 }
@@ -135,25 +161,51 @@ let current: Promise<Device> | undefined
  * or a device that an earlier call returned. Tensors move when they are next read. The environment variables
  * SADDLEPOINT_DEVICE and SADDLEPOINT_THREADS choose before the first call.
  *
- * @throws if the device is unknown or does not start; the device in use then stays.
+ * @throws if the device is unknown, was closed or does not start, or an option is not one of its; the device in use then
+ * stays.
  */
 export async function setDevice(name: DeviceName | Device, options: DeviceOptions = {}): Promise<Device> {
-  knownOptions('setDevice', options, optionNames)
-  if (typeof name !== 'string' && typeof name?.compile !== 'function')
-    throw new Error(`setDevice: expects one of ${deviceNames.join(', ')}, or a device that an earlier call returned`)
-  const device = typeof name === 'string' ? await open(name, options) : name
+  const given = defined(knownOptions('setDevice', options, optionNames))
+  const device = typeof name === 'string' ? await openNamed(name, given) : demandDevice(name, given)
   current = Promise.resolve(device)
+  return device
+}
+
+function openNamed(name: string, options: DeviceOptions): Promise<Device> {
+  demandDeviceName('setDevice', name)
+  checkOptions(name, options)
+  return open(name, options)
+}
+
+/** A device that is open, to be used as it is. */
+function demandDevice(device: Device, options: DeviceOptions): Device {
+  if (typeof device?.compile !== 'function' || typeof device.close !== 'function')
+    throw new Error(`setDevice: expects one of ${deviceNames.join(', ')}, or a device that an earlier call returned`)
+  if (device.closed) throw new Error(`setDevice: this device was closed; setDevice('${device.name}') starts another`)
+  const [option] = Object.keys(options)
+  if (option) throw new Error(`setDevice: ${option} is for a device that is named; this one has started already`)
   return device
 }
 
 /** The device in use, started at the first call. */
 export function getDevice(): Promise<Device> {
   if (!current) {
-    const threads = environment('SADDLEPOINT_THREADS')
-    current = open(environment('SADDLEPOINT_DEVICE') ?? 'wasm', {
-      ...(threads !== undefined && { threads: Number(threads) }),
+    const opening = openChosen()
+    current = opening
+    opening.catch(() => {
+      if (current === opening) current = undefined
     })
-    current.catch(() => (current = undefined))
   }
   return current
+}
+
+/** The device that the environment chooses. */
+async function openChosen(): Promise<Device> {
+  const name = environment('SADDLEPOINT_DEVICE') ?? 'wasm'
+  demandDeviceName('SADDLEPOINT_DEVICE', name)
+  const text = environment('SADDLEPOINT_THREADS')
+  if (text === undefined) return open(name, {})
+  const threads = Number(text)
+  demandThreads('SADDLEPOINT_THREADS', Number.isNaN(threads) ? text : threads)
+  return open(name, { threads })
 }

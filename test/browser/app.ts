@@ -37,7 +37,7 @@ const values =
   (seed, shape) =>
     random.uniform(random.key(seed), shape, { low: -1, high: 1, dtype })
 
-/** The first things a user tries: methods, a gradient of a gradient, several devices. */
+/** The first things a user tries: methods, a gradient of a gradient, several devices; and work for several threads. */
 async function hello(device: DeviceName, options: DeviceOptions = {}) {
   const { description } = await setDevice(device, options)
   const cubic = grad((x: ReturnType<typeof tensor>) =>
@@ -45,7 +45,8 @@ async function hello(device: DeviceName, options: DeviceOptions = {}) {
       .square()
       .sum(),
   )
-  return { description, slope: await cubic(tensor([1, 2])).array() }
+  const a = random.normal(random.key(0), [160, 160])
+  return { description, slope: await cubic(tensor([1, 2])).array(), product: await a.matmul(a).sum().item() }
 }
 
 /** A program of test/runtime/device-programs.ts in float32, computed on the device in use. */

@@ -54,11 +54,16 @@ test('the environment chooses the device', async () => {
   expect((await node(code, { SADDLEPOINT_DEVICE: 'reference' })).stdout.trim()).toBe('reference 1')
   expect((await node(code, { SADDLEPOINT_THREADS: '1' })).stdout.trim()).toBe('wasm 1')
   await expect(node(code, { SADDLEPOINT_DEVICE: 'abacus' })).rejects.toThrow(
-    /unknown device 'abacus'; one of reference, wasm, webgpu/,
+    /SADDLEPOINT_DEVICE: unknown device 'abacus'; one of reference, wasm, webgpu/,
   )
-  await expect(node(code, { SADDLEPOINT_THREADS: 'many' })).rejects.toThrow(
-    /threads must be an integer from 1 to 64, not NaN/,
-  )
+  for (const [threads, shown] of [
+    ['many', "'many'"],
+    ['0', '0'],
+    ['2.5', '2.5'],
+  ])
+    await expect(node(code, { SADDLEPOINT_THREADS: threads })).rejects.toThrow(
+      `SADDLEPOINT_THREADS must be an integer from 1 to 64, not ${shown}`,
+    )
 })
 
 /** Bundlers that drop modules without side effects: they write `program` to a file. */

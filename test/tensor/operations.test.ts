@@ -327,6 +327,23 @@ table('dtypes', [
   ['sum of booleans', () => sp.tensor([true, true]).sum(), 2, 'int32'],
   ['mean of integers', () => int([1, 2]).mean(), 1.5, 'float32'],
   ['astype truncates', () => sp.tensor([1.9, -1.9]).astype('int32'), [1, -1], 'int32'],
+  [
+    'astype gives no -0',
+    () => sp.div(1, sp.tensor([-0.5, -0]).astype('int32').astype('float32')),
+    [Infinity, Infinity],
+  ],
+  [
+    'nor does an integer remainder',
+    () =>
+      sp.div(
+        1,
+        sp
+          .tensor(Int32Array.of(-4, 4))
+          .remainder(sp.tensor(Int32Array.of(2, -2)))
+          .astype('float32'),
+      ),
+    [Infinity, Infinity],
+  ],
   ['astype keeps within the range', () => f64([1e10, -1e10, nan]).astype('int32'), [2 ** 31 - 1, -(2 ** 31), 0]],
   ['astype of a constant too', () => sp.full([1], 1e10, 'float64').astype('int32'), [2 ** 31 - 1]],
   ['astype to uint32', () => f64([3e9, -1]).astype('uint32'), [3e9, 0]],

@@ -269,6 +269,31 @@ describe('the options of the report that began this', () => {
     ['stl10({})', () => data.stl10({} as never), 'stl10: folder undefined: needs the path of a folder'],
     ['setDevice({})', () => setDevice({} as never), 'setDevice: expects one of reference, wasm, webgpu, or a device'],
     [
+      'setDevice, an option of another device',
+      () => setDevice('wasm', { memoryLimit: 5 }),
+      'setDevice: memoryLimit is an option of webgpu, and means nothing to wasm; leave it out',
+    ],
+    [
+      'setDevice tune',
+      () => setDevice('wasm', { tune: 'no' as never }),
+      "setDevice: tune must be true or false, not 'no'",
+    ],
+    [
+      "setDevice threads '2'",
+      () => setDevice('wasm', { threads: '2' as never }),
+      "setDevice: threads must be an integer from 1 to 64, not '2'",
+    ],
+    [
+      'setDevice memoryLimit',
+      () => setDevice('webgpu', { memoryLimit: 0 }),
+      'setDevice: memoryLimit must be a number of bytes > 0, not 0',
+    ],
+    [
+      'setDevice of a device, with options',
+      async () => setDevice(await core.getDevice(), { threads: 1 }),
+      'setDevice: threads is for a device that is named; this one has started already',
+    ],
+    [
       'setDevice thread',
       () => setDevice('wasm', { thread: 1 } as never),
       "setDevice: has no option 'thread'; it takes threads, ",

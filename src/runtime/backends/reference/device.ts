@@ -145,6 +145,7 @@ class ReferenceDevice implements Device {
   }
 
   async close(): Promise<void> {}
+  readonly closed = false
 }
 
 export const referenceDevice = (): Device => new ReferenceDevice()

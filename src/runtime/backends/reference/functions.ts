@@ -90,7 +90,8 @@ export function bitcast(x: number, from: keyof typeof views, to: keyof typeof vi
 
 /** Float to integer: truncated, kept within the type, NaN to 0. */
 export function toInteger(x: number, low: number, high: number): number {
-  return Number.isNaN(x) ? 0 : Math.min(high, Math.max(low, Math.trunc(x)))
+  // Integers have no -0, which added to 0 is 0.
+  return Number.isNaN(x) ? 0 : Math.min(high, Math.max(low, Math.trunc(x))) + 0
 }
 
 /** Stable ascending order of one row, NaN last. */

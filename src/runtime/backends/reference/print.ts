@@ -77,7 +77,7 @@ function operationText({ op, type, args }: Operation): string {
     case 'div':
       return isFloat(type) ? `${a} / ${b}` : `${b} === 0 ? 0 : ${wrap(type, `Math.floor(${a} / ${b})`)}`
     case 'remainder':
-      return isFloat(type) ? `floorMod(${a}, ${b})` : `${b} === 0 ? 0 : floorMod(${a}, ${b})`
+      return isFloat(type) ? `floorMod(${a}, ${b})` : `${b} === 0 ? 0 : ${wrap(type, `floorMod(${a}, ${b})`)}`
     case 'shiftRight':
       return type === 'uint32' ? `${a} >>> ${b}` : `${a} >> ${b}`
     case 'less':

@@ -39,7 +39,7 @@ class WasmDevice implements Device, Host {
   readonly #engine: Engine
   #arena = { address: 0, bytes: 0 }
   #programs = 0
-  #closed = false
+  closed = false
   #ceilings: Promise<Ceilings> | undefined
 
   constructor({ threads, heap, workers }: Crew, engine: Engine) {
@@ -71,7 +71,7 @@ class WasmDevice implements Device, Host {
   }
 
   demandOpen(): void {
-    if (this.#closed) throw new Error('wasm: the device was closed; call setDevice again')
+    if (this.closed) throw new Error('wasm: the device was closed; call setDevice again')
     if (hasFailed(this.heap)) throw new Error('wasm: a thread of this device has failed; call setDevice again')
   }
 
@@ -148,7 +148,7 @@ class WasmDevice implements Device, Host {
   }
 
   async close(): Promise<void> {
-    this.#closed = true
+    this.closed = true
     await this.workers.stop()
   }
 }
@@ -183,11 +183,13 @@ async function crewOf(threads: number, flags: readonly string[]): Promise<Crew> 
 
 /** As many threads as are asked for; where nobody asks, as many as there may be, or one if they do not start. */
 async function startCrew(threads: number | undefined, flags: readonly string[]): Promise<Crew> {
-  if (threads !== undefined) return crewOf(threads, flags)
   try {
-    return await crewOf(defaultThreads(), flags)
-  } catch (error) {
-    console.warn(`setDevice: going on with one thread: ${error instanceof Error ? error.message : error}`)
+    return await crewOf(threads ?? defaultThreads(), flags)
+  } catch (cause) {
+    const why = `setDevice: ${cause instanceof Error ? cause.message : cause}`
+    if (threads === 1) throw cause
+    if (threads) throw new Error(`${why}; use { threads: 1 }`, { cause })
+    console.warn(`${why}; going on with one thread`)
     return crewOf(1, flags)
   }
 }

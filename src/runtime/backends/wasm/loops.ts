@@ -375,19 +375,17 @@ class LoopEmitter {
     const varying = mode !== 'rows' && vector >= 0
     for (const { buffer, value } of outputs) {
       const { dtype } = this.#buffers[buffer]
-      // One address for all copies, which the engine may then join into longer vectors.
+      // One address for all copies, which an engine may then join into longer vectors. Those of 64 bits have their own: V8 13
+      // joins some of them wrongly, as in a choice between y and -y by the sign of x.
       const address = f.local('i32')
       f.get(this.#elements.base(buffer)).get(position).i32(bytesOf(dtype)).op('i32.mul', 'i32.add').set(address)
       const locals = Array.from({ length: this.#elements.copies }, (_, u) => this.#elements.value(value, u))
       for (const [u, local] of locals.entries()) {
+        const offset = varying || this.#elements.copies > 1 ? u * this.#elements.copyStep * bytesOf(dtype) : 0
+        const isApart = bytesOf(dtype) === 8 && offset > 0
         f.get(address)
-        storeVector(
-          f,
-          dtype,
-          local,
-          this.#elements.active === 1 ? 1 : this.#elements.lanes,
-          varying || this.#elements.copies > 1 ? u * this.#elements.copyStep * bytesOf(dtype) : 0,
-        )
+        if (isApart) f.i32(offset).op('i32.add')
+        storeVector(f, dtype, local, this.#elements.active === 1 ? 1 : this.#elements.lanes, isApart ? 0 : offset)
       }
     }
   }

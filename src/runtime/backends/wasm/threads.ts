@@ -41,7 +41,13 @@ interface Caller {
  * Runs in each worker, as text: it may use nothing from outside its body. What has a name in it is a method: bundlers that
  * keep names wrap other functions in one of theirs.
  */
-function workerMain(caller: Caller, words: Record<string, number>, far: object, leave: typeof abandon): void {
+function workerMain(
+  caller: Caller,
+  process: NodeJS.Process | undefined,
+  words: Record<string, number>,
+  far: object,
+  leave: typeof abandon,
+): void {
   const worker = {
     programs: new Map<number, WebAssembly.Instance>(),
     /** Messages taken, and the number of the last job. */
@@ -96,6 +102,9 @@ function workerMain(caller: Caller, words: Record<string, number>, far: object, 
   // The first message is the setting, all others are counted.
   caller.onmessage = ({ data }) => {
     const setting = data as Setting
+    // What others have Node load into every worker may fail as it likes; if it ends this one, nobody is to wait for it.
+    process?.on('uncaughtException', error => console.error(`wasm: thread ${setting.thread}:`, error))
+    process?.on('exit', () => leave(setting.memory, setting.failure))
     caller.onmessage = ({ data }) => {
       worker.received++
       worker.attempt(setting, () => worker.take(setting, data as Posted))
@@ -112,9 +121,9 @@ interface Spawned {
   terminate(): unknown
 }
 
-/** The worker's program; `caller` is an expression for the thread that started it. */
-const source = (caller: string): string =>
-  `(${workerMain})(${caller}, ${JSON.stringify(words)}, (${farFunctions})(), ${abandon})`
+/** The worker's program, given expressions for the thread that started it and for Node's process. */
+const source = (caller: string, process: string): string =>
+  `(${workerMain})(${caller}, ${process}, ${JSON.stringify(words)}, (${farFunctions})(), ${abandon})`
 
 /** A worker that listens. */
 async function spawn(setting: Setting, flags: readonly string[]): Promise<Spawned> {
@@ -122,25 +131,28 @@ async function spawn(setting: Setting, flags: readonly string[]): Promise<Spawne
     const { Worker } = node.getBuiltinModule('worker_threads')
     const module = (name: string): string => `process.getBuiltinModule('${name}')`
     const settings = flags.map(flag => `${module('v8')}.setFlagsFromString('${flag}');`)
-    const text = settings.join('') + source(`${module('worker_threads')}.parentPort`)
+    const text = settings.join('') + source(`${module('worker_threads')}.parentPort`, 'process')
     const worker = new Worker(text, { eval: true, execArgv: [] })
     worker.postMessage(setting)
     await new Promise<void>((resolve, reject) => {
       worker.once('message', () => resolve())
-      worker.once('error', reject)
+      worker.on('error', reject)
+      worker.once('exit', () => reject(new Error('it ended at once')))
     })
+    // Later it may run out of memory, say.
+    worker.once('exit', () => abandon(setting.memory, failure))
     // A program that has finished must not be kept alive by waiting threads.
     worker.unref()
     return worker
   }
-  const url = URL.createObjectURL(new Blob([source('globalThis')], { type: 'text/javascript' }))
+  const url = URL.createObjectURL(new Blob([source('globalThis', 'undefined')], { type: 'text/javascript' }))
   try {
     const worker = new Worker(url)
     worker.postMessage(setting)
     await new Promise<void>((resolve, reject) => {
       worker.onmessage = () => resolve()
       worker.onerror = ({ message = 'a Content-Security-Policy must allow worker-src blob:' }) =>
-        reject(new Error(`setDevice: a thread did not start: ${message}; use { threads: 1 }`))
+        reject(new Error(message))
     })
     return worker
   } finally {
@@ -159,7 +171,7 @@ export class Threads {
 
   /**
    * Starts `count` workers on a shared memory and waits until all of them listen.
-   * @throws if one of them does not start; then there are none.
+   * @throws Error that says why one of them does not start; then there are none.
    */
   static async start(count: number, memory: WebAssembly.Memory, flags: readonly string[]): Promise<Threads> {
     const shared = { memory, jobAddress: layout.job, failure, epoch: performance.timeOrigin }
@@ -169,7 +181,8 @@ export class Threads {
     const failed = settled.find(s => s.status === 'rejected')
     if (failed) {
       for (const w of workers) w.terminate()
-      throw failed.reason
+      const { reason: cause } = failed
+      throw new Error(`a thread did not start: ${cause instanceof Error ? cause.message : cause}`, { cause })
     }
     return new Threads(workers, memory)
   }

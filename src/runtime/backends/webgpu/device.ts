@@ -65,7 +65,7 @@ class WebGpuDevice implements Device {
   readonly #counts: GpuCounts = { pipelines: 0, bindGroups: 0, buffers: 0, submits: 0 }
   #timer: Timer | undefined
   #ceilings: Promise<Ceilings> | undefined
-  #closed = false
+  closed = false
   /** Why nothing can be computed any more. */
   #broken: string | undefined
 
@@ -76,7 +76,7 @@ class WebGpuDevice implements Device {
     this.#pool = new Pool(gpu.device, usage.storage, memoryLimit)
     this.#staging = new Pool(gpu.device, usage.staging)
     gpu.device.lost.then(({ reason, message }) => {
-      if (!this.#closed) this.#broken ??= `the device was lost (${reason || 'unknown'}: ${message})`
+      if (!this.closed) this.#broken ??= `the device was lost (${reason || 'unknown'}: ${message})`
     })
     gpu.device.onuncapturederror = ({ error }) => {
       this.#broken ??= `the driver refused a command: ${error.message}`
@@ -94,7 +94,7 @@ class WebGpuDevice implements Device {
   }
 
   #demandWorking(): void {
-    if (this.#closed) throw new Error('webgpu: the device was closed; call setDevice again')
+    if (this.closed) throw new Error('webgpu: the device was closed; call setDevice again')
     if (this.#broken === undefined) return
     throw new Error(
       `webgpu: ${this.#broken}; its tensors are gone: call setDevice('webgpu') again and load a checkpoint, or build them anew`,
@@ -324,7 +324,7 @@ class WebGpuDevice implements Device {
 
   free(buffer: Buffer): void {
     if (!this.#tensors.delete(buffer as GpuTensor)) return
-    if (!this.#closed) this.#pool.release((buffer as GpuTensor).block)
+    if (!this.closed) this.#pool.release((buffer as GpuTensor).block)
   }
 
   settle(): Promise<void> | undefined {
@@ -338,8 +338,8 @@ class WebGpuDevice implements Device {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
+    if (this.closed) return
+    this.closed = true
     this.#device.destroy()
     await this.#device.lost
     this.#gpu.release()
