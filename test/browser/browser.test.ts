@@ -122,6 +122,15 @@ test.each(ways)('%s: what needs Node, or isolation, says so', async way => {
   )
 })
 
+test('a Content-Security-Policy that forbids WebAssembly is named', async () => {
+  const { page } = await visit('esbuild', { 'content-security-policy': "script-src 'self'" })
+  expect(await failure(page.evaluate(() => app.hello('wasm')))).toMatch(
+    /setDevice: this page's Content-Security-Policy forbids WebAssembly; let script-src allow 'wasm-unsafe-eval'/,
+  )
+  const allowed = await visit('esbuild', { 'content-security-policy': "script-src 'self' 'wasm-unsafe-eval'" })
+  expect((await allowed.page.evaluate(() => app.hello('wasm'))).slope).toEqual([36, 288])
+})
+
 describe('threads in a page that is isolated', () => {
   const isolated = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
 

@@ -10,7 +10,7 @@ import { isNode, node } from '../../environment.js'
 import type { Ceilings, KernelTime } from '../../profile.js'
 import { argsort } from '../reference/functions.js'
 import { measureCeilings } from './ceilings.js'
-import { canSleep, enableFeatures, type Features, hasSimd } from './engine.js'
+import { canSleep, enableFeatures, type Features, hasSimd, mayCompile } from './engine.js'
 import { type Host, hasFailed, type WasmBuffer, WasmExecutable } from './executable.js'
 import { Heap } from './heap.js'
 import { sortTypes } from './program.js'
@@ -197,6 +197,10 @@ async function startCrew(threads: number | undefined, flags: readonly string[]):
 export async function wasmDevice({ threads, tune = false, revectorize = false }: DeviceOptions): Promise<Device> {
   if (!hasSimd())
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
+  if (!mayCompile())
+    throw new Error(
+      "setDevice: this page's Content-Security-Policy forbids WebAssembly; let script-src allow 'wasm-unsafe-eval'",
+    )
   if (threads !== undefined && threads > 1 && !isNode && !canShare())
     throw new Error(
       'setDevice: threads need a page that is cross-origin isolated, by the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or use { threads: 1 }',

@@ -3,12 +3,24 @@
 import { node } from '../../environment.js'
 import { encodeModule, Func } from './assembler.js'
 
+/** A module that does nothing. */
+const empty = { imports: [], functions: [], exports: [], memory: { initial: 1, maximum: 1, shared: false }, globals: 0 }
+
 /** Whether an instruction exists: a module that uses it is valid. */
 function supports(emit: (f: Func) => void): boolean {
   const f = new Func('probe', [])
   emit(f)
-  const memory = { initial: 1, maximum: 1, shared: false }
-  return WebAssembly.validate(encodeModule({ imports: [], functions: [f], exports: [], memory, globals: 0 }))
+  return WebAssembly.validate(encodeModule({ ...empty, functions: [f] }))
+}
+
+/** Whether modules may be compiled: a page's policy can forbid it. */
+export function mayCompile(): boolean {
+  try {
+    new WebAssembly.Module(encodeModule(empty))
+    return true
+  } catch {
+    return false
+  }
 }
 
 const zeros = new Uint8Array(16)
