@@ -98,7 +98,7 @@ function add(row) {
 let device
 async function open(extra = {}) {
   await device?.close()
-  device = await setDevice(options.device, { software, ...extra })
+  device = await setDevice(options.device, { ...(software && { software }), ...extra })
   // Also the ceilings: a device measures them before its first profile.
   if (device.ceilings) report.ceilings ??= await device.ceilings()
 }
