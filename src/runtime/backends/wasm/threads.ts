@@ -27,7 +27,7 @@ interface Posted {
 
 /**
  * Words of the job block: what changes with each of the others, so that workers watch it alone; how many messages were
- * posted; the job's number, its program's, and its table's address; -1 as program ends the worker.
+ * posted; the job's number, its program's, and its table's address. After -1 as program there are no more jobs.
  */
 const words = { bell: 0, posted: 1, job: 2, program: 3, table: 4 } as const
 
@@ -54,7 +54,7 @@ function workerMain(
     received: 0,
     last: 0,
 
-    /** Does its part of a job, or notes a program. */
+    /** Whose work fails lets the others out of their barriers. */
     attempt({ memory, failure, thread }: Setting, work: () => void): void {
       try {
         work()
