@@ -11,7 +11,7 @@ import { axesOf, type Condition, type Index, printIndex } from './affine.js'
  * `fma` is a * b + c, rounded once or twice as the device likes; no other operation is ever fused. `roundToHalf` is the
  * float32 nearest to its operand that a float16 holds, halves to even. `keep` is its operand, as a value that no
  * compiler looks through: those of WGSL may reassociate and contract. `expBelow0` is `exp` of what is at most 0, with
- * fewer operations; roundings may take that up to 40.
+ * fewer operations.
  */
 export type ScalarOp =
   | UnaryOp

@@ -11,7 +11,8 @@ export function isBelow0(node: Node): boolean {
     case 'neg':
       return a.op === 'abs' || (a.op === 'mul' && a.inputs[0] === a.inputs[1])
     case 'sub':
-      return isAtLeastAll(b, a)
+      // A float16 is rounded where it is stored, as a largest element is, and only there.
+      return node.dtype !== 'float16' && isAtLeastAll(b, a)
     case 'where':
       return isMinusAbs(a, b, c) || (isBelow0(b) && isBelow0(c))
     default:

@@ -3,6 +3,7 @@
  * to their mean, unless asked otherwise. Logits that are the result of softmax or sigmoid raise a warning.
  */
 
+import { customVjp } from '../autodiff/custom.js'
 import { knownOptions, type Names } from '../graph/options.js'
 import { formatShape, sameShape } from '../graph/shape.js'
 import {
@@ -81,8 +82,9 @@ const expected = (p: Tensor, logQ: Tensor): Tensor =>
 /**
  * log Σ_j exp(d_j) with d_j = z_j - z_y, in a form whose gradient at the label y is -Σ_{j≠y} p_j: never p_y - 1, which
  * rounds to 0 for a confident classifier. With m = max_j d_j >= d_y = 0 the label's own term exp(-m) is 1 + expm1(-m):
- * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0. Where z_y = -inf, d is z
- * instead, the own term is 0 and -z_y = inf is added.
+ * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0. The exponents d_j - m are
+ * computed as z_j - max z, for a label far below the other classes would round what they differ by. Where z_y = -inf,
+ * d is z instead, the own term is 0 and -z_y = inf is added.
  */
 function sparseCrossEntropy(
   logits: Tensor,
@@ -93,9 +95,16 @@ function sparseCrossEntropy(
 ): Tensor {
   const { isLabel, atLabel } = labelled(logits, labels)
   const lost = equal(atLabel, Number.NEGATIVE_INFINITY)
-  const d = sub(logits, where(lost, 0, atLabel))
-  const m = stopGradient(max(d, { axis: -1, keepdims: true }))
-  const others = sum(where(isLabel, 0, exp(sub(d, m))), { axis: -1, keepdims: true })
+  const base = where(lost, 0, atLabel)
+  const d = sub(logits, base)
+  const over = { axis: -1, keepdims: true }
+  const top = stopGradient(max(logits, over))
+  const m = sub(top, stopGradient(base))
+  const exponents = customVjp(
+    (z: Tensor, _base: Tensor) => sub(z, top),
+    g => [g, neg(sum(g, over))],
+  )(logits, base)
+  const others = sum(where(isLabel, 0, exp(exponents)), over)
   const own = where(lost, -1, expm1(neg(m)))
   const loss = sum(add(add(m, log1p(add(own, others))), where(lost, neg(atLabel), 0)), { axis: -1 })
   // The loss of class j is loss - d_j: a smoothed label adds the mean of w_j·(loss - d_j) over all classes.

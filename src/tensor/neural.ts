@@ -41,7 +41,7 @@ function exponentials(x: Tensor, axis: number): { readonly e: Tensor; readonly t
 
 const axisName = { axis: true } as const
 
-/** exp(x) / Σ exp(x) along an axis, without overflow. NaN where x is inf, and where all of it is -inf. */
+/** exp(x) / Σ exp(x) along an axis, without overflow. NaN throughout where an element is inf, or all are -inf. */
 export function softmax(x: Tensor, options: { axis?: number } = {}): Tensor {
   const { axis = -1 } = knownOptions('softmax', options, axisName)
   demandTensors('softmax', x)

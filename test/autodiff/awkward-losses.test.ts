@@ -43,6 +43,7 @@ describe('cross-entropy', () =>
       z => sparse(1, { labelSmoothing: 0.1 })(sp.sub(z, 1e4)),
     ],
     ['crossEntropy, hopeless by 1e4', sparse(1), t([1e4, 0, 0]), z => sp.sub(sp.at(z, 0), sp.at(z, 1))],
+    ['crossEntropy, hopeless by 1e30', sparse(1), t([5, -1e30, 1.3]), z => sp.sub(sp.logsumexp(kept(z)), sp.at(z, 1))],
     ['crossEntropy, certain by 1e4', sparse(0), t([1e4, 0, 0]), 'zero'],
     [
       'crossEntropy with probabilities, an impossible class at -inf',

@@ -57,6 +57,7 @@ describe('at most 0', () => {
 describe('not at most 0, or not seen to be', () => {
   const others: readonly [string, Tensor][] = [
     ['x', x.exp()],
+    ['less the largest, in float16', sp.astype(x, 'float16').sub(sp.astype(x, 'float16').max(kept)).exp()],
     ['x²', x.square().exp()],
     ['-x', x.neg().exp()],
     ['-xy', x.mul(y).neg().exp()],

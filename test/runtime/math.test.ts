@@ -134,6 +134,11 @@ describe('special functions in SIMD operations', () => {
           check(rounded(type, -(type === 'float32' ? 87 : 708) - 40 * uniform()))
         }
         for (const x of [...hardPoints(type), 0, -0, -Infinity, NaN, most]) check(x > most ? -x : x)
+        // Half-way between two powers of two, and next to it.
+        for (let k = type === 'float32' ? -150 : -1075; k < 0; k++) {
+          const [x, place] = [(k + 0.5) * Math.LN2, 2 ** (Math.floor(Math.log2(-k)) - (type === 'float32' ? 23 : 52))]
+          for (let ulp = -3; ulp <= 3; ulp++) check(rounded(type, x + ulp * place))
+        }
       }
   })
 

@@ -48,10 +48,11 @@ export function exp(m: Builder, x: Expr): Expr {
 
 /**
  * The same for x <= 0, to the bit, and up to 43 or 350: no power of two there is too large for one factor, from which the
- * one that keeps it normal is taken again.
+ * one that keeps it normal is taken again. The shift is even as in exp, so that what lies between two integers k, where
+ * products are rounded by themselves, goes to the same one.
  */
 export function expBelow0(m: Builder, x: Expr): Expr {
-  const [low, spare] = m.pick({ float32: [-104, 64], float64: [-746, 512] })
+  const [low, spare] = m.pick({ float32: [-104, 65], float64: [-746, 513] })
   const { i, r } = reduceExp(m, m.atLeast(x, low), m.bias + spare)
   return m.mul(m.mul(expNear(m, r), m.ofBits(m.toExponent(i))), 2 ** -spare)
 }

@@ -5,8 +5,9 @@ import { ExprTable } from '../expr.js'
 import { type LoopKernel, mapTotals } from '../kernel.js'
 import { expandOperation } from './expand.js'
 
-export function expandKernel(kernel: LoopKernel): LoopKernel {
-  const expand = copyExprs(new ExprTable(), { operation: expandOperation })
+/** @param operation what an operation becomes */
+export function expandKernel(kernel: LoopKernel, operation = expandOperation): LoopKernel {
+  const expand = copyExprs(new ExprTable(), { operation })
   const { reduce } = kernel
   const contraction = reduce?.contraction
   return {

@@ -199,7 +199,7 @@ export async function wasmDevice({ threads, tune = false, revectorize = false }:
     throw new Error("setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice('reference')")
   if (!mayCompile())
     throw new Error(
-      "setDevice: this page's Content-Security-Policy forbids WebAssembly; let script-src allow 'wasm-unsafe-eval'",
+      "setDevice: WebAssembly may not be compiled here; let script-src of the page's Content-Security-Policy allow 'wasm-unsafe-eval'",
     )
   if (threads !== undefined && threads > 1 && !isNode && !canShare())
     throw new Error(

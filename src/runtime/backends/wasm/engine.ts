@@ -6,8 +6,9 @@ import { encodeModule, Func } from './assembler.js'
 /** A module that does nothing. */
 const empty = { imports: [], functions: [], exports: [], memory: { initial: 1, maximum: 1, shared: false }, globals: 0 }
 
-/** Whether an instruction exists: a module that uses it is valid. */
+/** Whether an instruction exists: a module that uses it is valid. An engine may be without WebAssembly. */
 function supports(emit: (f: Func) => void): boolean {
+  if (typeof WebAssembly === 'undefined') return false
   const f = new Func('probe', [])
   emit(f)
   return WebAssembly.validate(encodeModule({ ...empty, functions: [f] }))

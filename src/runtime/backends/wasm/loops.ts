@@ -104,6 +104,8 @@ export function emitLoops(
 interface Accumulators {
   readonly total: Total
   readonly locals: readonly Local[]
+  /** Of the largest float, for each copy the lanes in which a NaN was met. */
+  readonly unordered?: readonly Local[]
 }
 
 class LoopEmitter {
@@ -266,6 +268,7 @@ class LoopEmitter {
         else this.#loop(this.#kernel.axes.length + r, reduce.axes[r], () => nest(r + 1))
       }
       nest(0)
+      accumulators.forEach(a => this.#markUnordered(a))
       this.#elements.reduced = accumulators.map(a => a.locals)
     }
     this.#store()
@@ -284,6 +287,7 @@ class LoopEmitter {
       else this.#loop(axes.length + r, reduce.axes[r], () => nest(r + 1))
     }
     nest(0)
+    accumulators.forEach(a => this.#markUnordered(a))
     this.#elements.reduced = accumulators.map(({ total, locals }) => this.#together(total, locals, rows))
     this.#elements.active = 1
     this.#store()
@@ -311,14 +315,22 @@ class LoopEmitter {
   }
 
   #accumulators({ totals }: Reduction, count: number): Accumulators[] {
-    return totals.map(total => {
-      const locals = Array.from({ length: count }, () => {
+    const filled = (bytes: Uint8Array): Local[] =>
+      Array.from({ length: count }, () => {
         const local = this.#f.local('v128')
-        this.#f.v128(splatBytes(identityOf(total), total.type)).set(local)
+        this.#f.v128(bytes).set(local)
         return local
       })
-      return { total, locals }
-    })
+    return totals.map(total => ({
+      total,
+      locals: filled(splatBytes(identityOf(total), total.type)),
+      unordered: total.op === 'max' && isFloat(total.type) ? filled(new Uint8Array(16)) : undefined,
+    }))
+  }
+
+  /** All bits set are a NaN. */
+  #markUnordered({ locals, unordered }: Accumulators): void {
+    unordered?.forEach((lanes, u) => this.#f.get(locals[u]).get(lanes).op('v128.or').set(locals[u]))
   }
 
   /** The factors of the terms of a sum, where one instruction multiplies and adds. */
@@ -327,8 +339,11 @@ class LoopEmitter {
     return isOperation(body) && body.op === 'mul' ? body.args : undefined
   }
 
-  /** accumulator = accumulator ∘ body, for each vector. */
-  #accumulate({ total, locals }: Accumulators): void {
+  /**
+   * accumulator = accumulator ∘ body, for each vector. The larger of two floats that propagates NaN is nine instructions of
+   * x64 one after another, so the one that does not serves, and NaN is looked for beside it.
+   */
+  #accumulate({ total, locals, unordered }: Accumulators): void {
     const { body, type } = total
     const f = this.#f
     const factors = this.#fusedFactors(total)
@@ -337,13 +352,22 @@ class LoopEmitter {
         for (const arg of factors) f.get(this.#elements.value(arg, u))
         f.get(locals[u]).op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
       } else {
-        f.get(locals[u]).get(this.#elements.value(body, u))
+        let x = this.#elements.value(body, u)
         // Of a single element the other lanes are no part of the reduction along the vector.
         if (this.#elements.active === 1 && this.#layout.mode === 'rows') {
           const first = new Uint8Array(16).fill(255, 0, isWide(type) ? 8 : 4)
-          f.v128(splatBytes(identityOf(total), type))
+          f.get(x)
+            .v128(splatBytes(identityOf(total), type))
             .v128(first)
             .op('v128.bitselect')
+            .set((x = f.local('v128')))
+        }
+        f.get(locals[u]).get(x)
+        if (unordered) {
+          const shape = isWide(type) ? 'f64x2' : 'f32x4'
+          f.op(`${shape}.pmax`).set(locals[u])
+          f.get(x).get(x).op(`${shape}.ne`).get(unordered[u]).op('v128.or').set(unordered[u])
+          continue
         }
         this.#combine(total)
       }

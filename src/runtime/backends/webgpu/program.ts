@@ -2,6 +2,7 @@
 
 import { type Cost, costOf } from '../../../compiler/cost.js'
 import { type BufferSpec, type Kernel, type LoopKernel, printKernel, type Schedule } from '../../../compiler/kernel.js'
+import { expandOperation } from '../../../compiler/math/expand.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
 import { planSlots, type SlotPlan } from '../../../compiler/plan-memory.js'
 import { joinSteps, momentsOf, type RowStep } from '../../../compiler/rows.js'
@@ -109,9 +110,16 @@ function addStages(kernel: Kernel, stages: StageList): void {
       argsortStages(kernel, stages)
       break
     case 'loop':
-      addLoop(expandKernel(kernel), stages)
+      addLoop(expandKernel(kernel, expand), stages)
   }
 }
+
+/**
+ * A driver may contract what a largest element is made of and not what it is taken from: what is at most 0 is then one
+ * place of a large number above it, which is too much for `expBelow0`.
+ */
+const expand: typeof expandOperation = (exprs, op, type, args) =>
+  expandOperation(exprs, op === 'expBelow0' ? 'exp' : op, type, args)
 
 function addLoop(kernel: LoopKernel, stages: StageList): void {
   if (!kernel.reduce) elementwiseStage(kernel, stages)
