@@ -13,8 +13,22 @@ import { emitOperation, isWide, type Lanes, operandsInWasm, splatBytes, type Tar
 
 /** Bytes before and after every buffer that may be read (never written) beyond it. */
 export const guardBytes = 128
+/** Bytes behind the last buffer that may be read too: where the next rows of it would be. */
+export const reachBytes = 2 ** 17
+/** Bytes that come into the cache together. */
+const lineBytes = 64
 /** Addresses of buffers are multiples of this. */
 export const alignment = 64
+
+/** For some buffers, how many bytes ahead of what they load loops touch memory. */
+export type Ahead = ReadonlyMap<number, number>
+
+/** What loops are emitted for. */
+export interface Emission {
+  readonly buffers: readonly BufferSpec[]
+  readonly target: Target
+  readonly ahead?: Ahead
+}
 
 /** Values and addresses that are in scope at the point of emission. */
 interface Scope {
@@ -43,6 +57,7 @@ export class Elements {
   readonly #copied: number
   readonly #buffers: readonly BufferSpec[]
   readonly #target: Target
+  readonly #ahead: Ahead | undefined
   readonly #bases = new Map<number, Local>()
   readonly #scopes: Scope[] = []
   /** All expressions, operands first, with the innermost loop each depends on. */
@@ -61,14 +76,14 @@ export class Elements {
     roots: readonly Expr[],
     loops: { count: number; vector: number; copied: number },
     outputs: readonly number[],
-    buffers: readonly BufferSpec[],
-    target: Target,
+    { buffers, target, ahead }: Emission,
   ) {
     this.#f = f
     this.#vector = loops.vector
     this.#copied = loops.copied
     this.#buffers = buffers
     this.#target = target
+    this.#ahead = ahead
     const used = new Set(outputs)
     let wide = false
     let operations = 0
@@ -348,6 +363,7 @@ export class Elements {
       if (size > 1) f.i32(size).op('i32.mul')
       f.op('i32.add').set(this.#reading.pointer)
     }
+    if (u === 0 && outer.length === 0) this.#touchAhead(e.buffer, this.#reading.pointer)
     f.get(this.#reading.pointer)
     if (outer.length) {
       // Where the condition fails, zeros are read from the start of memory.
@@ -362,6 +378,18 @@ export class Elements {
       if (isWide(e.type)) f.op('i64x2.extend_low_i32x4_s')
       f.op('v128.and')
     }
+  }
+
+  /** Reads of each line of the cache that the copies will need when they come to the next rows. */
+  #touchAhead(buffer: number, pointer: Local): void {
+    const ahead = this.#ahead?.get(buffer)
+    if (ahead === undefined || this.active === 1) return
+    const bytes = this.copies * this.copyStep * bytesOf(this.#buffers[buffer].dtype)
+    for (let line = 0; line < bytes; line += lineBytes)
+      this.#f
+        .get(pointer)
+        .memory('i32.load8_u', ahead + line)
+        .op('drop')
   }
 
   /** The address of one element, or of zeros where a condition fails. */

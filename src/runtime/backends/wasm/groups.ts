@@ -3,7 +3,7 @@
  * of rows through all of them while it is in the cache; what only they know needs memory for a chunk, not for all rows.
  */
 
-import type { BufferSpec, Kernel } from '../../../compiler/kernel.js'
+import { type BufferSpec, bufferReads, type Kernel } from '../../../compiler/kernel.js'
 import {
   type Bundle,
   heirsOf,
@@ -14,7 +14,7 @@ import {
   rowBytes,
 } from '../../../compiler/rows.js'
 import { Func } from './assembler.js'
-import { alignment, guardBytes } from './elements.js'
+import { type Ahead, alignment, guardBytes, reachBytes } from './elements.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import type { Step } from './run.js'
 
@@ -36,9 +36,10 @@ export interface BuiltStep extends KernelStep, RowStep {
   readonly loops?: ChunkLoops
 }
 
-/** The memory of buffers that nobody but a group knows. */
+/** The rows that go through a group together, and the memory of buffers that nobody but the group knows. */
 export interface GroupMemory {
-  /** Those with memory for the rows of a chunk. */
+  readonly block: number
+  /** Those with memory for the rows of a block. */
   readonly locals: readonly GroupLocal[]
   /** Those without memory of their own, each with the buffer that it shares memory with. */
   readonly heirs: ReadonlyMap<number, number>
@@ -56,71 +57,100 @@ type ChunkOf = (count: number, work: number, multiple: number) => number
 /** Fewer rows would not be shared out evenly. */
 const fewestRows = 16
 /** The most bytes of a row, in all buffers of a group. */
-const largestRow = 2 ** 17
+const largestRow = reachBytes
 /** Bytes of the rows that go through a group together: a part of the second cache. */
-const cacheBytes = 2 ** 17
+const cacheBytes = reachBytes
 
 /** Steps in bundles: those whose rows go together are in one. */
 export const bundlesOf = (all: readonly BuiltStep[], buffers: readonly BufferSpec[]): Bundle<BuiltStep>[] =>
   joinSteps(all, buffers, ({ group }) => group.rows >= fewestRows && rowBytes(group, buffers) <= largestRow)
 
 /** The step that a bundle is. */
-export function stepOf(
-  { steps, group }: Bundle<BuiltStep>,
-  buffers: readonly BufferSpec[],
-  chunkOf: ChunkOf,
-): BuiltStep {
+export function stepOf({ steps, group }: Bundle<BuiltStep>, chunkOf: ChunkOf): BuiltStep {
   const last = steps[steps.length - 1]
   if (!group) return last
   const { rows, members } = group
   const work = members.reduce((n, m) => n + (m.count / rows) * m.work, 0)
-  const cached = Math.max(1, Math.floor(cacheBytes / rowBytes(group, buffers)))
   const name = members.map(m => m.name).join('+')
-  return { ...last, name, count: rows, chunk: Math.min(chunkOf(rows, work, 1), cached), of: steps }
+  return { ...last, name, count: rows, chunk: chunkOf(rows, work, 1), of: steps }
 }
 
-/** The memory of what only a bundle knows, for the rows of a chunk of its step. */
+/** The memory of what only a bundle knows, whose step has these chunks. */
 export function memoryOf(
   bundle: Bundle<BuiltStep>,
   { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
   buffers: readonly BufferSpec[],
 ): GroupMemory {
+  const bytes = bundle.group ? rowBytes(bundle.group, buffers) : 0
+  const block = Math.max(1, Math.min(chunk, Math.floor(cacheBytes / Math.max(1, bytes))))
   const heirs = heirsOf(bundle, buffers)
   const locals = bundle.own
     .filter(buffer => !heirs.has(buffer))
     .map(buffer => {
       const { dtype, size } = buffers[buffer]
       const rowBytes = (size / rows) * bytesOf(dtype)
-      const stride = Math.ceil((chunk * rowBytes + guardBytes) / alignment) * alignment
+      const stride = Math.ceil((block * rowBytes + guardBytes) / alignment) * alignment
       return { buffer, rowBytes, stride }
     })
-  return { locals, heirs }
+  return { block, locals, heirs }
 }
 
-/** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group. */
+/**
+ * For the loops of a group by their names, how far the next rows are: of what several of them read and none writes, those
+ * that are second to read it touch the next rows. They find theirs in the cache, so that memory would be idle meanwhile.
+ */
+export function aheadOf(
+  { group }: Bundle<BuiltStep>,
+  block: number,
+  buffers: readonly BufferSpec[],
+): [string, Ahead][] {
+  if (!group) return []
+  const written = new Set(group.members.flatMap(m => m.kernel.outputs.map(o => o.buffer)))
+  const readers = new Map<number, number>()
+  return group.members.map(({ name, kernel }) => {
+    const ahead = new Map<number, number>()
+    for (const b of bufferReads(kernel)) {
+      const before = readers.get(b) ?? 0
+      readers.set(b, before + 1)
+      const bytes = buffers[b].size * bytesOf(buffers[b].dtype)
+      if (before === 1 && !written.has(b) && bytes > cacheBytes) ahead.set(b, (bytes / group.rows) * block)
+    }
+    return [name, ahead]
+  })
+}
+
+/** A function `name(begin, end)` that takes rows begin .. end - 1 through all loops of a group, block by block. */
 export function emitGroup(
   name: string,
   { rows, members }: RowGroup<ChunkLoops>,
-  { locals, heirs }: GroupMemory,
+  { block, locals, heirs }: GroupMemory,
   functionOf: (name: string) => number,
 ): Func {
   const f = new Func(name, ['i32', 'i32'])
-  // For the loops, a local buffer begins so far ahead that row `begin` is the first in its memory.
-  const addresses = locals.map(({ buffer, rowBytes }) => {
+  const [row, end] = [f.local('i32'), f.local('i32')]
+  const addresses = locals.map(({ buffer }) => {
     const address = f.local('i32')
     pushAddress(f, buffer).set(address)
-    f.globalGet(0).get(address).get(0).i32(rowBytes).op('i32.mul', 'i32.sub')
-    f.memory('i32.store', 4 * buffer)
     return address
   })
   for (const [buffer, heir] of heirs) {
     f.globalGet(0)
     pushAddress(f, heir).memory('i32.store', 4 * buffer)
   }
-  for (const m of members) {
-    const positions = m.count / rows
-    f.get(0).i32(positions).op('i32.mul').get(1).i32(positions).op('i32.mul').call(functionOf(m.name))
-  }
+  f.get(0).set(row)
+  f.for(row, { local: 1 }, block, () => {
+    // For the loops, a local buffer begins so far ahead that row `row` is the first in its memory.
+    locals.forEach(({ buffer, rowBytes }, i) => {
+      f.globalGet(0).get(addresses[i]).get(row).i32(rowBytes).op('i32.mul', 'i32.sub')
+      f.memory('i32.store', 4 * buffer)
+    })
+    f.get(row).i32(block).op('i32.add').set(end)
+    f.extreme('i32.lt_s', end, { local: 1 }).set(end)
+    for (const m of members) {
+      const positions = m.count / rows
+      f.get(row).i32(positions).op('i32.mul').get(end).i32(positions).op('i32.mul').call(functionOf(m.name))
+    }
+  })
   locals.forEach(({ buffer }, i) =>
     f
       .globalGet(0)

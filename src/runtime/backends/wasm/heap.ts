@@ -4,7 +4,7 @@
  */
 
 import { OutOfMemory } from '../../device.js'
-import { guardBytes } from './elements.js'
+import { guardBytes, reachBytes } from './elements.js'
 
 const pageBytes = 65536
 /** The most that 32-bit addresses reach. */
@@ -77,7 +77,7 @@ export class Heap {
   }
 
   #fresh(size: number): number {
-    if (this.#top + size > this.memory.buffer.byteLength) {
+    if (this.#top + size + reachBytes > this.memory.buffer.byteLength) {
       this.#merge()
       const found = this.#fromGaps(size)
       if (found !== undefined) return found
@@ -107,7 +107,7 @@ export class Heap {
   }
 
   #grow(size: number): void {
-    const needed = Math.ceil((this.#top + size) / pageBytes)
+    const needed = Math.ceil((this.#top + size + reachBytes) / pageBytes)
     const have = this.memory.buffer.byteLength / pageBytes
     if (needed <= have) return
     const mebibytes = (n: number): string => `${Math.ceil(n / 2 ** 20)} MiB`

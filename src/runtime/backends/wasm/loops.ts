@@ -17,7 +17,7 @@ import {
 import { isFloat } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
-import { Elements } from './elements.js'
+import { Elements, type Emission } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
 import { classOf, isWide, splatBytes, type Target } from './values.js'
 
@@ -90,15 +90,8 @@ function sharesVector(kernel: LoopKernel, { mode, vector }: Layout): boolean {
 }
 
 /** A function `name(begin, end)` that computes the positions begin .. end - 1 of the layout's leading loops. */
-export function emitLoops(
-  name: string,
-  kernel: LoopKernel,
-  layout: Layout,
-  buffers: readonly BufferSpec[],
-  target: Target,
-): Func {
-  return new LoopEmitter(name, kernel, layout, buffers, target).emit()
-}
+export const emitLoops = (name: string, kernel: LoopKernel, layout: Layout, emission: Emission): Func =>
+  new LoopEmitter(name, kernel, layout, emission).emit()
 
 /** A total and the vectors that it is summed up in, one for each copy. */
 interface Accumulators {
@@ -118,12 +111,12 @@ class LoopEmitter {
   /** Rows that are reduced side by side. */
   readonly #rows: number
 
-  constructor(name: string, kernel: LoopKernel, layout: Layout, buffers: readonly BufferSpec[], target: Target) {
+  constructor(name: string, kernel: LoopKernel, layout: Layout, emission: Emission) {
     this.#f = new Func(name, ['i32', 'i32'])
     this.#kernel = kernel
     this.#layout = layout
-    this.#buffers = buffers
-    this.#target = target
+    this.#buffers = emission.buffers
+    this.#target = emission.target
     this.#rows = sharesVector(kernel, layout) ? rowsAtOnce : 1
     const loops = {
       count: kernel.axes.length + (kernel.reduce?.axes.length ?? 0),
@@ -134,7 +127,7 @@ class LoopEmitter {
     // A product that is added by the instruction that multiplies is no value of its own.
     const totals = kernel.reduce?.totals ?? []
     const roots = [...totals.flatMap(t => this.#fusedFactors(t) ?? t.body), ...kernel.outputs.map(o => o.value)]
-    this.#elements = new Elements(this.#f, roots, loops, written, buffers, target)
+    this.#elements = new Elements(this.#f, roots, loops, written, emission)
   }
 
   emit(): Func {

@@ -20,10 +20,11 @@ import { isReducing, partsOf, type ReducingKernel, splitReduction } from '../../
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { encodeModule, Func, type Import } from './assembler.js'
+import type { Ahead } from './elements.js'
 import type { Features } from './engine.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
-import { type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
+import { aheadOf, type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
 import { emitGemm } from './micro.js'
@@ -89,6 +90,13 @@ function longestPart(kernel: ReducingKernel): number {
   return (axes.at(-1) ?? 1) * bytesOf(reduce.totals[0].type) >= pageBytes ? pagePart : columnPart
 }
 
+/** A function that is emitted when the groups are known: loops then touch what they will need next. */
+interface Planned {
+  readonly name: string
+  readonly emit: (ahead?: Ahead) => Func
+}
+const made = (func: Func): Planned => ({ name: func.name, emit: () => func })
+
 /** A single loop is cut at multiples of this only: whole vectors, four at a time. */
 const vectorBlock = 64
 
@@ -97,7 +105,7 @@ class ProgramBuilder {
   readonly #imports: readonly Import[]
   readonly #target: Target
   readonly #buffers: BufferSpec[]
-  readonly #functions: Func[] = []
+  readonly #functions: Planned[] = []
   readonly #steps: BuiltStep[] = []
   readonly #kernels: readonly Kernel[]
   /** The kernel whose steps are being added. */
@@ -126,12 +134,12 @@ class ProgramBuilder {
       case 'scatterAdd': {
         // Every chunk goes through all indices, so there are no more of them than threads.
         const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
-        this.#push(emitScatter(this.#name(kernel.name), kernel), kernel.rows, chunk)
+        this.#push(made(emitScatter(this.#name(kernel.name), kernel)), kernel.rows, chunk)
         return
       }
       case 'firstIndex': {
         const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
-        this.#push(emitFirstIndex(this.#name(kernel.name), kernel), kernel.rows, chunk)
+        this.#push(made(emitFirstIndex(this.#name(kernel.name), kernel)), kernel.rows, chunk)
         return
       }
       case 'argsort': {
@@ -139,7 +147,7 @@ class ProgramBuilder {
         pushAddress(f, kernel.input)
         pushAddress(f, kernel.output)
         f.i32(kernel.rows).i32(kernel.length).i32(sortTypes.indexOf(kernel.type)).call(0)
-        this.#push(f, 1, 1)
+        this.#push(made(f), 1, 1)
       }
     }
   }
@@ -148,7 +156,7 @@ class ProgramBuilder {
     return `${kind}_${this.#functions.length}`
   }
 
-  #push(func: Func, count: number, chunk: number, more: Pick<BuiltStep, 'part' | 'loops'> = {}): void {
+  #push(func: Planned, count: number, chunk: number, more: Pick<BuiltStep, 'part' | 'loops'> = {}): void {
     this.#functions.push(func)
     const index = this.#current
     const kernel = this.#kernels[index]
@@ -166,14 +174,16 @@ class ProgramBuilder {
   /** Loops that are a whole kernel, or the part of one that a name is given for. */
   #addLoops(kernel: LoopKernel, part?: string): void {
     const layout = layoutOf(kernel)
-    const func = emitLoops(this.#name(kernel.name), kernel, layout, this.#buffers, this.#target)
+    const name = this.#name(kernel.name)
+    const emit = (ahead?: Ahead): Func =>
+      emitLoops(name, kernel, layout, { buffers: this.#buffers, target: this.#target, ahead })
     let work = 0
     walkExprs(kernelExprs(kernel), () => work++)
     const flat = layout.mode !== 'rows' && kernel.axes.length === 1
     const [count, perPosition] = [layout.leadCount, layout.inner * work]
-    this.#push(func, count, this.#chunk(count, perPosition, flat ? vectorBlock : 1), {
+    this.#push({ name, emit }, count, this.#chunk(count, perPosition, flat ? vectorBlock : 1), {
       part: part ? { name: part, kernel } : undefined,
-      loops: { kernel, count, multiple: flat ? vectorBlock : 1, work: perPosition, name: func.name },
+      loops: { kernel, count, multiple: flat ? vectorBlock : 1, work: perPosition, name },
     })
   }
 
@@ -227,10 +237,10 @@ class ProgramBuilder {
       outputs.find(o => computeType(this.#buffers[o.buffer].dtype) === gemm.type)
     const raw = inPlace?.buffer ?? this.#addScratch(gemm.type, gemm.batch * gemm.rows * gemm.columns)
     const name = this.#name(gemm.kernel.name)
-    const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(f) - 1
+    const indexOf = (f: Func): number => this.#imports.length + this.#functions.push(made(f)) - 1
     const func = emitGemm(name, gemm, { right, left, raw }, this.#target, indexOf)
     const count = gemm.batch * tilesOf(gemm)
-    this.#push(func, count, this.#gemmChunk(gemm, count))
+    this.#push(made(func), count, this.#gemmChunk(gemm, count))
     const epilogue = epilogueKernel(gemm, raw)
     if (epilogue) this.#addLoops(epilogue, 'epilogue')
   }
@@ -248,7 +258,7 @@ class ProgramBuilder {
     const buffers = this.#buffers
     const bundles = bundlesOf(this.#steps, buffers)
     const moments = momentsOf(bundles)
-    const steps = bundles.map(bundle => stepOf(bundle, buffers, (...work) => this.#chunk(...work)))
+    const steps = bundles.map(bundle => stepOf(bundle, (...work) => this.#chunk(...work)))
     const threads = steps.every(s => s.count <= s.chunk) ? 1 : this.#options.threads
     const memories = bundles.map((bundle, i) => memoryOf(bundle, steps[i], buffers))
     const local = memories.flatMap(m => m.locals)
@@ -258,15 +268,17 @@ class ProgramBuilder {
       const { dtype } = stored[buffer]
       stored[buffer] = { ...stored[buffer], size: (threads * stride) / bytesOf(dtype) }
     }
-    const position = new Map(this.#functions.map(({ name }, i) => [name, this.#imports.length + i]))
+    const ahead = new Map(bundles.flatMap((bundle, i) => aheadOf(bundle, memories[i].block, buffers)))
+    const functions = this.#functions.map(({ name, emit }) => emit(ahead.get(name)))
+    const position = new Map(functions.map(({ name }, i) => [name, this.#imports.length + i]))
+    const add = (f: Func): void => void position.set(f.name, this.#imports.length + functions.push(f) - 1)
     const bind = emitBind()
-    const add = (f: Func): void => void position.set(f.name, this.#imports.length + this.#functions.push(f) - 1)
     add(bind)
     bundles.forEach(({ group }, i) => {
       if (group) add(emitGroup(steps[i].name, group, memories[i], member => position.get(member) as number))
     })
     const run = emitRun(steps, buffers.length, { ...this.#options, threads }, name => position.get(name) as number)
-    const functions = [...this.#functions, run]
+    functions.push(run)
     const exports = [run, bind, ...steps].map(f => f.name)
     const module = encodeModule({ imports: this.#imports, functions, exports, memory, globals: 1 })
     return { module, functions, buffers, threads, stored, local, steps, moments, scratch: this.#scratch }
