@@ -170,17 +170,18 @@ function splitOf(axes: readonly number[], n: number): Split | undefined {
   return rest === 1 ? { whole: axes.length, within: undefined } : undefined
 }
 
-function readsOwnRows(
+/** Whether a kernel in n rows reads, of some buffers in as many rows, each row's own only. */
+export function readsOwnRows(
   kernel: LoopKernel,
   n: number,
-  written: ReadonlySet<number>,
+  some: ReadonlySet<number>,
   buffers: readonly BufferSpec[],
 ): boolean {
   const split = splitOf(kernel.axes, n)
   if (!split || kernel.outputs.some(o => buffers[o.buffer].size % n !== 0)) return false
   let own = true
   walkExprs(kernelExprs(kernel), e => {
-    if (e.op !== 'load' || !written.has(e.buffer)) return
+    if (e.op !== 'load' || !some.has(e.buffer)) return
     const { size } = buffers[e.buffer]
     own &&= size % n === 0 && staysInRow(e.index, kernel.axes, split, size / n)
   })

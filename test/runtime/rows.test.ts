@@ -4,14 +4,16 @@ import * as sp from 'saddlepoint'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
+import { reachBytes } from '../../src/runtime/backends/wasm/elements.js'
+import { Heap } from '../../src/runtime/backends/wasm/heap.js'
 import { buildProgram, type Program } from '../../src/runtime/backends/wasm/program.js'
 import { expectInterpreted } from '../oracle/close.js'
 
-const programOf = (t: sp.Tensor): Program =>
+const programOf = (t: sp.Tensor, paired = false): Program =>
   buildProgram(schedule(canonicalize([t.node])), {
     threads: 2,
     relaxed: false,
-    paired: false,
+    paired,
     memory: { initial: 1, maximum: 1, shared: true },
   })
 const stepsOf = (t: sp.Tensor): string[] =>
@@ -55,17 +57,51 @@ describe('steps', () => {
   })
 })
 
-test('what only the rows of a group know has memory for a chunk of them', () => {
+test('what only the rows of a group know has memory for a block of them', () => {
   const { buffers, stored, local, steps } = programOf(sp.softmax(x(4096, 64)))
-  const [{ chunk }] = steps
-  expect(chunk).toBeLessThan(1000)
+  // Threads share large chunks; blocks of 128 KiB stay in the cache.
+  expect(steps[0].chunk).toBe(512)
+  const block = Math.floor(2 ** 17 / (4 * (3 * 64 + 2)))
   // The maxima and the sums; the exponentials lie where the result will.
   expect(local.map(l => buffers[l.buffer].size)).toEqual([4096, 4096])
   expect(buffers.filter((b, i) => b.role === 'temporary' && stored[i].size === 0).map(b => b.size)).toEqual([4096 * 64])
   for (const { buffer, stride } of local) {
-    expect(stride).toBeGreaterThanOrEqual((4 * chunk * buffers[buffer].size) / 4096)
+    const bytes = (4 * block * buffers[buffer].size) / 4096
+    expect(stride).toBeGreaterThanOrEqual(bytes)
+    expect(stride).toBeLessThan(bytes + 256)
     expect(4 * stored[buffer].size).toBe(2 * stride)
   }
+})
+
+describe('the next block comes into the cache', () => {
+  /** Offsets of the bytes that each function touches. */
+  const touched = (t: sp.Tensor, paired = false): string[] =>
+    programOf(t, paired).functions.flatMap(f => {
+      const offsets = [...f.print().matchAll(/i32\.load8_u offset=(\d+)\s+drop/g)].map(m => m[1])
+      return offsets.length ? [`${f.name.replace(/_\d+$/, '')} ${offsets.join(' ')}`] : []
+    })
+  // Blocks are of 2^17 bytes: x, the exponentials, the result, and a maximum and a sum for each row.
+  const softmaxBlock = Math.floor(2 ** 17 / (4 * (3 * 64 + 2))) * 4 * 64
+  test('while the second to read it computes', () => {
+    expect(touched(sp.softmax(x(4096, 64)))).toEqual([`exp ${softmaxBlock}`])
+  })
+  test('a line for each, where vectors side by side span several', () => {
+    expect(touched(sp.softmax(x(4096, 64)), true)).toEqual([`exp ${softmaxBlock} ${softmaxBlock + 64}`])
+  })
+  test('not what is in the cache anyway, and not rows in another order', () => {
+    expect(touched(sp.softmax(x(512, 64)))).toEqual([])
+    expect(touched(sp.softmax(sp.flip(x(4096, 64), [0])))).toEqual([])
+  })
+  test('memory reaches so far', () => {
+    for (const bytes of [1, 100_000, 2 ** 20, 3 * 2 ** 20 - 2000]) {
+      const heap = new Heap(1024, false)
+      for (let i = 0; i < 20; i++) {
+        const end = heap.allocate(bytes) + bytes
+        expect(end + reachBytes).toBeLessThanOrEqual(heap.memory.buffer.byteLength)
+      }
+    }
+    expect(softmaxBlock).toBeLessThanOrEqual(reachBytes)
+  })
 })
 
 test('a program without a step worth sharing wakes nobody', () => {
@@ -97,6 +133,10 @@ describe.each([1, 2, 3])('values with %d threads', threads => {
     ['shifted by one row', () => sp.at(sp.softmax(x(64, 32)).exp(), [1, 64])],
     ['gradient of softmax', () => sp.grad((t: sp.Tensor) => sp.softmax(t).mul(x(80, 24)).sum())(x(80, 24))],
     [
+      'gradient of softmax of long rows, of which few are a block',
+      () => sp.grad((t: sp.Tensor) => sp.softmax(t).square().mul(x(64, 3000)).sum())(x(64, 3000)),
+    ],
+    [
       'chosen in each row',
       () => sp.takeAlongAxis(sp.logSoftmax(x(64, 10)), sp.argmax(x(64, 10), { axis: 1, keepdims: true })),
     ],
@@ -110,6 +150,20 @@ describe.each([1, 2, 3])('values with %d threads', threads => {
     ['maximum of many', () => x(70000).max()],
   ]
   test.each(programs)('%s', (_, make) => expectInterpreted(make()))
+})
+
+test.each(['float32', 'float64'] as const)('the largest of %s is NaN wherever one is', async dtype => {
+  await sp.setDevice('wasm')
+  const n = 37
+  const holes = sp.where(sp.eye(n, n, 'bool'), Number.NaN, x(n, n).astype(dtype))
+  for (const axis of [0, 1]) {
+    const largest = await holes.max({ axis }).array()
+    expect(largest).toEqual(new Array(n).fill(Number.NaN))
+    // One row or column without.
+    const wider = sp.concat([holes, sp.full([n, n], -Infinity, dtype)], 1 - axis)
+    const some = await wider.max({ axis }).array()
+    expect(some).toEqual([...new Array(n).fill(Number.NaN), ...new Array(n).fill(-Infinity)])
+  }
 })
 
 test('a sum of a million equal terms keeps its digits', async () => {

@@ -1,9 +1,9 @@
 /**
- * Makes one step of those whose rows can go through them together (compiler/rows.ts says which). A thread takes a chunk
- * of rows through all of them while it is in the cache; what only they know needs memory for a chunk, not for all rows.
+ * Makes one step of those whose rows can go through them together (compiler/rows.ts says which). A thread takes a block
+ * of rows through all of them while it is in the cache; what only they know needs memory for a block, not for all rows.
  */
 
-import { type BufferSpec, bufferReads, type Kernel } from '../../../compiler/kernel.js'
+import { type BufferSpec, bufferReads, bufferWrites, type Kernel } from '../../../compiler/kernel.js'
 import {
   type Bundle,
   heirsOf,
@@ -11,6 +11,7 @@ import {
   type Loops,
   type RowGroup,
   type RowStep,
+  readsOwnRows,
   rowBytes,
 } from '../../../compiler/rows.js'
 import { Func } from './assembler.js'
@@ -96,8 +97,8 @@ export function memoryOf(
 }
 
 /**
- * For the loops of a group by their names, how far the next rows are: of what several of them read and none writes, those
- * that are second to read it touch the next rows. They find theirs in the cache, so that memory would be idle meanwhile.
+ * For the loops of a group by their names, how far the next block is in what they read. The first loops to read rows wait
+ * for memory; the next that read the same rows find them in the cache, and touch those of the next block meanwhile.
  */
 export function aheadOf(
   { group }: Bundle<BuiltStep>,
@@ -105,15 +106,18 @@ export function aheadOf(
   buffers: readonly BufferSpec[],
 ): [string, Ahead][] {
   if (!group) return []
-  const written = new Set(group.members.flatMap(m => m.kernel.outputs.map(o => o.buffer)))
+  const { rows, members } = group
+  const written = new Set(members.flatMap(m => bufferWrites(m.kernel)))
   const readers = new Map<number, number>()
-  return group.members.map(({ name, kernel }) => {
+  return members.map(({ name, kernel }) => {
     const ahead = new Map<number, number>()
     for (const b of bufferReads(kernel)) {
       const before = readers.get(b) ?? 0
       readers.set(b, before + 1)
       const bytes = buffers[b].size * bytesOf(buffers[b].dtype)
-      if (before === 1 && !written.has(b) && bytes > cacheBytes) ahead.set(b, (bytes / group.rows) * block)
+      const isFar = bytes > cacheBytes && !written.has(b)
+      if (before === 1 && isFar && readsOwnRows(kernel, rows, new Set([b]), buffers))
+        ahead.set(b, (bytes / rows) * block)
     }
     return [name, ahead]
   })
