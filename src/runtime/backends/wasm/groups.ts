@@ -82,10 +82,11 @@ export function memoryOf(
   { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
   buffers: readonly BufferSpec[],
 ): GroupMemory {
-  const bytes = bundle.group ? rowBytes(bundle.group, buffers) : 0
-  const block = Math.max(1, Math.min(chunk, Math.floor(cacheBytes / Math.max(1, bytes))))
+  const { group, own } = bundle
+  if (!group) return { block: 1, locals: [], heirs: new Map() }
+  const block = Math.max(1, Math.min(chunk, Math.floor(cacheBytes / rowBytes(group, buffers))))
   const heirs = heirsOf(bundle, buffers)
-  const locals = bundle.own
+  const locals = own
     .filter(buffer => !heirs.has(buffer))
     .map(buffer => {
       const { dtype, size } = buffers[buffer]
@@ -115,9 +116,8 @@ export function aheadOf(
       const before = readers.get(b) ?? 0
       readers.set(b, before + 1)
       const bytes = buffers[b].size * bytesOf(buffers[b].dtype)
-      const isFar = bytes > cacheBytes && !written.has(b)
-      if (before === 1 && isFar && readsOwnRows(kernel, rows, new Set([b]), buffers))
-        ahead.set(b, (bytes / rows) * block)
+      const isWorth = before === 1 && !written.has(b) && bytes > cacheBytes
+      if (isWorth && readsOwnRows(kernel, rows, new Set([b]), buffers)) ahead.set(b, (bytes / rows) * block)
     }
     return [name, ahead]
   })
