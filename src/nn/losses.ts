@@ -83,8 +83,8 @@ const expected = (p: Tensor, logQ: Tensor): Tensor =>
  * log Σ_j exp(d_j) with d_j = z_j - z_y, in a form whose gradient at the label y is -Σ_{j≠y} p_j: never p_y - 1, which
  * rounds to 0 for a confident classifier. With m = max_j d_j >= d_y = 0 the label's own term exp(-m) is 1 + expm1(-m):
  * loss = m + log1p(expm1(-m) + Σ_{j≠y} exp(d_j - m)), also precise when the loss is close to 0. The exponents d_j - m are
- * computed as z_j - max z, for a label far below the other classes would round what they differ by. Where z_y = -inf,
- * d is z instead, the own term is 0 and -z_y = inf is added.
+ * computed as z_j - max z, for a label far below the other classes would round what they differ by; their derivatives are
+ * those of d. Where z_y = -inf, d is z instead, the own term is 0 and -z_y = inf is added.
  */
 function sparseCrossEntropy(
   logits: Tensor,

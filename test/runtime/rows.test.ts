@@ -136,6 +136,15 @@ describe.each([1, 2, 3])('values with %d threads', threads => {
       'gradient of softmax of long rows, of which few are a block',
       () => sp.grad((t: sp.Tensor) => sp.softmax(t).square().mul(x(64, 3000)).sum())(x(64, 3000)),
     ],
+    ['variance of softmax, whose rows are many blocks', () => sp.variance(sp.softmax(x(2000, 64)), { axis: -1 })],
+    [
+      'spread of what is normalised',
+      () => sp.std(centred(x(2000, 64)).div(sp.std(x(2000, 64), { axis: -1, keepdims: true })), { axis: -1 }),
+    ],
+    [
+      'gradient of softmax of softmax',
+      () => sp.grad((t: sp.Tensor) => sp.softmax(sp.softmax(t)).mul(x(2000, 64)).sum())(x(2000, 64)),
+    ],
     [
       'chosen in each row',
       () => sp.takeAlongAxis(sp.logSoftmax(x(64, 10)), sp.argmax(x(64, 10), { axis: 1, keepdims: true })),
@@ -164,6 +173,19 @@ test.each(['float32', 'float64'] as const)('the largest of %s is NaN wherever on
     const some = await wider.max({ axis }).array()
     expect(some).toEqual([...new Array(n).fill(Number.NaN), ...new Array(n).fill(-Infinity)])
   }
+})
+
+test('the largest of zeros is 0 if one of them is, as maximum has it', async () => {
+  await sp.setDevice('wasm')
+  const n = 37
+  for (const dtype of ['float32', 'float64'] as const)
+    for (const axis of [0, 1]) {
+      // One 0 in each row and column, and in a second matrix none.
+      const zeros = sp.where(sp.eye(n, n, 'bool'), sp.full([n, n], 0, dtype), -0)
+      const both = sp.concat([zeros, sp.full([n, n], -0, dtype)], 1 - axis)
+      const signs = await both.max({ axis }).reciprocal().array()
+      expect(signs).toEqual([...new Array(n).fill(Infinity), ...new Array(n).fill(-Infinity)])
+    }
 })
 
 test('a sum of a million equal terms keeps its digits', async () => {

@@ -380,10 +380,10 @@ export class Elements {
     }
   }
 
-  /** Reads of each line of the cache that the copies will need when they come to the next rows. */
+  /** Touches each line of the cache that vectors side by side will need when they come to the next rows. */
   #touchAhead(buffer: number, pointer: Local): void {
     const ahead = this.#ahead?.get(buffer)
-    if (ahead === undefined || this.active === 1) return
+    if (ahead === undefined || this.active === 1 || this.#copied !== this.#vector) return
     const bytes = this.copies * this.copyStep * bytesOf(this.#buffers[buffer].dtype)
     for (let line = 0; line < bytes; line += lineBytes)
       this.#f

@@ -57,7 +57,7 @@ type ChunkOf = (count: number, work: number, multiple: number) => number
 
 /** Fewer rows would not be shared out evenly. */
 const fewestRows = 16
-/** The most bytes of a row, in all buffers of a group. */
+/** The most bytes of a row, in all buffers of a group. Like those of a block no more than what loops may touch ahead. */
 const largestRow = reachBytes
 /** Bytes of the rows that go through a group together: a part of the second cache. */
 const cacheBytes = reachBytes
@@ -76,7 +76,7 @@ export function stepOf({ steps, group }: Bundle<BuiltStep>, chunkOf: ChunkOf): B
   return { ...last, name, count: rows, chunk: chunkOf(rows, work, 1), of: steps }
 }
 
-/** The memory of what only a bundle knows, whose step has these chunks. */
+/** The rows of a block, and the memory of what only a bundle knows: `rows` in all, shared out in chunks. */
 export function memoryOf(
   bundle: Bundle<BuiltStep>,
   { count: rows, chunk }: Pick<BuiltStep, 'count' | 'chunk'>,
@@ -137,10 +137,6 @@ export function emitGroup(
     pushAddress(f, buffer).set(address)
     return address
   })
-  for (const [buffer, heir] of heirs) {
-    f.globalGet(0)
-    pushAddress(f, heir).memory('i32.store', 4 * buffer)
-  }
   f.get(0).set(row)
   f.for(row, { local: 1 }, block, () => {
     // For the loops, a local buffer begins so far ahead that row `row` is the first in its memory.
@@ -148,6 +144,11 @@ export function emitGroup(
       f.globalGet(0).get(addresses[i]).get(row).i32(rowBytes).op('i32.mul', 'i32.sub')
       f.memory('i32.store', 4 * buffer)
     })
+    // Then what lies in the memory of others, which may be local.
+    for (const [buffer, heir] of heirs) {
+      f.globalGet(0)
+      pushAddress(f, heir).memory('i32.store', 4 * buffer)
+    }
     f.get(row).i32(block).op('i32.add').set(end)
     f.extreme('i32.lt_s', end, { local: 1 }).set(end)
     for (const m of members) {

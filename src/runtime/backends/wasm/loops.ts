@@ -97,8 +97,9 @@ export const emitLoops = (name: string, kernel: LoopKernel, layout: Layout, emis
 interface Accumulators {
   readonly total: Total
   readonly locals: readonly Local[]
-  /** Of the largest float, for each copy the lanes in which a NaN was met. */
+  /** Of the largest float, for each copy the lanes in which a NaN was met, and the signs that all had in common. */
   readonly unordered?: readonly Local[]
+  readonly signs?: readonly Local[]
 }
 
 class LoopEmitter {
@@ -261,7 +262,7 @@ class LoopEmitter {
         else this.#loop(this.#kernel.axes.length + r, reduce.axes[r], () => nest(r + 1))
       }
       nest(0)
-      accumulators.forEach(a => this.#markUnordered(a))
+      accumulators.forEach(a => this.#finishLargest(a))
       this.#elements.reduced = accumulators.map(a => a.locals)
     }
     this.#store()
@@ -280,7 +281,7 @@ class LoopEmitter {
       else this.#loop(axes.length + r, reduce.axes[r], () => nest(r + 1))
     }
     nest(0)
-    accumulators.forEach(a => this.#markUnordered(a))
+    accumulators.forEach(a => this.#finishLargest(a))
     this.#elements.reduced = accumulators.map(({ total, locals }) => this.#together(total, locals, rows))
     this.#elements.active = 1
     this.#store()
@@ -314,16 +315,20 @@ class LoopEmitter {
         this.#f.v128(bytes).set(local)
         return local
       })
-    return totals.map(total => ({
-      total,
-      locals: filled(splatBytes(identityOf(total), total.type)),
-      unordered: total.op === 'max' && isFloat(total.type) ? filled(new Uint8Array(16)) : undefined,
-    }))
+    return totals.map(total => {
+      const locals = filled(splatBytes(identityOf(total), total.type))
+      if (total.op !== 'max' || !isFloat(total.type)) return { total, locals }
+      return { total, locals, unordered: filled(new Uint8Array(16)), signs: filled(new Uint8Array(16).fill(255)) }
+    })
   }
 
-  /** All bits set are a NaN. */
-  #markUnordered({ locals, unordered }: Accumulators): void {
-    unordered?.forEach((lanes, u) => this.#f.get(locals[u]).get(lanes).op('v128.or').set(locals[u]))
+  /** The largest floats get their signs, which tell 0 from -0, and NaN, which is all bits. */
+  #finishLargest({ total, locals, unordered, signs }: Accumulators): void {
+    if (!unordered || !signs) return
+    for (const [u, local] of locals.entries()) {
+      this.#f.get(signs[u]).get(local).v128(splatBytes(-0, total.type)).op('v128.bitselect')
+      this.#f.get(unordered[u]).op('v128.or').set(local)
+    }
   }
 
   /** The factors of the terms of a sum, where one instruction multiplies and adds. */
@@ -333,10 +338,10 @@ class LoopEmitter {
   }
 
   /**
-   * accumulator = accumulator ∘ body, for each vector. The larger of two floats that propagates NaN is nine instructions of
-   * x64 one after another, so the one that does not serves, and NaN is looked for beside it.
+   * accumulator = accumulator ∘ body, for each vector. The larger of two floats that propagates NaN and orders zeros is nine
+   * instructions of x64 one after another, so the one that does not serves, and both are looked for beside it.
    */
-  #accumulate({ total, locals, unordered }: Accumulators): void {
+  #accumulate({ total, locals, unordered, signs }: Accumulators): void {
     const { body, type } = total
     const f = this.#f
     const factors = this.#fusedFactors(total)
@@ -356,10 +361,11 @@ class LoopEmitter {
             .set((x = f.local('v128')))
         }
         f.get(locals[u]).get(x)
-        if (unordered) {
+        if (unordered && signs) {
           const shape = isWide(type) ? 'f64x2' : 'f32x4'
           f.op(`${shape}.pmax`).set(locals[u])
           f.get(x).get(x).op(`${shape}.ne`).get(unordered[u]).op('v128.or').set(unordered[u])
+          f.get(x).get(signs[u]).op('v128.and').set(signs[u])
           continue
         }
         this.#combine(total)
