@@ -78,6 +78,17 @@ test('whoever fails: the calling thread, or a worker alone', async () => {
   printed.mockRestore()
 })
 
+test('an engine without WebAssembly is refused in a sentence', async () => {
+  const program = "import { setDevice } from 'saddlepoint'; await setDevice('wasm').catch(e => console.log(e.message))"
+  const cwd = fileURLToPath(new URL('../..', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, ['--jitless', '--input-type=module', '-e', program], {
+    cwd,
+  })
+  expect(stdout).toMatch(
+    /^setDevice: this engine has no WebAssembly SIMD; use a newer one, or setDevice\('reference'\)/,
+  )
+})
+
 describe("code that is loaded into workers beside the library's", () => {
   const root = fileURLToPath(new URL('../..', import.meta.url))
   const program = `import { ones, setDevice } from 'saddlepoint'
