@@ -188,6 +188,51 @@ test('the largest of zeros is 0 if one of them is, as maximum has it', async () 
     }
 })
 
+describe('the largest among what rows and columns may hold', () => {
+  const kinds: readonly (readonly [string, readonly (number | '-NaN')[], number])[] = [
+    ['NaN with a sign', [1, '-NaN', 2], Number.NaN],
+    ['NaN with a sign among negative numbers', [-1, '-NaN', -2], Number.NaN],
+    ['NaN among negative numbers', [-3, Number.NaN, -1], Number.NaN],
+    ['both infinities', [Infinity, -Infinity, 1], Infinity],
+    ['both infinities in one lane', [-Infinity, 0, 0, 0, Infinity], Infinity],
+    ['a sum beyond the largest number', [-3e38, -3e38, -2e38], -2e38],
+    ['0 and negative numbers', [-1, 0, -2], 0],
+    ['-0 and negative numbers', [-1, -0, -2], -0],
+    ['-0 and 0', [-0, 0, -0, -1], 0],
+    ['negative numbers', [-3, -1e-30, -2], -1e-30],
+  ]
+  const [lines, marked] = [5, [2, 4]]
+  test.each(kinds)('%s', async (_, start, want) => {
+    await sp.setDevice('wasm', { threads: 1 })
+    const wanted = Array.from({ length: lines }, (_, line) => (marked.includes(line) ? Math.fround(want) : 1))
+    for (const length of [7, 37, 2111])
+      for (const axis of [0, 1]) {
+        // Lines of 1 and -Infinity, of which two hold the values, first or last, and -Infinity beside them.
+        const data = new Float32Array(lines * length)
+        const bits = new Uint32Array(data.buffer)
+        const at = (line: number, i: number): number => (axis === 1 ? line * length + i : i * lines + line)
+        for (let line = 0; line < lines; line++)
+          for (let i = 0; i < length; i++) data[at(line, i)] = i > 0 || marked.includes(line) ? -Infinity : 1
+        for (const [i, value] of start.entries())
+          for (const [line, from] of [
+            [marked[0], 0],
+            [marked[1], length - start.length],
+          ]) {
+            if (value === '-NaN') bits[at(line, from + i)] = 0xffc00000
+            else data[at(line, from + i)] = value
+          }
+        const x = sp.tensor(data, { shape: axis === 1 ? [lines, length] : [length, lines] })
+        expect(await x.max({ axis }).array()).toEqual(wanted)
+        // Beside other totals of the same loops, and where rows share what they are multiplied by.
+        const beside = x.max({ axis })
+        await sp.realize(beside, x.sum({ axis }), x.abs().max({ axis }))
+        expect(await beside.array()).toEqual(wanted)
+        const ones = sp.tensor(new Float32Array(length).fill(1))
+        if (axis === 1) expect(await x.mul(ones).max({ axis }).array()).toEqual(wanted)
+      }
+  })
+})
+
 test('a sum of a million equal terms keeps its digits', async () => {
   await sp.setDevice('wasm')
   const sum = await sp.tensor(new Float32Array(1e6).fill(0.1)).sum().item()

@@ -53,6 +53,7 @@ const simd = {
   'i32x4.lt_s': 0x39,
   'i32x4.lt_u': 0x3a,
   'i32x4.gt_s': 0x3b,
+  'i32x4.gt_u': 0x3c,
   'i32x4.le_s': 0x3d,
   'i32x4.le_u': 0x3e,
   'i32x4.ge_s': 0x3f,

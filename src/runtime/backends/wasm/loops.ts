@@ -19,7 +19,8 @@ import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import { Elements, type Emission } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
-import { classOf, isWide, splatBytes, type Target } from './values.js'
+import { finish, type Held, type Part, partsOf, pushDoubts } from './totals.js'
+import { isWide, splatBytes, type Target } from './values.js'
 
 /** How a kernel's loops are laid out. */
 export interface Layout {
@@ -93,13 +94,11 @@ function sharesVector(kernel: LoopKernel, { mode, vector }: Layout): boolean {
 export const emitLoops = (name: string, kernel: LoopKernel, layout: Layout, emission: Emission): Func =>
   new LoopEmitter(name, kernel, layout, emission).emit()
 
-/** A total and the vectors that it is summed up in, one for each copy. */
+/** A total, the parts that make it up, and for each copy the vectors that hold them. */
 interface Accumulators {
   readonly total: Total
-  readonly locals: readonly Local[]
-  /** Of the largest float, for each copy the lanes in which a NaN was met, and the signs that all had in common. */
-  readonly unordered?: readonly Local[]
-  readonly signs?: readonly Local[]
+  readonly parts: readonly Part[]
+  readonly copies: readonly Held[]
 }
 
 class LoopEmitter {
@@ -262,73 +261,69 @@ class LoopEmitter {
         else this.#loop(this.#kernel.axes.length + r, reduce.axes[r], () => nest(r + 1))
       }
       nest(0)
-      accumulators.forEach(a => this.#finishLargest(a))
-      this.#elements.reduced = accumulators.map(a => a.locals)
+      this.#elements.reduced = accumulators.map(({ copies }) => copies.map(held => finish(this.#f, held)))
     }
     this.#store()
   }
 
-  /** The reduction along the vector loop, then the outputs at one position. */
+  /** The reduction along the vector loop, in haste first, then the outputs at one position. */
   #rowReduction(): void {
     const { reduce, axes } = this.#kernel
     if (!reduce) return
+    const f = this.#f
     const rows = this.#elements.copies
     const copies = this.#rows > 1 ? 1 : this.#unroll()
-    const accumulators = this.#accumulators(reduce, rows * copies)
-    const nest = (r: number): void => {
-      if (r === reduce.axes.length - 1)
-        this.#vectorLoop(0, reduce.axes[r], () => accumulators.forEach(total => this.#accumulate(total)), copies)
-      else this.#loop(axes.length + r, reduce.axes[r], () => nest(r + 1))
+    const reduceRows = (inHaste: boolean): (readonly Held[])[] => {
+      const accumulators = this.#accumulators(reduce, rows * copies, inHaste)
+      const nest = (r: number): void => {
+        if (r === reduce.axes.length - 1)
+          this.#vectorLoop(0, reduce.axes[r], () => accumulators.forEach(total => this.#accumulate(total)), copies)
+        else this.#loop(axes.length + r, reduce.axes[r], () => nest(r + 1))
+      }
+      nest(0)
+      return accumulators.map(a => this.#together(a, rows))
     }
-    nest(0)
-    accumulators.forEach(a => this.#finishLargest(a))
-    this.#elements.reduced = accumulators.map(({ total, locals }) => this.#together(total, locals, rows))
+    const hasty = reduceRows(true)
+    const totals = hasty.map(sums => sums.map(([sum]) => sum))
+    if (pushDoubts(f, reduce.totals, hasty))
+      f.if(() =>
+        reduceRows(false).forEach((sums, t) => {
+          sums.forEach((held, row) => f.get(finish(f, held)).set(totals[t][row]))
+        }),
+      )
+    this.#elements.reduced = totals
     this.#elements.active = 1
     this.#store()
     this.#elements.active = this.#elements.lanes
   }
 
-  /** The totals along the vector loop, of rows side by side or of one row's copies. */
-  #together(total: Total, locals: readonly Local[], rows: number): readonly Local[] {
-    const f = this.#f
-    const sums = locals.slice(0, rows)
-    for (const other of locals.slice(rows)) {
-      f.get(sums[0]).get(other)
-      this.#combine(total)
-      f.set(sums[0])
+  #accumulators({ totals }: Reduction, count: number, inHaste = false): Accumulators[] {
+    const held = ({ start }: Part): Local => {
+      const local = this.#f.local('v128')
+      this.#f.v128(start).set(local)
+      return local
     }
-    const halves = isWide(total.type) ? [8] : this.#elements.lanes === 4 ? [8, 4] : [4]
-    for (const sum of sums)
-      for (const shift of halves) {
-        f.get(sum).get(sum).get(sum)
-        f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
-        this.#combine(total)
-        f.set(sum)
-      }
-    return sums
-  }
-
-  #accumulators({ totals }: Reduction, count: number): Accumulators[] {
-    const filled = (bytes: Uint8Array): Local[] =>
-      Array.from({ length: count }, () => {
-        const local = this.#f.local('v128')
-        this.#f.v128(bytes).set(local)
-        return local
-      })
     return totals.map(total => {
-      const locals = filled(splatBytes(identityOf(total), total.type))
-      if (total.op !== 'max' || !isFloat(total.type)) return { total, locals }
-      return { total, locals, unordered: filled(new Uint8Array(16)), signs: filled(new Uint8Array(16).fill(255)) }
+      const parts = partsOf(total, inHaste)
+      return { total, parts, copies: Array.from({ length: count }, () => parts.map(held)) }
     })
   }
 
-  /** The largest floats get their signs, which tell 0 from -0, and NaN, which is all bits. */
-  #finishLargest({ total, locals, unordered, signs }: Accumulators): void {
-    if (!unordered || !signs) return
-    for (const [u, local] of locals.entries()) {
-      this.#f.get(signs[u]).get(local).v128(splatBytes(-0, total.type)).op('v128.bitselect')
-      this.#f.get(unordered[u]).op('v128.or').set(local)
-    }
+  /** What the copies hold after the vector loop, of rows side by side or of one row, in all lanes. */
+  #together({ total, parts, copies }: Accumulators, rows: number): readonly Held[] {
+    const f = this.#f
+    const sums = copies.slice(0, rows)
+    const halves = isWide(total.type) ? [8] : this.#elements.lanes === 4 ? [8, 4] : [4]
+    parts.forEach(({ op }, p) => {
+      for (const other of copies.slice(rows)) f.get(sums[0][p]).get(other[p]).op(op).set(sums[0][p])
+      for (const { [p]: sum } of sums)
+        for (const shift of halves) {
+          f.get(sum).get(sum).get(sum)
+          f.shuffle(...Array.from({ length: 16 }, (_, b) => (b + shift) % 16))
+          f.op(op).set(sum)
+        }
+    })
+    return sums
   }
 
   /** The factors of the terms of a sum, where one instruction multiplies and adds. */
@@ -337,49 +332,32 @@ class LoopEmitter {
     return isOperation(body) && body.op === 'mul' ? body.args : undefined
   }
 
-  /**
-   * accumulator = accumulator ∘ body, for each vector. The larger of two floats that propagates NaN and orders zeros is nine
-   * instructions of x64 one after another, so the one that does not serves, and both are looked for beside it.
-   */
-  #accumulate({ total, locals, unordered, signs }: Accumulators): void {
+  /** accumulator = accumulator ∘ body, for each vector. */
+  #accumulate({ total, parts, copies }: Accumulators): void {
     const { body, type } = total
     const f = this.#f
     const factors = this.#fusedFactors(total)
     for (let u = 0; u < this.#elements.copies; u++) {
       if (factors && this.#elements.active > 1) {
+        const [sum] = copies[u]
         for (const arg of factors) f.get(this.#elements.value(arg, u))
-        f.get(locals[u]).op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
-      } else {
-        let x = this.#elements.value(body, u)
-        // Of a single element the other lanes are no part of the reduction along the vector.
-        if (this.#elements.active === 1 && this.#layout.mode === 'rows') {
-          const first = new Uint8Array(16).fill(255, 0, isWide(type) ? 8 : 4)
-          f.get(x)
-            .v128(splatBytes(identityOf(total), type))
-            .v128(first)
-            .op('v128.bitselect')
-            .set((x = f.local('v128')))
-        }
-        f.get(locals[u]).get(x)
-        if (unordered && signs) {
-          const shape = isWide(type) ? 'f64x2' : 'f32x4'
-          f.op(`${shape}.pmax`).set(locals[u])
-          f.get(x).get(x).op(`${shape}.ne`).get(unordered[u]).op('v128.or').set(unordered[u])
-          f.get(x).get(signs[u]).op('v128.and').set(signs[u])
-          continue
-        }
-        this.#combine(total)
+        f.get(sum)
+          .op(type === 'float64' ? 'f64x2.relaxed_madd' : 'f32x4.relaxed_madd')
+          .set(sum)
+        continue
       }
-      f.set(locals[u])
+      let x = this.#elements.value(body, u)
+      // Of a single element the other lanes are no part of the reduction along the vector.
+      if (this.#elements.active === 1 && this.#layout.mode === 'rows') {
+        const first = new Uint8Array(16).fill(255, 0, isWide(type) ? 8 : 4)
+        f.get(x)
+          .v128(splatBytes(identityOf(total), type))
+          .v128(first)
+          .op('v128.bitselect')
+          .set((x = f.local('v128')))
+      }
+      parts.forEach(({ op }, p) => f.get(copies[u][p]).get(x).op(op).set(copies[u][p]))
     }
-  }
-
-  #combine({ op, type }: Total): void {
-    const cls = classOf(type)
-    const name = ({ sum: 'add', prod: 'mul', max: 'max' } as const)[op]
-    if (cls === 'f32') this.#f.op(`f32x4.${name}`)
-    else if (cls === 'f64') this.#f.op(`f64x2.${name}`)
-    else this.#f.op(name !== 'max' ? `i32x4.${name}` : cls === 'u32' ? 'i32x4.max_u' : 'i32x4.max_s')
   }
 
   #store(): void {

@@ -1,0 +1,71 @@
+/**
+ * What a total of a reduction is made up of: vectors that take values in, each by one instruction, and how they become the
+ * total.
+ */
+
+import type { ScalarType } from '../../../compiler/expr.js'
+import { identityOf, type Total } from '../../../compiler/kernel.js'
+import { isFloat } from '../../../graph/dtype.js'
+import type { Func, Local, PlainOp } from './assembler.js'
+import { classOf, isWide, splatBytes } from './values.js'
+
+/** A vector that takes values in: by which instruction, and what it holds at first. */
+export interface Part {
+  readonly op: PlainOp
+  readonly start: Uint8Array
+}
+
+/** The vectors of a total's parts. */
+export type Held = readonly Local[]
+
+const zeros = new Uint8Array(16)
+const shapeOf = (type: ScalarType): 'f32x4' | 'f64x2' => (isWide(type) ? 'f64x2' : 'f32x4')
+
+/**
+ * The parts of a total. The larger of two floats that propagates NaN and orders zeros is nine instructions of x64 one after
+ * another; `pmax` is one and does neither. In haste it serves with a sum beside it: see pushDoubts. Otherwise, for float32,
+ * beside it are the larger of the bits as integers with and without a sign: see finish.
+ */
+export function partsOf(total: Total, inHaste = false): readonly Part[] {
+  const { op, type } = total
+  const start = splatBytes(identityOf(total), type)
+  const cls = classOf(type)
+  const shape = shapeOf(type)
+  const name = ({ sum: 'add', prod: 'mul', max: 'max' } as const)[op]
+  if (!isFloat(type))
+    return [{ op: name !== 'max' ? `i32x4.${name}` : cls === 'u32' ? 'i32x4.max_u' : 'i32x4.max_s', start }]
+  if (op !== 'max' || (cls === 'f64' && !inHaste)) return [{ op: `${shape}.${name}`, start }]
+  const largest: Part = { op: `${shape}.pmax`, start }
+  if (inHaste) return [largest, { op: `${shape}.add`, start: zeros }]
+  return [largest, { op: 'i32x4.max_s', start: splatBytes(-(2 ** 31), 'int32') }, { op: 'i32x4.max_u', start: zeros }]
+}
+
+/**
+ * Pushes whether any of the largest floats that were found in haste may be wrong, if there are such: where the sum is NaN, one
+ * may have been passed over, and where the largest is 0, its sign may be another one's.
+ */
+export function pushDoubts(f: Func, totals: readonly Total[], hasty: readonly (readonly Held[])[]): boolean {
+  let doubts = 0
+  totals.forEach(({ type }, t) => {
+    for (const [largest, sum] of hasty[t]) {
+      if (sum === undefined) continue
+      const shape = shapeOf(type)
+      f.get(sum).get(sum).op(`${shape}.ne`).get(largest).v128(zeros).op(`${shape}.eq`, 'v128.or')
+      if (doubts++ > 0) f.op('v128.or')
+    }
+  })
+  if (doubts > 0) f.op('v128.any_true')
+  return doubts > 0
+}
+
+/**
+ * The total. The largest float gets the sign of the signed bits, which tell 0 from -0, and is NaN where bits beyond those of
+ * infinity were.
+ */
+export function finish(f: Func, [sum, signed, unsigned]: Held): Local {
+  if (signed === undefined) return sum
+  f.get(signed).get(sum).v128(splatBytes(-0, 'float32')).op('v128.bitselect')
+  f.get(signed).v128(splatBytes(Infinity, 'float32')).op('i32x4.gt_s', 'v128.or')
+  f.get(unsigned).v128(splatBytes(-Infinity, 'float32')).op('i32x4.gt_u', 'v128.or').set(sum)
+  return sum
+}
