@@ -46,7 +46,8 @@ await orComplain('profile', () => {
   if (options.threads !== undefined) checkThreads([options.threads])
   if (options.trace !== undefined) checkFile('--trace', options.trace)
 })
-const warmUp = options.device === 'reference' ? 1 : Math.max(3, Math.ceil(steps / 2))
+/** What is warmed up by: beside the first steps an engine compiles anew what takes long. */
+const least = options.device === 'reference' ? { steps: 1, milliseconds: 0 } : { steps: 3, milliseconds: 1500 }
 
 const threads = options.threads === undefined ? {} : { threads: Number(options.threads) }
 const device = await orComplain('profile', () => setDevice(options.device, threads))
@@ -69,7 +70,9 @@ async function advance() {
   split.wall += performance.now() - began
   ;({ params, state } = next)
 }
-for (let i = 0; i < warmUp; i++) await advance()
+let warmUp = 0
+for (const began = performance.now(); warmUp < least.steps || performance.now() - began < least.milliseconds; warmUp++)
+  await advance()
 for (const part of Object.keys(split)) split[part] = 0
 const { profile: measured } = await profile(async () => {
   for (let i = 0; i < steps; i++) await advance()

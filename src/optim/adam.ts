@@ -1,7 +1,7 @@
 /** Adam, and AdamW with its decoupled weight decay. */
 
 import { knownOptions, type Names } from '../graph/options.js'
-import { add, div, expm1, mul, neg, square, sub } from '../tensor/elementwise.js'
+import { add, div, expm1, mul, neg, reciprocal, rsqrt, square, sub } from '../tensor/elementwise.js'
 import { safeSqrt } from '../tensor/shared.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { checkShare, type Optimizer, optimizer } from './optimizer.js'
@@ -44,11 +44,12 @@ function decoupled(
   checkRate(`${name}: weightDecay`, weightDecay)
   const average = (old: Tensor, now: Tensor, beta: number): Tensor => add(mul(old, beta), mul(now, 1 - beta))
   return optimizer(name, ['mean', 'square'], learningRate, ({ t, rate }) => {
-    const [correction1, correction2] = [corrected(beta1, t), corrected(beta2, t)]
+    // The bias corrections as factors: each element needs one division.
+    const [scale, spread] = [reciprocal(corrected(beta1, t)), rsqrt(corrected(beta2, t))]
     return ({ param, grad, moments }) => {
       const m = average(moments.mean, grad, beta1)
       const v = average(moments.square, square(grad), beta2)
-      const direction = div(div(m, correction1), add(safeSqrt(div(v, correction2)), epsilon))
+      const direction = mul(div(m, add(mul(safeSqrt(v), spread), epsilon)), scale)
       const step = weightDecay ? add(direction, mul(param, weightDecay)) : direction
       return { param: sub(param, mul(step, rate)), moments: { mean: m, square: v } }
     }
