@@ -175,7 +175,7 @@ export function printExprs(roots: readonly Expr[]): { shared: string[]; texts: s
       return `${e.op}${e.op === 'cast' || e.op === 'bitcast' ? `<${e.type}>` : ''}(${e.args.map(text).join(', ')})`
     switch (e.op) {
       case 'constant':
-        return String(e.value)
+        return Object.is(e.value, -0) ? '-0' : String(e.value)
       case 'position':
         return `(${printIndex(e.index)})`
       case 'inside':

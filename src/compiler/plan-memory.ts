@@ -16,7 +16,7 @@ export interface Span {
   readonly start: number
   readonly end: number
 }
-/** Buffers that live during one kernel only, beside those that kernels read and write. */
+/** Buffers that kernels use beside those that they read and write: they live from the first such kernel to the last. */
 type Scratch = readonly { readonly buffer: number; readonly kernel: number }[]
 
 /** The lives of the temporaries. */

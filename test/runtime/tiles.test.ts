@@ -8,8 +8,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { asGemm, type Gemm } from '../../src/runtime/backends/wasm/gemm.js'
+import { buildProgram } from '../../src/runtime/backends/wasm/program.js'
 import { candidatesFor, chooseTile, type TimedTile } from '../../src/runtime/backends/wasm/tiles.js'
 import { cachedTiles, cacheFile, cacheTiles } from '../../src/runtime/backends/wasm/tune.js'
+import { expectInterpreted } from '../oracle/close.js'
 import { interpret } from '../oracle/interpret.js'
 
 let folder = ''
@@ -135,6 +137,28 @@ describe('a left factor', () => {
   })
   test('has no more rows side by side than it has', () => {
     expect(gemmOf(sp.matmul(sp.permuteDims(x(1, [128, 4]).tanh(), [1, 0]), x(2, [128, 64]))).rowsAside).toBe(6)
+  })
+  test('is packed once for all the products that it is in', async () => {
+    await sp.setDevice('wasm')
+    const lines = x(1, [256, 64])
+    const transposed = sp.permuteDims(lines, [1, 0])
+    const query = sp.matmul(transposed, x(2, [256, 64]))
+    const key = sp.matmul(transposed, x(3, [256, 65]))
+    // Much is computed in between, in memory that would be free, and the last product needs it.
+    const weights = sp.softmax(sp.matmul(sp.softmax(query), key))
+    const value = sp.matmul(transposed, sp.concat([weights, weights, weights, weights]))
+    const backwards = sp.matmul(sp.permuteDims(sp.flip(lines, 1), [1, 0]), x(3, [256, 65]))
+    const of = [query, value, backwards]
+    const { steps } = buildProgram(schedule(canonicalize(of.map(t => t.node))), {
+      threads: 1,
+      relaxed: true,
+      paired: false,
+      memory: { initial: 1, maximum: 1, shared: false },
+    })
+    const packs = steps.flatMap(s => s.of ?? [s]).filter(s => s.part?.name === 'pack_left')
+    // One for three products, one for the softmax, and one for the rows in another order.
+    expect(packs.length).toBe(3)
+    await expectInterpreted(of, 1e-5)
   })
 })
 

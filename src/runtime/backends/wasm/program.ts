@@ -11,6 +11,7 @@ import {
   type Kernel,
   kernelExprs,
   type LoopKernel,
+  printKernel,
   type Schedule,
 } from '../../../compiler/kernel.js'
 import { expandKernel } from '../../../compiler/math/kernel.js'
@@ -23,7 +24,7 @@ import { encodeModule, Func, type Import } from './assembler.js'
 import type { Ahead } from './elements.js'
 import type { Features } from './engine.js'
 import { farImports, isFarOp } from './far.js'
-import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, sides, tilesOf } from './gemm.js'
+import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, type Side, sides, tilesOf } from './gemm.js'
 import { aheadOf, type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
 import { bytesOf, pushAddress } from './memory-access.js'
@@ -97,6 +98,9 @@ interface Planned {
 }
 const made = (func: Func): Planned => ({ name: func.name, emit: () => func })
 
+/** The number of no buffer, where kernels are compared. */
+const anyBuffer = -1
+
 /** A single loop is cut at multiples of this only: whole vectors, four at a time. */
 const vectorBlock = 64
 
@@ -111,6 +115,8 @@ class ProgramBuilder {
   /** The kernel whose steps are being added. */
   #current = 0
   readonly #scratch: { buffer: number; kernel: number }[] = []
+  /** Packed factors by the text of what packs them. */
+  readonly #packed = new Map<string, number>()
 
   constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
     this.#options = options
@@ -225,12 +231,7 @@ class ProgramBuilder {
   }
 
   #addGemm(gemm: Gemm): void {
-    const [left, right] = sides.map(side => {
-      if (gemm[side]) return gemm[side].buffer
-      const buffer = this.#addScratch(gemm.type, packedSize(gemm, side))
-      this.#addLoops(packKernel(gemm, side, buffer), `pack_${side}`)
-      return buffer
-    })
+    const [left, right] = sides.map(side => gemm[side]?.buffer ?? this.#pack(gemm, side))
     const { outputs } = gemm.kernel
     const inPlace =
       outputs.find(o => o.value.op === 'reduced') ??
@@ -243,6 +244,23 @@ class ProgramBuilder {
     this.#push(made(func), count, this.#gemmChunk(gemm, count))
     const epilogue = epilogueKernel(gemm, raw)
     if (epilogue) this.#addLoops(epilogue, 'epilogue')
+  }
+
+  /**
+   * The buffer that a factor is packed into. A left one may serve several products, as that of queries, keys and values, and
+   * of their weights' gradients; right ones are mostly weights, which would be kept for long.
+   */
+  #pack(gemm: Gemm, side: Side): number {
+    const text = printKernel(packKernel(gemm, side, anyBuffer))
+    const packed = side === 'left' ? this.#packed.get(text) : undefined
+    if (packed !== undefined) {
+      this.#scratch.push({ buffer: packed, kernel: this.#current })
+      return packed
+    }
+    const buffer = this.#addScratch(gemm.type, packedSize(gemm, side))
+    this.#packed.set(text, buffer)
+    this.#addLoops(packKernel(gemm, side, buffer), `pack_${side}`)
+    return buffer
   }
 
   /** Tiles in a chunk of a product: few enough for their rows to stay in the second cache. */
