@@ -46,7 +46,7 @@ await orComplain('profile', () => {
   if (options.threads !== undefined) checkThreads([options.threads])
   if (options.trace !== undefined) checkFile('--trace', options.trace)
 })
-/** What is warmed up by: beside the first steps an engine compiles anew what takes long. */
+/** Warming up takes at least so many steps and so long: in the background an engine compiles anew what takes long. */
 const least = options.device === 'reference' ? { steps: 1, milliseconds: 0 } : { steps: 3, milliseconds: 1500 }
 
 const threads = options.threads === undefined ? {} : { threads: Number(options.threads) }
@@ -71,8 +71,11 @@ async function advance() {
   ;({ params, state } = next)
 }
 let warmUp = 0
-for (const began = performance.now(); warmUp < least.steps || performance.now() - began < least.milliseconds; warmUp++)
+const began = performance.now()
+while (warmUp < least.steps || performance.now() - began < least.milliseconds) {
   await advance()
+  warmUp++
+}
 for (const part of Object.keys(split)) split[part] = 0
 const { profile: measured } = await profile(async () => {
   for (let i = 0; i < steps; i++) await advance()

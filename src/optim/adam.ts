@@ -44,12 +44,12 @@ function decoupled(
   checkRate(`${name}: weightDecay`, weightDecay)
   const average = (old: Tensor, now: Tensor, beta: number): Tensor => add(mul(old, beta), mul(now, 1 - beta))
   return optimizer(name, ['mean', 'square'], learningRate, ({ t, rate }) => {
-    // The bias corrections as factors: each element needs one division.
-    const [scale, spread] = [reciprocal(corrected(beta1, t)), rsqrt(corrected(beta2, t))]
+    // Of the algorithm's means without bias, m / (1 - β1ᵗ) and √(v / (1 - β2ᵗ)), as factors: each element needs one division.
+    const [ofMean, ofRoot] = [reciprocal(corrected(beta1, t)), rsqrt(corrected(beta2, t))]
     return ({ param, grad, moments }) => {
       const m = average(moments.mean, grad, beta1)
       const v = average(moments.square, square(grad), beta2)
-      const direction = mul(div(m, add(mul(safeSqrt(v), spread), epsilon)), scale)
+      const direction = mul(div(m, add(mul(safeSqrt(v), ofRoot), epsilon)), ofMean)
       const step = weightDecay ? add(direction, mul(param, weightDecay)) : direction
       return { param: sub(param, mul(step, rate)), moments: { mean: m, square: v } }
     }

@@ -202,6 +202,24 @@ describe('the largest among what rows and columns may hold', () => {
     ['negative numbers', [-3, -1e-30, -2], -1e-30],
   ]
   const [lines, marked] = [5, [2, 4]]
+  /** The same after so many operations that nothing is done in haste. */
+  const dear = (t: sp.Tensor): sp.Tensor => {
+    for (let i = 0; i < 12; i++) t = sp.maximum(t, -Infinity)
+    return t
+  }
+  test('is sought in haste in rows of cheap elements that fill their vectors', () => {
+    const isHasty = (t: sp.Tensor): boolean => programOf(t).functions.some(f => f.print().includes('any_true'))
+    const t = x(64, 48)
+    const largest = [t, t.add(1), t.astype('float64')].map(t => t.max({ axis: 1 }))
+    expect(largest.map(isHasty)).toEqual([true, true, true])
+    const others = [
+      t.max({ axis: 0 }),
+      dear(t).max({ axis: 1 }),
+      t.max({ axis: 1 }).astype('float64'),
+      t.sum({ axis: 1 }),
+    ]
+    expect(others.map(isHasty)).toEqual([false, false, false, false])
+  })
   test.each(kinds)('%s', async (_, start, want) => {
     await sp.setDevice('wasm', { threads: 1 })
     const wanted = Array.from({ length: lines }, (_, line) => (marked.includes(line) ? Math.fround(want) : 1))
@@ -224,11 +242,21 @@ describe('the largest among what rows and columns may hold', () => {
         const x = sp.tensor(data, { shape: axis === 1 ? [lines, length] : [length, lines] })
         expect(await x.max({ axis }).array()).toEqual(wanted)
         // Beside other totals of the same loops, and where rows share what they are multiplied by.
-        const beside = x.max({ axis })
-        await sp.realize(beside, x.sum({ axis }), x.abs().max({ axis }))
+        const [beside, sizes, count] = [
+          x.max({ axis }),
+          x.abs().max({ axis }),
+          sp.isnan(x).astype('float32').sum({ axis }),
+        ]
+        await sp.realize(beside, sizes, count)
         expect(await beside.array()).toEqual(wanted)
+        expect(await sizes.array()).toEqual(wanted.map(w => (Number.isNaN(w) ? w : Infinity)))
+        expect(await count.array()).toEqual(wanted.map(w => (Number.isNaN(w) ? 1 : 0)))
         const ones = sp.tensor(new Float32Array(length).fill(1))
         if (axis === 1) expect(await x.mul(ones).max({ axis }).array()).toEqual(wanted)
+        // In a kernel with 64 bits, in float64 itself, and where the elements cost more than haste saves.
+        expect(await x.max({ axis }).astype('float64').array()).toEqual(wanted)
+        expect(await x.astype('float64').max({ axis }).array()).toEqual(wanted)
+        expect(await dear(x).max({ axis }).array()).toEqual(wanted)
       }
   })
 })

@@ -139,7 +139,7 @@ export class Builder {
   atMost(x: Expr, high: number): Expr {
     return this.select(this.less(high, x), high, x)
   }
-  /** unit (c[0] + c[1] x + c[2] x^2 + ...) by Horner's rule; the unit is a power of two, whose product is exact. */
+  /** unit (c[0] + c[1] x + c[2] x^2 + ...) by Horner's rule; the unit is a power of two, which changes no rounding. */
   polynomial(x: Expr, c: Each<readonly number[]>, unit = 1): Expr {
     const [last, ...others] = [...this.pick(c)].reverse()
     return others.reduce((sum, a) => this.fma(sum, x, a * unit), this.c(last * unit))

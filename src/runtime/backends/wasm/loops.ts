@@ -19,7 +19,7 @@ import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import { Elements, type Emission } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
-import { finish, type Held, type Part, partsOf, pushDoubts } from './totals.js'
+import { finish, type Held, type Part, pushDoubts, totalParts } from './totals.js'
 import { isWide, splatBytes, type Target } from './values.js'
 
 /** How a kernel's loops are laid out. */
@@ -100,6 +100,9 @@ interface Accumulators {
   readonly parts: readonly Part[]
   readonly copies: readonly Held[]
 }
+
+/** Operations on an element that are so few that haste saves a good part and doubt costs little. */
+const cheap = 8
 
 class LoopEmitter {
   readonly #f: Func
@@ -266,7 +269,7 @@ class LoopEmitter {
     this.#store()
   }
 
-  /** The reduction along the vector loop, in haste first, then the outputs at one position. */
+  /** The reduction along the vector loop, in haste first where it is cheap, then the outputs at one position. */
   #rowReduction(): void {
     const { reduce, axes } = this.#kernel
     if (!reduce) return
@@ -283,9 +286,13 @@ class LoopEmitter {
       nest(0)
       return accumulators.map(a => this.#together(a, rows))
     }
-    const hasty = reduceRows(true)
-    const totals = hasty.map(sums => sums.map(([sum]) => sum))
-    if (pushDoubts(f, reduce.totals, hasty))
+    // Where values of 32 bits leave lanes unused, those would raise doubts.
+    const fills = reduce.totals.every(({ type }) => isWide(type) === (this.#elements.lanes === 2))
+    const inHaste = fills && this.#elements.operations <= cheap
+    const found = reduceRows(inHaste)
+    const totals = found.map(sums => sums.map(held => (inHaste ? held[0] : finish(f, held))))
+    // Other totals of the kernel are made again too, with the same bits.
+    if (inHaste && pushDoubts(f, reduce.totals, found))
       f.if(() =>
         reduceRows(false).forEach((sums, t) => {
           sums.forEach((held, row) => f.get(finish(f, held)).set(totals[t][row]))
@@ -304,7 +311,7 @@ class LoopEmitter {
       return local
     }
     return totals.map(total => {
-      const parts = partsOf(total, inHaste)
+      const parts = totalParts(total, inHaste)
       return { total, parts, copies: Array.from({ length: count }, () => parts.map(held)) }
     })
   }
