@@ -41,6 +41,7 @@ describe('at most 0', () => {
     ['softplus', sp.softplus(x).sum()],
     ['e to the -x²', x.square().neg().exp()],
     ['e to the -|x|', x.abs().neg().exp()],
+    ['logaddexp', sp.logaddexp(x, y)],
     ['the largest of all', lessTop(x.max())],
     ['the largest of each column', lessTop(x.max({ axis: 0 }))],
     ['rows of one element', sp.softmax(x.reshape([32, 1]))],
@@ -57,6 +58,9 @@ describe('at most 0', () => {
 describe('not at most 0, or not seen to be', () => {
   const others: readonly [string, Tensor][] = [
     ['x', x.exp()],
+    ['the distance', sp.where(sp.lessEqual(x, y), y.sub(x), x.sub(y)).exp()],
+    ['half of a distance', sp.where(sp.lessEqual(x, y), x.sub(y), x.sub(y)).exp()],
+    ['less a distance, in float16', sp.logaddexp(x.astype('float16'), y.astype('float16'))],
     ['less the largest, in float16', sp.astype(x, 'float16').sub(sp.astype(x, 'float16').max(kept)).exp()],
     ['x²', x.square().exp()],
     ['-x', x.neg().exp()],
