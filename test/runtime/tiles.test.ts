@@ -160,6 +160,22 @@ describe('a left factor', () => {
     expect(packs.length).toBe(3)
     await expectInterpreted(of, 1e-5)
   })
+  test('is another one in another type', async () => {
+    await sp.setDevice('wasm')
+    const product = (left: sp.Tensor): sp.Tensor => sp.matmul(left, x(5, [160, 64], left.dtype))
+    type Choice = (dtype: sp.DType) => sp.Tensor
+    const programs: ((chosen: Choice) => sp.Tensor[])[] = [
+      chosen => [product(chosen('float32')), product(chosen('float64'))],
+      chosen => [product(chosen('float64')), product(chosen('float32'))],
+      // As integers that overflow, they differ in the results alone.
+      chosen => (['int32', 'uint32'] as const).map(t => product(chosen(t).mul(chosen(t)).astype('float32'))),
+    ]
+    for (const program of programs) {
+      const isLess = sp.less(x(4, [32, 160]), 0)
+      const chosen: Choice = dtype => sp.where(isLess, sp.full([], 100_000, dtype), sp.full([], 70_000, dtype))
+      await expectInterpreted(program(chosen))
+    }
+  })
 })
 
 describe('the tile for a product', () => {

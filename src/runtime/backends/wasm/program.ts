@@ -98,8 +98,18 @@ interface Planned {
 }
 const made = (func: Func): Planned => ({ name: func.name, emit: () => func })
 
+/** A packed factor is kept for a product that is at most so many kernels away. */
+const kernelsApart = 16
+
 /** The number of no buffer, where kernels are compared. */
 const anyBuffer = -1
+
+/** What two loop kernels have in common if they compute the same: their text, which has few types, and all types. */
+function keyOf(kernel: LoopKernel): string {
+  const types: string[] = []
+  walkExprs(kernelExprs(kernel), e => types.push(e.type))
+  return `${printKernel(kernel)}\n${types.join()}`
+}
 
 /** A single loop is cut at multiples of this only: whole vectors, four at a time. */
 const vectorBlock = 64
@@ -115,8 +125,8 @@ class ProgramBuilder {
   /** The kernel whose steps are being added. */
   #current = 0
   readonly #scratch: { buffer: number; kernel: number }[] = []
-  /** Packed factors by the text of what packs them. */
-  readonly #packed = new Map<string, number>()
+  /** Packed factors by what packs them, each with the last kernel that has it. */
+  readonly #packed = new Map<string, { buffer: number; kernel: number }>()
 
   constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
     this.#options = options
@@ -251,14 +261,15 @@ class ProgramBuilder {
    * of their weights' gradients; right ones are mostly weights, which would be kept for long.
    */
   #pack(gemm: Gemm, side: Side): number {
-    const text = printKernel(packKernel(gemm, side, anyBuffer))
-    const packed = side === 'left' ? this.#packed.get(text) : undefined
-    if (packed !== undefined) {
-      this.#scratch.push({ buffer: packed, kernel: this.#current })
-      return packed
+    const key = keyOf(packKernel(gemm, side, anyBuffer))
+    const packed = side === 'left' ? this.#packed.get(key) : undefined
+    if (packed && this.#current - packed.kernel <= kernelsApart) {
+      packed.kernel = this.#current
+      this.#scratch.push({ ...packed })
+      return packed.buffer
     }
     const buffer = this.#addScratch(gemm.type, packedSize(gemm, side))
-    this.#packed.set(text, buffer)
+    this.#packed.set(key, { buffer, kernel: this.#current })
     this.#addLoops(packKernel(gemm, side, buffer), `pack_${side}`)
     return buffer
   }
