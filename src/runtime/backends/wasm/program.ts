@@ -48,7 +48,7 @@ export interface Program {
   readonly threads: number
   /** When each kernel runs; some run together. */
   readonly moments: readonly Span[]
-  /** The buffers that were added, each with the kernel during which it lives. */
+  /** The buffers that were added, each with a kernel that uses it; it lives from the first such one to the last. */
   readonly scratch: readonly { readonly buffer: number; readonly kernel: number }[]
 }
 
