@@ -3,6 +3,7 @@
 import {
   conv2d,
   grad,
+  leakyRelu,
   maxPool2d,
   moveaxis,
   scaledDotProductAttention,
@@ -37,6 +38,11 @@ const logits = {
     const layer = (x, i) => conv2d(x, p[`w${i}`]).add(p[`b${i}`]).relu()
     const features = layer(maxPool2d(layer(maxPool2d(layer(image, 1), 2), 2), 2), 3)
     return linear(linear(features.reshape([-1, 576]), p.w4, p.b4).relu(), p.w5, p.b5)
+  },
+  strided: (p, { image }, { depth }) => {
+    const layer = (x, i) => leakyRelu(conv2d(x, p[`w${i + 1}`], { stride: 2, padding: 1 }).add(p[`b${i + 1}`]), 0.2)
+    const features = Array.from({ length: depth }).reduce((x, _, i) => layer(x, i), image)
+    return linear(features.mean({ axis: [1, 2] }), p.weight, p.bias)
   },
   text: (p, { ids }, { encoder, heads }) => {
     const words = take(p.embedding, ids)

@@ -4,10 +4,11 @@ import { writeFileSync } from 'node:fs'
 import { chromeTrace, compile, printProfile, profile, realize, setDevice, stats } from 'saddlepoint'
 import { argumentsOf, checkFile, checkThreads, orComplain } from './arguments.mjs'
 import { buildStep } from './networks.mjs'
-import { cnn, mlp, text } from './workloads.mjs'
+import { cnn, mlp, strided, text } from './workloads.mjs'
 
 const networks = {
   cnn: [cnn(), 'plain', 'FGSM', 'penalty'],
+  strided: [strided(), 'plain', 'penalty'],
   'text-mean': [text({ encoder: false }), 'plain', 'FGM', 'penalty'],
   'text-encoder': [text({ encoder: true }), 'plain', 'FGM', 'penalty'],
   mlp: [mlp(), 'plain'],

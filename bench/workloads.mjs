@@ -68,6 +68,33 @@ export const cnn = ({ batch = 32 } = {}) => ({
 })
 
 /**
+ * The critic of a GAN, as gradient penalties have it, with classes: kernels [4, 4, inputs, outputs] that move by 2 over images
+ * [batch, size, size, 3], and the mean of the pixels that are left.
+ */
+export const strided = ({ batch = 16, size = 32, widths = [64, 128, 256] } = {}) => {
+  const layer = (outputs, i) => {
+    const inputs = [3, ...widths][i]
+    return [
+      [`w${i + 1}`, around(2 * i + 1, [4, 4, inputs, outputs], Math.sqrt(3 / (16 * inputs)))],
+      [`b${i + 1}`, filled(0, [outputs])],
+    ]
+  }
+  return {
+    kind: 'strided',
+    depth: widths.length,
+    classes: 10,
+    rate: 1e-3,
+    penalty: 1e3,
+    parameters: {
+      ...Object.fromEntries(widths.flatMap(layer)),
+      weight: around(20, [widths.at(-1), 10], 0.3),
+      bias: filled(0, [10]),
+    },
+    inputs: { image: drawn(11, [batch, size, size, 3]), label: integers(12, [batch], 10) },
+  }
+}
+
+/**
  * Texts as the mean of their words' vectors, with one block of a transformer before the mean where `encoder` says so;
  * parameters that are `frozen` are perturbed but not trained.
  */
@@ -130,12 +157,14 @@ export const mlp = ({ depth = 5, width = 32, batch = 32 } = {}) => {
 
 const networks = {
   CNN: cnn(),
+  'strided CNN': strided(),
   'text mean': text(),
   'text encoder': text({ encoder: true }),
   'MLP of 10 arrays': mlp(),
 }
 const variants = {
   CNN: ['forward', 'plain', 'FGSM', 'penalty'],
+  'strided CNN': ['plain', 'penalty'],
   'text mean': ['plain', 'FGM', 'penalty'],
   'text encoder': ['plain', 'FGM', 'penalty'],
   'MLP of 10 arrays': ['plain'],

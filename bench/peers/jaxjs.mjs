@@ -109,6 +109,18 @@ export async function open({ threads }) {
       const features = layer(pool(layer(pool(layer(image, 1)), 2)), 3).reshape([-1, 576])
       return linear(nn.relu(linear(features, p.w4, p.b4)), p.w5, p.b5)
     },
+    strided: (p, { image }, { depth }) => {
+      const sides = [
+        [1, 1],
+        [1, 1],
+      ]
+      const layer = (x, i) => {
+        const y = lax.convGeneralDilated(x, p[`w${i + 1}`], [2, 2], sides).add(p[`b${i + 1}`].reshape([-1, 1, 1]))
+        return nn.leakyRelu(y, 0.2)
+      }
+      const features = Array.from({ length: depth }).reduce((x, _, i) => layer(x, i), image)
+      return linear(np.mean(features, [2, 3]), p.weight, p.bias)
+    },
     text: (p, { ids }, { encoder, heads, parameters, inputs }) => {
       const { shape } = inputs.ids
       const words = np.take(p.embedding, ids.reshape([-1]), 0)
@@ -125,9 +137,9 @@ export async function open({ threads }) {
   function build(network) {
     const p = arraysOf(network.parameters)
     const batch = arraysOf(network.inputs)
-    if (network.kind === 'cnn') {
+    if (network.kind === 'cnn') p.w4 = p.w4.reshape([3, 3, 64, 64]).transpose([2, 0, 1, 3]).reshape([576, 64])
+    if (network.kind === 'cnn' || network.kind === 'strided') {
       for (const name of ['w1', 'w2', 'w3']) p[name] = p[name].transpose([3, 2, 0, 1])
-      p.w4 = p.w4.reshape([3, 3, 64, 64]).transpose([2, 0, 1, 3]).reshape([576, 64])
       batch.image = batch.image.transpose([0, 3, 1, 2])
     }
     return { p, batch: { ...batch, label: nn.oneHot(batch.label, network.classes) } }

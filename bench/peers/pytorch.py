@@ -103,6 +103,13 @@ def cnn(network, p, batch):
     return F.relu(x @ p["w4"] + p["b4"]) @ p["w5"] + p["b5"]
 
 
+def strided(network, p, batch):
+    x = batch["image"]
+    for i in range(1, network["depth"] + 1):
+        x = F.leaky_relu(F.conv2d(x, p[f"w{i}"], p[f"b{i}"], stride=2, padding=1), 0.2)
+    return x.mean((2, 3)) @ p["weight"] + p["bias"]
+
+
 def text(network, p, batch):
     x = F.embedding(batch["ids"], p["embedding"])
     if network["encoder"]:
@@ -126,17 +133,18 @@ def mlp(network, p, batch):
     return x
 
 
-LOGITS = {"cnn": cnn, "text": text, "mlp": mlp}
+LOGITS = {"cnn": cnn, "strided": strided, "text": text, "mlp": mlp}
 
 
 def build(network):
     p = {name: array(spec) for name, spec in network["parameters"].items()}
     batch = {name: array(spec) for name, spec in network["inputs"].items()}
     if network["kind"] == "cnn":
-        for name in ("w1", "w2", "w3"):
-            p[name] = p[name].permute(3, 2, 0, 1).contiguous()
         # Rows of w4 are (height, width, channel) there, (channel, height, width) here.
         p["w4"] = p["w4"].view(3, 3, 64, 64).permute(2, 0, 1, 3).reshape(576, 64).contiguous()
+    if network["kind"] in ("cnn", "strided"):
+        for name in ("w1", "w2", "w3"):
+            p[name] = p[name].permute(3, 2, 0, 1).contiguous()
         batch["image"] = batch["image"].permute(0, 3, 1, 2).contiguous()
     return {name: t.requires_grad_(True) for name, t in p.items()}, batch
 

@@ -68,6 +68,11 @@ const logits = {
     const features = layer(pool(layer(pool(layer(image, 1)), 2)), 3)
     return linear(linear(features.reshape([-1, 576]), p.w4, p.b4).relu(), p.w5, p.b5)
   },
+  strided: (p, { image }, { depth }) => {
+    const layer = (x, i) => tf.leakyRelu(tf.conv2d(x, p[`w${i + 1}`], 2, 1).add(p[`b${i + 1}`]), 0.2)
+    const features = Array.from({ length: depth }).reduce((x, _, i) => layer(x, i), image)
+    return linear(features.mean([1, 2]), p.weight, p.bias)
+  },
   text: (p, { ids }, { encoder, heads }) => {
     const words = tf.gather(p.embedding, ids.flatten())
     const features = encoder ? encode(words, p, ids.shape, heads) : words

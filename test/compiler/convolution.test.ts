@@ -23,6 +23,8 @@ const shapes = fc.record({
   channels: fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 3 })),
   stride: fc.integer({ min: 1, max: 2 }),
   dilation: fc.integer({ min: 1, max: 2 }),
+  inputDilation: fc.integer({ min: 1, max: 2 }),
+  groups: fc.integer({ min: 1, max: 2 }),
   padding: fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 2 })),
   start: fc.tuple(fc.nat(2), fc.nat(2)),
   step: fc.integer({ min: 1, max: 2 }),
@@ -31,28 +33,39 @@ const shapes = fc.record({
 test('parts of convolutions and derivatives of derivatives have the values of their graphs', async () => {
   let [cases, checked] = [0, 0]
   await holds(
-    fc.asyncProperty(shapes, async ({ size, kernel, channels, stride, dilation, padding, start, step }) => {
-      cases++
-      const x = numbers(1, 2, ...size, channels[0])
-      const w = numbers(2, ...kernel, ...channels)
-      const window = kernel.map(k => (k - 1) * dilation + 1)
-      if (size.some((n, d) => n + padding[0] + padding[1] < window[d])) return
-      const options = { stride, dilation, padding: [padding, padding] as [[number, number], [number, number]] }
-      const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, options)
-      const y = f(x, w)
-      const [, oh, ow, o] = y.shape
-      const from = [Math.min(start[0], oh - 1), Math.min(start[1], ow - 1)]
-      const part = sp.at(y, [1, 2], [from[0], oh], [from[1], ow], [o - 1, o])
-      const steps = sp.at(y, [], [0, oh, step], [0, ow, step], [])
-      const slope = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => f(x, w).tanh().sum())(x)
-      const second = [
-        sp.grad((w: sp.Tensor) => slope(x, w).square().sum())(w),
-        sp.grad((x: sp.Tensor) => slope(x, w).square().sum())(x),
-      ]
-      const roots = [part, steps, ...second]
-      await expectInterpreted(roots)
-      checked++
-    }),
+    fc.asyncProperty(
+      shapes,
+      async ({ size, kernel, channels, stride, dilation, inputDilation, groups, padding, start, step }) => {
+        cases++
+        const x = numbers(1, 2, ...size, channels[0] * groups)
+        const w = numbers(2, ...kernel, channels[0], channels[1] * groups)
+        const window = kernel.map(k => (k - 1) * dilation + 1)
+        if (size.some((n, d) => (n - 1) * inputDilation + 1 + padding[0] + padding[1] < window[d])) return
+        const options = {
+          stride,
+          dilation,
+          inputDilation,
+          groups,
+          padding: [padding, padding] as [[number, number], [number, number]],
+        }
+        const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, options)
+        const y = f(x, w)
+        const [, oh, ow, o] = y.shape
+        const from = [Math.min(start[0], oh - 1), Math.min(start[1], ow - 1)]
+        const part = sp.at(y, [1, 2], [from[0], oh], [from[1], ow], [o - 1, o])
+        const steps = sp.at(y, [], [0, oh, step], [0, ow, step], [])
+        const slope = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => f(x, w).tanh().sum())(x)
+        const kernelSlope = (x: sp.Tensor, w: sp.Tensor): sp.Tensor =>
+          sp.grad((w: sp.Tensor) => f(x, w).tanh().sum())(w)
+        const second = [slope, kernelSlope].flatMap(g => [
+          sp.grad((w: sp.Tensor) => g(x, w).square().sum())(w),
+          sp.grad((x: sp.Tensor) => g(x, w).square().sum())(x),
+        ])
+        const roots = [part, steps, ...second]
+        await expectInterpreted(roots)
+        checked++
+      },
+    ),
     150,
   )
   expect(checked).toBeGreaterThan(cases / 3)
@@ -106,6 +119,55 @@ test.each([1, 2, 3])(
   },
 )
 
+/** The bilinear maps that a convolution's first and second derivatives are, of images x, a kernel w, cotangents g. */
+function bilinearMaps(f: (x: sp.Tensor, w: sp.Tensor) => sp.Tensor, x: sp.Tensor, w: sp.Tensor): [string, sp.Tensor][] {
+  const g = numbers(3, ...f(x, w).shape)
+  const u = numbers(4, ...x.shape)
+  const v = numbers(5, ...w.shape)
+  const dx = (w: sp.Tensor, g: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => f(x, w).mul(g).sum())(x)
+  const dw = (x: sp.Tensor, g: sp.Tensor): sp.Tensor => sp.grad((w: sp.Tensor) => f(x, w).mul(g).sum())(w)
+  return [
+    ['dx', dx(w, g)],
+    ['dw', dw(x, g)],
+    ['dx, by g', sp.grad((g: sp.Tensor) => dx(w, g).mul(u).sum())(g)],
+    ['dx, by w', sp.grad((w: sp.Tensor) => dx(w, g).mul(u).sum())(w)],
+    ['dw, by g', sp.grad((g: sp.Tensor) => dw(x, g).mul(v).sum())(g)],
+    ['dw, by x', sp.grad((x: sp.Tensor) => dw(x, g).mul(v).sum())(x)],
+  ]
+}
+
+test.each([1, 2, 3].flatMap(stride => [0, 1].flatMap(padding => [1, 2, 3].map(k => [stride, padding, k]))))(
+  'first and second derivatives, stride %i, padding %i, kernel %i, make no product with zeros',
+  async (stride, padding, k) => {
+    const [n, size, c, o] = [2, 7, 2, 96]
+    const x = numbers(1, n, size, size, c)
+    const w = numbers(2, k, k, c, o)
+    const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, { stride, padding })
+    const one = productsOf(f(x, w))
+    const maps = bilinearMaps(f, x, w)
+    for (const [name, map] of maps) expect(productsOf(map), name).toBeLessThanOrEqual(one)
+    await expectInterpreted(maps.map(([, map]) => map))
+  },
+)
+
+test.each([1, 2].flatMap(inGroup => [1, 2].map(stride => [inGroup, stride])))(
+  'nor, but for those between pixels, of %i channels in groups, stride %i',
+  async (inGroup, stride) => {
+    const [n, size, groups, k] = [2, 13, 3, 3]
+    const x = numbers(1, n, size, size, groups * inGroup)
+    const w = numbers(2, k, k, inGroup, groups * inGroup)
+    const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, { stride, padding: 1, groups })
+    const out = f(x, w).shape[1]
+    const one = productsOf(f(x, w))
+    const maps = bilinearMaps(f, x, w)
+    for (const [name, map] of maps) {
+      const isImages = name === 'dx' || name === 'dw, by x'
+      expect(productsOf(map), name).toBe(isImages ? (one * size * size) / (out * out) : one)
+    }
+    await expectInterpreted(maps.map(([, map]) => map))
+  },
+)
+
 test.each([1, 2])('derivatives of small images, stride %i, make no product with zeros', stride => {
   const [n, size, c, o, k] = [2, 7, 5, 64, 3]
   const x = numbers(1, n, size, size, c)
@@ -115,5 +177,5 @@ test.each([1, 2])('derivatives of small images, stride %i, make no product with 
   const one = productsOf(f(w)(x))
   expect(productsOf(slope(w))).toBe(2 * one)
   // Nor do those of a penalty on it: forward, its two gradients, the two of the image gradient.
-  if (stride === 1) expect(productsOf(sp.grad((w: sp.Tensor) => slope(w).square().sum())(w))).toBe(5 * one)
+  expect(productsOf(sp.grad((w: sp.Tensor) => slope(w).square().sum())(w))).toBe(5 * one)
 })
