@@ -91,7 +91,7 @@ function paddedIn(axes: readonly [number, number], x: Node): Padded | undefined 
   const padding = paddingOf(x)
   const others = x.shape.map((_, d) => d).filter(d => !axes.includes(d))
   const isPlain = (d: number): boolean => [padding?.before, padding?.after, padding?.interior].every(n => n?.[d] === 0)
-  return padding && !padding.of.shape.includes(0) && others.every(isPlain) ? padding : undefined
+  return padding && others.every(isPlain) ? padding : undefined
 }
 
 /** Zeros around a kernel need no images, and those between its elements are dilation. */

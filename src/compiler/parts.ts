@@ -60,9 +60,8 @@ export function sliceOfPad({ attrs, shape }: Node<'slice'>, padded: Node<'pad'>,
 }
 
 /** Zeros around and between zeros and what they were around: once. */
-export function padOfPad({ attrs, shape, dtype, inputs }: Node<'pad'>, inner: Node<'pad'>): Node {
+export function padOfPad({ attrs, shape, dtype }: Node<'pad'>, inner: Node<'pad'>): Node {
   const [x] = inner.inputs
-  if (x.shape.includes(0)) return makeNode('pad', inputs, attrs, shape, dtype)
   const spread = (widths: readonly number[], outer: readonly number[]): number[] =>
     widths.map((n, d) => outer[d] + n * (attrs.interior[d] + 1))
   const widths = {

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { canonicalize } from '../../src/compiler/canonical.js'
 import { schedule } from '../../src/compiler/schedule.js'
 import { sizeOf } from '../../src/graph/shape.js'
+import { padInterior } from '../../src/tensor/shared.js'
 import { interpret } from '../oracle/interpret.js'
 import { expectInterpreted, numbers } from '../oracle/interpreted.js'
 import { holds } from '../oracle/property.js'
@@ -69,6 +70,75 @@ test('parts of convolutions and derivatives of derivatives have the values of th
     150,
   )
   expect(checked).toBeGreaterThan(cases / 3)
+})
+
+/** x padded, cut, permuted, turned around and reshaped by small numbers, only along some of its axes where they are given. */
+function moved(x: sp.Tensor, moves: readonly (readonly number[])[], axes = [0, 1, 2, 3]): sp.Tensor {
+  return moves.reduce((x, [kind, axis, a, b, c]) => {
+    const d = axes[axis % axes.length]
+    const on = (n: number): number[] => x.shape.map((_, k) => (k === d ? n : 0))
+    const size = x.shape[d]
+    const start = a % size
+    switch (kind % (axes.length === 4 ? 6 : 3)) {
+      case 0:
+        return size > 4 ? x : padInterior(x, on(a), on(b), on(a % 2))
+      case 1:
+        return sp.at(x, ...x.shape.map((_, k) => (k === d ? [start, c < 2 ? start + c + 1 : size, 1 + (b % 2)] : [])))
+      case 2:
+        return sp.flip(x, d)
+      case 3:
+        return sp.permuteDims(x, [1, 2, 3, 0])
+      case 4:
+        return sp.reshape(x, [x.shape[0], x.shape[1] * x.shape[2], 1, x.shape[3]])
+      default: {
+        const [n, h, w, c] = x.shape
+        return sp.reshape(sp.permuteDims(sp.reshape(x, [n, h, w, 1, c]), [4, 1, 3, 2, 0]), [c, h, w, n])
+      }
+    }
+  }, x)
+}
+const moves = fc.array(fc.tuple(fc.nat(5), fc.nat(3), fc.nat(2), fc.nat(2), fc.nat(5)), { maxLength: 4 })
+const moveCase = fc.record({
+  shape: fc.tuple(...[2, 7, 7, 3].map(max => fc.integer({ min: 1, max }))),
+  window: fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 6 })),
+  images: moves,
+  kernel: moves,
+  result: moves,
+  stride: fc.integer({ min: 1, max: 2 }),
+  dilation: fc.integer({ min: 1, max: 2 }),
+})
+
+test('what lies around convolutions may be moved', async () => {
+  await holds(
+    fc.asyncProperty(moveCase, async ({ shape, window, images, kernel, result, stride, dilation }) => {
+      const x = moved(numbers(1, ...shape), images)
+      const [, height, width, c] = x.shape
+      const weights = moved(numbers(2, ...window, c, 2), kernel, [0, 1])
+      const most = [height, width].map(size => 1 + Math.floor((size - 1) / dilation))
+      const w = sp.at(weights, [0, Math.min(most[0], weights.shape[0])], [0, Math.min(most[1], weights.shape[1])])
+      await expectInterpreted([moved(sp.conv2d(x, w, { stride, dilation }), result)])
+    }),
+    1000,
+  )
+})
+
+test('images and kernels of nothing but padding, steps between what is spread, and parts of what is turned around', async () => {
+  const [x, w] = [numbers(1, 1, 9, 9, 2), numbers(2, 3, 3, 2, 3)]
+  const rows = (x: sp.Tensor, before: number, after: number): sp.Tensor =>
+    padInterior(x, [before, 0, 0, 0], [after, 0, 0, 0], [0, 0, 0, 0])
+  const nothing = numbers(4, 0, 3, 2, 3)
+  const spread = numbers(5, 1, 4, 4, 32)
+  const steps = (x: sp.Tensor): sp.Tensor =>
+    sp.conv2d(x, numbers(6, 3, 3, 32, 2), { inputDilation: 3, stride: 2, padding: 2 })
+  await expectInterpreted([
+    sp.conv2d(x, rows(nothing, 1, 2)),
+    sp.conv2d(x, rows(rows(nothing, 1, 1), 0, 1)),
+    sp.conv2d(sp.at(sp.conv2d(x, w, { padding: 4 }), [], [0, 3], [0, 3], [0, 2]), w),
+    sp.conv2d(x, padInterior(w, [0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]), { dilation: [2, 1] }),
+    sp.at(sp.flip(sp.conv2d(x, w), 1), [], [0, 5, 2]),
+    steps(spread),
+    sp.grad((x: sp.Tensor) => steps(x).tanh().sum())(spread),
+  ])
 })
 
 test('a part of a convolution costs its part', () => {
