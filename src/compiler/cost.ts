@@ -3,26 +3,22 @@
 import { isFloat } from '../graph/dtype.js'
 import { sizeOf } from '../graph/shape.js'
 import { type Expr, isOperation, type ScalarOp, walkExprs } from './expr.js'
-import { type BufferSpec, bodiesOf, bufferReads, bufferWrites, type Kernel, kernelExprs } from './kernel.js'
+import { type BufferSpec, bufferReads, bufferWrites, type Kernel, kernelExprs } from './kernel.js'
 
 export interface Cost {
   /** Every buffer that it reads or writes once, of a buffer read in part that part. */
   readonly bytes: number
-  /** One for each addition, multiplication, comparison or function of floats. */
+  /** One for each addition, multiplication, comparison or function of floats, of each element that it is computed for. */
   readonly flops: number
 }
 
 /** Operations that compute nothing. */
 const free: ReadonlySet<ScalarOp> = new Set<ScalarOp>(['select', 'cast', 'bitcast', 'keep', 'roundToHalf'])
 
-function flopsOf(roots: readonly Expr[]): number {
-  let flops = 0
-  walkExprs(roots, e => {
-    if (!isOperation(e) || free.has(e.op)) return
-    const [{ type }] = e.args
-    if (type !== 'int64' && isFloat(type)) flops++
-  })
-  return flops
+const isFlop = (e: Expr): boolean => {
+  if (!isOperation(e) || free.has(e.op)) return false
+  const [{ type }] = e.args
+  return type !== 'int64' && isFloat(type)
 }
 
 /** @param bytesOf the bytes of an element of a buffer */
@@ -34,18 +30,17 @@ export function costOf(kernel: Kernel, buffers: readonly BufferSpec[], bytesOf: 
     const flops = kernel.kind === 'scatterAdd' && isFloat(kernel.type) ? kernel.count * kernel.width : 0
     return { bytes: read + written, flops }
   }
-  const { axes, reduce, outputs } = kernel
-  const size = sizeOf(axes)
-  const inner = reduce ? size * sizeOf(reduce.axes) : 0
-  // A load that depends on few loops reads few elements.
-  const reads = new Map<number, number>()
+  const { axes, reduce } = kernel
   const sizes = [...axes, ...(reduce?.axes ?? [])]
+  // What depends on few loops, as the factors of a product do, has few elements.
+  const elementsOf = (e: Expr): number => [...e.axes].reduce((n, axis) => n * sizes[axis], 1)
+  const reads = new Map<number, number>()
+  let flops = sizeOf(sizes) * (reduce?.totals.filter(t => isFloat(t.type)).length ?? 0)
   walkExprs(kernelExprs(kernel), e => {
-    if (e.op !== 'load') return
-    const elements = [...e.axes].reduce((n, axis) => n * sizes[axis], 1)
-    reads.set(e.buffer, Math.min(buffers[e.buffer].size, (reads.get(e.buffer) ?? 0) + elements))
+    if (e.op === 'load')
+      reads.set(e.buffer, Math.min(buffers[e.buffer].size, (reads.get(e.buffer) ?? 0) + elementsOf(e)))
+    else if (isFlop(e)) flops += elementsOf(e)
   })
   const read = [...reads].reduce((n, [b, elements]) => n + elements * bytesOf(buffers[b]), 0)
-  const body = flopsOf(bodiesOf(kernel)) + (reduce?.totals.filter(t => isFloat(t.type)).length ?? 0)
-  return { bytes: read + written, flops: inner * body + size * flopsOf(outputs.map(o => o.value)) }
+  return { bytes: read + written, flops }
 }

@@ -59,6 +59,17 @@ describe('one kernel', () => {
   })
 })
 
+test('what a factor of a product is computed with counts once for each of its elements', () => {
+  const [m, k, n] = [5, 6, 7]
+  const product = (of: (t: Tensor) => Tensor): Tensor => sp.matmul(of(x(m, k)), x(k, n))
+  const flops = (t: Tensor): number => {
+    const { kernels, buffers } = scheduleOf([t])
+    return kernels.reduce((sum, kernel) => sum + costOf(kernel, buffers, () => 4).flops, 0)
+  }
+  expect(flops(product(t => t))).toBe(2 * m * k * n)
+  expect(flops(product(t => t.mul(3).add(1)))).toBe(2 * m * k * n + 2 * m * k)
+})
+
 describe('several kernels', () => {
   const several: readonly [string, readonly Tensor[], number[]][] = [
     ['of different numbers', [a.sum(rows), b.sum(rows)], [1, 1]],
