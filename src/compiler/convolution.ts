@@ -21,6 +21,9 @@ import {
   sliceOfSlice,
 } from './parts.js'
 
+/** How many movements, pads and slices a slice goes through: more are rare, and each slice of a long chain would go through all. */
+const mostMoves = 8
+
 /** The same graph with smaller convolutions. */
 export function shrinkConvolutions(roots: readonly Node[]): Node[] {
   const order = topological(roots)
@@ -28,26 +31,32 @@ export function shrinkConvolutions(roots: readonly Node[]): Node[] {
   // How many nodes read a node; those made here are read once.
   const uses = new Map<Node, number>()
   for (const n of [...roots, ...order.flatMap(n => n.inputs)]) uses.set(n, (uses.get(n) ?? 0) + 1)
-  const slice: Slice = (x, start, shape, step = shape.map(() => 1)) =>
-    sameShape(x.shape, shape) ? x : smaller(makeNode('slice', [x], { start, shape, step }, shape, x.dtype))
-  const smaller = (node: Node): Node => {
+  /** Slices that go down so many nodes at most, and cut convolutions that nobody else reads, nor what is made of them. */
+  const slicing =
+    (most: number, isAlone: boolean): Slice =>
+    (x, start, shape, step = shape.map(() => 1)) =>
+      sameShape(x.shape, shape)
+        ? x
+        : smaller(makeNode('slice', [x], { start, shape, step }, shape, x.dtype), most, isAlone)
+  const smaller = (node: Node, most = mostMoves, isAlone = true): Node => {
     const [x] = node.inputs
-    if (is(node, 'conv')) return smallerConv(node, slice)
+    if (is(node, 'conv')) return smallerConv(node, slicing(most, true))
     if (is(node, 'pad') && is(x, 'pad')) return padOfPad(node, x)
-    if (!is(node, 'slice')) return node
+    if (!is(node, 'slice') || most === 0) return node
+    const isRead = isAlone && (uses.get(x) ?? 1) === 1
+    const slice = slicing(most - 1, isRead)
     if (is(x, 'slice')) return sliceOfSlice(node, x, slice)
     if (isMovement(x)) return sliceOfMovement(node, x, slice) ?? node
     if (is(x, 'pad')) return sliceOfPad(node, x, slice) ?? node
-    // What others read whole is there to be read in part.
-    return is(x, 'conv') && (uses.get(x) ?? 1) === 1 ? (sliceOfConv(node, x, slice) ?? node) : node
+    return isRead && is(x, 'conv') ? (sliceOfConv(node, x, slice) ?? node) : node
   }
   const cut = rewrite(roots, (node, old) => {
     const result = smaller(node)
-    if (result !== old) uses.set(result, uses.get(old) ?? 0)
+    if (result !== old) uses.set(result, (uses.get(result) ?? 1) - 1 + (uses.get(old) ?? 0))
     return result
   })
   // Not before it is known what is cut off.
-  return rewrite(cut, node => (is(node, 'conv') ? (scattered(node, slice) ?? node) : node))
+  return rewrite(cut, node => (is(node, 'conv') ? (scattered(node, slicing(mostMoves, true)) ?? node) : node))
 }
 
 /** The graph with what a rule makes of each node, whose operands have been rewritten. */
@@ -122,6 +131,9 @@ function permuteGroups(x: Node, groups: number, axes: readonly number[]): Node {
   return apply('reshape', [moved], { shape: [shape[a], shape[b], shape[c], groups * shape[last]] })
 }
 
+/** How many times as many elements as there are pixels a kernel has to have: VGG's last layers, with 9 for 4, were slower. */
+const worthExchanging = 6
+
 /**
  * Images x of fewer pixels than the kernel k, padded by b and spread by a step i: with a stride s and a dilation d,
  * Σ_t x[t] k[(i t + b - s u) / d] is a convolution of the kernel, spread by d, with x as a kernel of dilation i, turned
@@ -137,7 +149,11 @@ function exchanged(conv: Node<'conv'>, slice: Slice): Node | undefined {
   const [kh, kw, , o] = kernel.shape
   // Multiplications of vectors, of a group's result, for each of its positions and inner channels.
   const [mine, other] = [n * kh * kw * Math.ceil(o / groups / 4), (o / groups) * height * width * Math.ceil(n / 4)]
-  if (height * width >= kh * kw || other >= mine) return undefined
+  if (height * width > kh * kw || other >= mine) return undefined
+  // Where it saves products with padding alone, that must be worth a permuted kernel, as it is for gradients of kernels.
+  const isGradient = conv.shape[1] < height && conv.shape[2] < width
+  const isSpread = [...dilation, interior[1] + 1, interior[2] + 1].some(step => step > 1)
+  if (!isGradient && !isSpread && kh * kw < worthExchanging * height * width) return undefined
   // The kernel [h, w, c, o] as images [o, h, w, c], of which each position of the result meets a window of the images' size.
   const steps: [number, number] = [interior[1] + 1, interior[2] + 1]
   const first = [0, 1].map(d => strides[d] * (conv.shape[1 + d] - 1) - before[1 + d])

@@ -113,10 +113,10 @@ export function sliceOfMovement({ attrs, shape }: Node<'slice'>, moved: Movement
 
 export type Padded = Attrs['pad'] & { readonly of: Node }
 
-/** Padding around what is moved, as what is moved with padding around. */
-export function paddingOf(node: Node): Padded | undefined {
+/** Padding around what is moved some times at most, as what is moved with padding around. */
+export function paddingOf(node: Node, most = 8): Padded | undefined {
   if (is(node, 'pad')) return { ...node.attrs, of: node.inputs[0] }
-  const padding = isMovement(node) ? paddingOf(node.inputs[0]) : undefined
+  const padding = isMovement(node) && most > 0 ? paddingOf(node.inputs[0], most - 1) : undefined
   if (!padding || !isMovement(node)) return undefined
   const { before, after, interior, of: x } = padding
   const sources = sourcesOf(node)

@@ -136,6 +136,15 @@ test('images and kernels of nothing but padding, steps between what is spread, a
     sp.conv2d(sp.at(sp.conv2d(x, w, { padding: 4 }), [], [0, 3], [0, 3], [0, 2]), w),
     sp.conv2d(x, padInterior(w, [0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]), { dilation: [2, 1] }),
     sp.at(sp.flip(sp.conv2d(x, w), 1), [], [0, 5, 2]),
+    // Many channels: products are added up, some of which were cut off.
+    sp.conv2d(spread, numbers(7, 2, 3, 32, 2), {
+      inputDilation: 3,
+      dilation: 2,
+      padding: [
+        [-2, 3],
+        [1, -3],
+      ],
+    }),
     steps(spread),
     sp.grad((x: sp.Tensor) => steps(x).tanh().sum())(spread),
   ])
@@ -148,6 +157,56 @@ test('a part of a convolution costs its part', () => {
   expect(productsOf(sp.at(whole, [0, 1], [0, 5])) / productsOf(whole)).toBeCloseTo(0.25, 10)
   // Who reads it whole computes it once.
   expect(productsOf(sp.add(sp.at(whole, [0, 1], [0, 5]).sum(), whole.sum()))).toBe(productsOf(whole))
+})
+
+test('what is read in several parts is computed once, moved or not', () => {
+  const x = numbers(1, 2, 12, 12, 3)
+  const w = numbers(2, 3, 3, 3, 4)
+  const y = sp.conv2d(x, w)
+  const sequence = sp.conv1d(numbers(3, 2, 20, 3), numbers(4, 3, 3, 4))
+  const small = sp.conv2d(numbers(5, 4, 1, 1, 8), numbers(6, 3, 3, 8, 8), { padding: 1 })
+  const moves: [sp.Tensor, (y: sp.Tensor) => sp.Tensor][] = [
+    [sequence, y => y],
+    [y, y => sp.permuteDims(y, [0, 3, 1, 2])],
+    [y, y => sp.flip(y, 1)],
+    [y, y => padInterior(y, [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0])],
+    [small, y => sp.permuteDims(y, [3, 0, 1, 2])],
+  ]
+  for (const [y, move] of moves) {
+    const moved = move(y)
+    const n = moved.shape[0]
+    const size = moved.shape[1]
+    const differences = sp.sub(
+      sp.at(moved, [], [Math.min(1, size - 1), size]),
+      sp.at(moved, [], [0, Math.max(1, size - 1)]),
+    )
+    expect(productsOf(sp.add(differences.square().sum(), sp.at(moved, [0, n - 1]).sum()))).toBe(productsOf(y))
+  }
+})
+
+test('small images keep their kernels, where permuting those would cost more than padding does', () => {
+  const y = sp.conv2d(numbers(1, 16, 2, 2, 32), numbers(2, 3, 3, 32, 32), { padding: 1 })
+  expect(productsOf(y)).toBe(16 * 2 * 2 * 9 * 32 * 32)
+})
+
+test('gradients of kernels have the outputs as columns, not the few channels of images', () => {
+  const x = numbers(1, 4, 16, 16, 3)
+  const w = numbers(2, 3, 3, 3, 32)
+  const slope = (w: sp.Tensor): sp.Tensor => sp.grad((x: sp.Tensor) => sp.conv2d(x, w, { padding: 1 }).tanh().sum())(x)
+  const { kernels } = schedule(canonicalize([sp.grad((w: sp.Tensor) => slope(w).square().sum())(w).node]))
+  const products = kernels.filter(k => k.kind === 'loop').filter(k => k.reduce?.contraction)
+  const ofKernels = products.filter(k => k.axes.includes(4) === false && sizeOf(k.axes) === sizeOf(w.shape))
+  expect(ofKernels.length).toBe(2)
+  for (const { axes } of ofKernels) expect(axes.at(-1)).toBe(32)
+})
+
+test('long chains of movements are no trouble', () => {
+  const turned = Array.from({ length: 6000 }).reduce(
+    (y: sp.Tensor) => sp.flip(sp.permuteDims(y, [0, 2, 1, 3]), 1),
+    numbers(1, 1, 5, 5, 2),
+  )
+  const y = sp.conv2d(turned, numbers(2, 3, 3, 2, 2))
+  expect(productsOf(sp.at(y, [], [0, 2]))).toBe((productsOf(y) * 2) / 3)
 })
 
 test('the gradient of an input gradient makes no product with padding but its own', () => {
