@@ -33,22 +33,22 @@ export function shrinkConvolutions(roots: readonly Node[]): Node[] {
   for (const n of [...roots, ...order.flatMap(n => n.inputs)]) uses.set(n, (uses.get(n) ?? 0) + 1)
   /** Slices that go down so many nodes at most, and cut convolutions that nobody else reads, nor what is made of them. */
   const slicing =
-    (most: number, isAlone: boolean): Slice =>
+    (most: number, isOnly: boolean): Slice =>
     (x, start, shape, step = shape.map(() => 1)) =>
       sameShape(x.shape, shape)
         ? x
-        : smaller(makeNode('slice', [x], { start, shape, step }, shape, x.dtype), most, isAlone)
-  const smaller = (node: Node, most = mostMoves, isAlone = true): Node => {
+        : smaller(makeNode('slice', [x], { start, shape, step }, shape, x.dtype), most, isOnly)
+  const smaller = (node: Node, most = mostMoves, isOnly = true): Node => {
     const [x] = node.inputs
     if (is(node, 'conv')) return smallerConv(node, slicing(most, true))
     if (is(node, 'pad') && is(x, 'pad')) return padOfPad(node, x)
     if (!is(node, 'slice') || most === 0) return node
-    const isRead = isAlone && (uses.get(x) ?? 1) === 1
-    const slice = slicing(most - 1, isRead)
+    const isOnlyReader = isOnly && (uses.get(x) ?? 1) === 1
+    const slice = slicing(most - 1, isOnlyReader)
     if (is(x, 'slice')) return sliceOfSlice(node, x, slice)
     if (isMovement(x)) return sliceOfMovement(node, x, slice) ?? node
     if (is(x, 'pad')) return sliceOfPad(node, x, slice) ?? node
-    return isRead && is(x, 'conv') ? (sliceOfConv(node, x, slice) ?? node) : node
+    return isOnlyReader && is(x, 'conv') ? (sliceOfConv(node, x, slice) ?? node) : node
   }
   const cut = rewrite(roots, (node, old) => {
     const result = smaller(node)
