@@ -10,6 +10,7 @@ import { sameShape } from '../graph/shape.js'
 import {
   is,
   isMovement,
+  mostMoves,
   type Padded,
   paddingOf,
   padOfPad,
@@ -20,9 +21,6 @@ import {
   sliceOfPad,
   sliceOfSlice,
 } from './parts.js'
-
-/** How many movements, pads and slices a slice goes through: more are rare, and each slice of a long chain would go through all. */
-const mostMoves = 8
 
 /** The same graph with smaller convolutions. */
 export function shrinkConvolutions(roots: readonly Node[]): Node[] {

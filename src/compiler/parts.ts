@@ -9,6 +9,9 @@ export const is = <P extends keyof Attrs>(node: Node, op: P): node is Node<P> =>
 /** The part of x of a shape that begins somewhere, in steps of 1 where none are given, as small an expression as is known. */
 export type Slice = (x: Node, start: readonly number[], shape: readonly number[], step?: readonly number[]) => Node
 
+/** How many movements a slice or padding goes through: more are rare, and each slice of a long chain would go through all. */
+export const mostMoves = 8
+
 export function permute(x: Node, axes: readonly number[]): Node {
   const shape = axes.map(d => x.shape[d])
   return makeNode('permute', [x], { axes }, shape, x.dtype)
@@ -114,7 +117,7 @@ export function sliceOfMovement({ attrs, shape }: Node<'slice'>, moved: Movement
 export type Padded = Attrs['pad'] & { readonly of: Node }
 
 /** Padding around what is moved some times at most, as what is moved with padding around. */
-export function paddingOf(node: Node, most = 8): Padded | undefined {
+export function paddingOf(node: Node, most = mostMoves): Padded | undefined {
   if (is(node, 'pad')) return { ...node.attrs, of: node.inputs[0] }
   const padding = isMovement(node) && most > 0 ? paddingOf(node.inputs[0], most - 1) : undefined
   if (!padding || !isMovement(node)) return undefined
