@@ -9,21 +9,38 @@ export interface Ran {
   readonly err: string
 }
 
+/**
+ * Is loaded before the command and gives it Ctrl-C as soon as it has written the text: had this process to read the
+ * text first, the command might be somewhere else, or at its end, by the time the signal comes.
+ */
+const interrupting = (text: string): string =>
+  `data:text/javascript,${encodeURIComponent(`
+  const write = process.stderr.write
+  let written = ''
+  process.stderr.write = function (chunk, ...rest) {
+    written += chunk
+    if (written.includes(${JSON.stringify(text)})) {
+      process.stderr.write = write
+      process.kill(process.pid, 'SIGINT')
+    }
+    return write.call(this, chunk, ...rest)
+  }`)}`
+
 /** Runs a file of dist/cli to its end; Ctrl-C where standard error says something. */
 export function runCommand(
   file: string,
   args: readonly string[],
   { interruptAt, ...options }: Pick<SpawnOptions, 'cwd' | 'env' | 'stdio'> & { readonly interruptAt?: string } = {},
 ): Promise<Ran> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli', file), ...args], options)
+  const preload = interruptAt === undefined ? [] : ['--import', interrupting(interruptAt)]
+  const path = join(import.meta.dirname, '../../dist/cli', file)
+  const child = spawn(process.execPath, [...preload, path, ...args], options)
   let [out, err] = ['', '']
   child.stdout?.on('data', text => {
     out += text
   })
   child.stderr?.on('data', text => {
-    const before = err
     err += text
-    if (interruptAt !== undefined && err.includes(interruptAt) && !before.includes(interruptAt)) child.kill('SIGINT')
   })
   return new Promise((resolve, reject) => {
     child.on('error', reject)
