@@ -11,8 +11,7 @@ import {
   is,
   isMovement,
   mostMoves,
-  type Padded,
-  paddingOf,
+  paddedIn,
   padOfPad,
   permute,
   place,
@@ -21,6 +20,7 @@ import {
   sliceOfPad,
   sliceOfSlice,
 } from './parts.js'
+import { isPlain, packing, withoutZeros } from './spread.js'
 
 /** The same graph with smaller convolutions. */
 export function shrinkConvolutions(roots: readonly Node[]): Node[] {
@@ -40,13 +40,13 @@ export function shrinkConvolutions(roots: readonly Node[]): Node[] {
     const [x] = node.inputs
     if (is(node, 'conv')) return smallerConv(node, slicing(most, true))
     if (is(node, 'pad') && is(x, 'pad')) return padOfPad(node, x)
-    if (!is(node, 'slice') || most === 0) return node
+    if (!is(node, 'slice')) return node
     const isOnlyReader = isOnly && (uses.get(x) ?? 1) === 1
+    if (is(x, 'slice')) return sliceOfSlice(node, x, slicing(most, isOnlyReader))
+    if (is(x, 'pad')) return sliceOfPad(node, x, slicing(most, isOnlyReader)) ?? node
     const slice = slicing(most - 1, isOnlyReader)
-    if (is(x, 'slice')) return sliceOfSlice(node, x, slice)
-    if (isMovement(x)) return sliceOfMovement(node, x, slice) ?? node
-    if (is(x, 'pad')) return sliceOfPad(node, x, slice) ?? node
-    return isOnlyReader && is(x, 'conv') ? (sliceOfConv(node, x, slice) ?? node) : node
+    if (isMovement(x) && most > 0) return sliceOfMovement(node, x, slice) ?? node
+    return isOnlyReader && is(x, 'conv') && most > 0 ? (sliceOfConv(node, x, slice) ?? node) : node
   }
   const cut = rewrite(roots, (node, old) => {
     const result = smaller(node)
@@ -54,7 +54,8 @@ export function shrinkConvolutions(roots: readonly Node[]): Node[] {
     return result
   })
   // Not before it is known what is cut off.
-  return rewrite(cut, node => (is(node, 'conv') ? (scattered(node, slicing(mostMoves, true)) ?? node) : node))
+  const slice = slicing(mostMoves, true)
+  return rewrite(cut, node => (is(node, 'conv') ? (withoutZeros(node, slice) ?? node) : node))
 }
 
 /** The graph with what a rule makes of each node, whose operands have been rewritten. */
@@ -91,14 +92,6 @@ function sliceOfConv({ attrs, shape }: Node<'slice'>, conv: Node<'conv'>, slice:
   const kernels = slice(w, [0, 0, 0, start[3]], [...w.shape.slice(0, 3), o])
   const part = makeNode('conv', [images, kernels], { strides: moves, dilation, groups }, shape, conv.dtype)
   return smallerConv(part as Node<'conv'>, slice)
-}
-
-/** What a convolution's images or kernel are with something around or between their elements, but only in these axes. */
-function paddedIn(axes: readonly [number, number], x: Node): Padded | undefined {
-  const padding = paddingOf(x)
-  const others = x.shape.map((_, d) => d).filter(d => !axes.includes(d))
-  const isPlain = (d: number): boolean => [padding?.before, padding?.after, padding?.interior].every(n => n?.[d] === 0)
-  return padding && others.every(isPlain) ? padding : undefined
 }
 
 /** Zeros around a kernel need no images, and those between its elements are dilation. */
@@ -146,7 +139,9 @@ function exchanged(conv: Node<'conv'>, slice: Slice): Node | undefined {
   const [n, height, width] = x.shape
   const [kh, kw, , o] = kernel.shape
   // Multiplications of vectors, of a group's result, for each of its positions and inner channels.
-  const [mine, other] = [n * kh * kw * Math.ceil(o / groups / 4), (o / groups) * height * width * Math.ceil(n / 4)]
+  const phases = isPlain(conv) ? (interior[1] + 1) * (interior[2] + 1) : 1
+  const rows = phases === 1 ? n : n / phases + packing / (conv.shape[1] * conv.shape[2])
+  const [mine, other] = [rows * kh * kw * Math.ceil(o / groups / 4), (o / groups) * height * width * Math.ceil(n / 4)]
   if (height * width > kh * kw || other >= mine) return undefined
   // Where it saves products with padding alone, that must be worth a permuted kernel, as it is for gradients of kernels.
   const isGradient = conv.shape[1] < height && conv.shape[2] < width
@@ -165,40 +160,4 @@ function exchanged(conv: Node<'conv'>, slice: Slice): Node | undefined {
   const attrs = { strides, dilation: steps, groups }
   const turned = apply('conv', [exchangedImages, permuteGroups(x, groups, [1, 2, 3, 0])], attrs)
   return permuteGroups(apply('flip', [turned], { axes: [1, 2] }), groups, [3, 1, 2, 0])
-}
-
-/**
- * How many multiplications scattering must save for each product that it writes and reads again: on a CPU, 25 made no
- * difference and 114 halved the time. And how many terms an element of the result may have: all of them are code.
- */
-const worthScattering = 32
-const mostTerms = 49
-
-/**
- * Images padded, or spread by a stride, to many more pixels: each is multiplied by the kernel where it lies, and the
- * products are added up where they belong. No zero is multiplied.
- */
-function scattered(conv: Node<'conv'>, slice: Slice): Node | undefined {
-  const { strides, dilation, groups } = conv.attrs
-  const [images, kernel] = conv.inputs
-  const padding = paddedIn([1, 2], images)
-  if (!padding || groups !== 1 || strides.some(s => s !== 1) || conv.dtype === 'float16') return undefined
-  const { before, after, interior, of: x } = padding
-  const [n, h, w, c] = x.shape
-  const [kh, kw, , o] = kernel.shape
-  const spared = ((conv.shape[1] * conv.shape[2]) / (h * w) - 1) * c
-  if (spared < worthScattering || kh * kw > mostTerms) return undefined
-  const pixels = apply('reshape', [x], { shape: [1, n * h * w, c] })
-  const weights = apply('reshape', [permute(kernel, [2, 0, 1, 3])], { shape: [1, c, kh * kw * o] })
-  const products = apply('reshape', [apply('matmul', [pixels, weights], {})], { shape: [n, h, w, kh * kw * o] })
-  const terms = Array.from({ length: kh * kw }, (_, p) => {
-    const [i, j] = [Math.floor(p / kw), p % kw]
-    const part = apply('slice', [products], { start: [0, 0, 0, p * o], shape: [n, h, w, o], step: [1, 1, 1, 1] })
-    return place(slice, part, {
-      before: [0, before[1] - i * dilation[0], before[2] - j * dilation[1], 0],
-      after: [0, after[1] - (kh - 1 - i) * dilation[0], after[2] - (kw - 1 - j) * dilation[1], 0],
-      interior,
-    })
-  }).filter(term => term !== undefined)
-  return terms.length ? terms.reduce((sum, term) => apply('add', [sum, term], {})) : undefined
 }

@@ -135,3 +135,11 @@ export function paddingOf(node: Node, most = mostMoves): Padded | undefined {
     of: moveAgain(node, x, shape),
   }
 }
+
+/** What a convolution's images or kernel are with something around or between their elements, but only in these axes. */
+export function paddedIn(axes: readonly [number, number], x: Node): Padded | undefined {
+  const padding = paddingOf(x)
+  const others = x.shape.map((_, d) => d).filter(d => !axes.includes(d))
+  const isPlain = (d: number): boolean => [padding?.before, padding?.after, padding?.interior].every(n => n?.[d] === 0)
+  return padding && others.every(isPlain) ? padding : undefined
+}

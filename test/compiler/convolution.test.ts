@@ -280,19 +280,15 @@ test.each([1, 2, 3].flatMap(stride => [0, 1].flatMap(padding => [1, 2, 3].map(k 
 )
 
 test.each([1, 2].flatMap(inGroup => [1, 2].map(stride => [inGroup, stride])))(
-  'nor, but for those between pixels, of %i channels in groups, stride %i',
+  'nor do those of %i channels in groups, stride %i',
   async (inGroup, stride) => {
     const [n, size, groups, k] = [2, 13, 3, 3]
     const x = numbers(1, n, size, size, groups * inGroup)
     const w = numbers(2, k, k, inGroup, groups * inGroup)
     const f = (x: sp.Tensor, w: sp.Tensor): sp.Tensor => sp.conv2d(x, w, { stride, padding: 1, groups })
-    const out = f(x, w).shape[1]
     const one = productsOf(f(x, w))
     const maps = bilinearMaps(f, x, w)
-    for (const [name, map] of maps) {
-      const isImages = name === 'dx' || name === 'dw, by x'
-      expect(productsOf(map), name).toBe(isImages ? (one * size * size) / (out * out) : one)
-    }
+    for (const [name, map] of maps) expect(productsOf(map), name).toBe(one)
     await expectInterpreted(maps.map(([, map]) => map))
   },
 )
@@ -307,4 +303,66 @@ test.each([1, 2])('derivatives of small images, stride %i, make no product with 
   expect(productsOf(slope(w))).toBe(2 * one)
   // Nor do those of a penalty on it: forward, its two gradients, the two of the image gradient.
   expect(productsOf(sp.grad((w: sp.Tensor) => slope(w).square().sum())(w))).toBe(5 * one)
+})
+
+const spreadCase = fc.record({
+  size: fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 6 })),
+  kernel: fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 })),
+  steps: fc.tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 5 })),
+  before: fc.tuple(fc.nat(9), fc.nat(9)),
+  after: fc.tuple(fc.nat(9), fc.nat(9)),
+  groups: fc.integer({ min: 1, max: 3 }),
+  channels: fc.tuple(fc.constantFrom(1, 2, 40), fc.integer({ min: 1, max: 3 })),
+})
+
+test('images that a step spreads are convolved without the zeros between, in all phases', async () => {
+  let spread = 0
+  await holds(
+    fc.asyncProperty(spreadCase, async ({ size, kernel, steps, before, after, groups, channels: [c, o] }) => {
+      const x = numbers(1, 2, ...size, c * groups)
+      const w = numbers(2, ...kernel, c, o * groups)
+      const [top, left] = before
+      const images = padInterior(x, [0, top, left, 0], [0, ...after, 0], [0, steps[0] - 1, steps[1] - 1, 0])
+      if (images.shape[1] < kernel[0] || images.shape[2] < kernel[1]) return
+      const y = sp.conv2d(images, w, { groups })
+      await expectInterpreted([y])
+      // Each result meets each s-th element of the kernel; a first and a last position may be partly cut off.
+      const positions = steps.map((s, d) => (s === 1 ? y.shape[1 + d] : Math.ceil((y.shape[1 + d] + s - 1) / s)))
+      const most = positions.reduce((n, m) => n * m, 2 * kernel[0] * kernel[1] * c * o * groups)
+      if (steps.some(s => s > 1)) spread++
+      expect(productsOf(y)).toBeLessThanOrEqual(most)
+    }),
+    120,
+  )
+  expect(spread).toBeGreaterThan(40)
+})
+
+test('patches: the gradient by images that a kernel parts makes no more products than the convolution', () => {
+  const [x, w] = [numbers(1, 8, 64, 64, 3), numbers(2, 8, 8, 3, 128)]
+  const y = sp.conv2d(x, w, { stride: 8 })
+  expect(
+    productsOf(
+      sp.grad((x: sp.Tensor) =>
+        sp
+          .conv2d(x, w, { stride: 8 })
+          .mul(numbers(3, ...y.shape))
+          .sum(),
+      )(x),
+    ),
+  ).toBe(productsOf(y))
+})
+
+test('an infinite pixel reaches the results whose windows hold it, and makes NaN of no other', async () => {
+  for (const k of [2, 3, 5]) {
+    const x = sp.setAt(sp.ones([1, 6, 6, 1]), [0, 2, 1, 0], Number.POSITIVE_INFINITY)
+    const y = sp.convTranspose2d(x, sp.ones([k, k, 1, 1]), { stride: 2 })
+    const size = y.shape[1]
+    const values = [...(await y.data())].map(Number)
+    const isHit = values.map((_, i) => {
+      const [row, column] = [Math.floor(i / size) - 4, (i % size) - 2]
+      return row >= 0 && row < k && column >= 0 && column < k
+    })
+    expect(values.map(v => v === Number.POSITIVE_INFINITY)).toEqual(isHit)
+    expect(values.some(Number.isNaN)).toBe(false)
+  }
 })
