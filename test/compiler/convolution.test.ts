@@ -316,9 +316,10 @@ const spreadCase = fc.record({
 })
 
 test('images that a step spreads are convolved without the zeros between, in all phases', async () => {
-  let spread = 0
+  let [cases, spread] = [0, 0]
   await holds(
     fc.asyncProperty(spreadCase, async ({ size, kernel, steps, before, after, groups, channels: [c, o] }) => {
+      cases++
       const x = numbers(1, 2, ...size, c * groups)
       const w = numbers(2, ...kernel, c, o * groups)
       const [top, left] = before
@@ -334,7 +335,7 @@ test('images that a step spreads are convolved without the zeros between, in all
     }),
     120,
   )
-  expect(spread).toBeGreaterThan(40)
+  expect(spread).toBeGreaterThan(cases / 3)
 })
 
 test('patches: the gradient by images that a kernel parts makes no more products than the convolution', () => {
