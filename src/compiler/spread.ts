@@ -7,7 +7,7 @@ import { type Padded, paddedIn, permute, place, type Slice } from './parts.js'
 /** Whether the windows of a convolution lie side by side and have no holes. */
 export const isPlain = ({ attrs }: Node<'conv'>): boolean => [...attrs.strides, ...attrs.dilation].every(n => n === 1)
 
-/** How many rows of products take as long as packing the kernel for them. */
+/** How many rows of products take as long as what comes with phases: kernels are packed, and each class is a product of its own. */
 export const packing = 26
 /** Of how many channels a product takes as long as writing, reading and adding it where it belongs. */
 const scattering = 12
@@ -111,8 +111,8 @@ function inPhases(
       shape: [n, rows.positions, columns.positions, groups, row.phases, column.phases, o],
     })
     return apply('pad', [permute(results, [0, 1, 4, 2, 5, 3, 6])], {
-      before: start.map((_, d) => (d === 2 ? row.phase : d === 4 ? column.phase : 0)),
-      after: start.map((_, d) => (d === 2 ? behind(rows, row) : d === 4 ? behind(columns, column) : 0)),
+      before: [0, 0, row.phase, 0, column.phase, 0, 0],
+      after: [0, 0, behind(rows, row), 0, behind(columns, column), 0, 0],
       interior: start.map(() => 0),
     })
   }

@@ -222,16 +222,8 @@ test('Ctrl-C takes no models with it that are judged', async () => {
   await weights('first.safetensors')
   await weights('second.safetensors', '--seed', '1')
   // PGD takes ten times as long as a command may go on before it hears the signal: a tenth of a second.
-  const args = [
-    'evaluate',
-    moons,
-    '--weights',
-    'first.safetensors',
-    '--weights',
-    'second.safetensors',
-    '--steps',
-    '10000',
-  ]
+  const files = ['--weights', 'first.safetensors', '--weights', 'second.safetensors']
+  const args = ['evaluate', moons, ...files, '--steps', '10000']
   const small = ['--test', '60', '--ensemble', 'steps=5,queries=50,attacks=apgd-ce+square', '--json']
   const { code, out, err } = await saddlepoint([...args, ...small], 'of second.safetensors')
   expect(code).toBe(130)
