@@ -8,12 +8,10 @@ import { type DType, dtypes, type TypedArray } from '../../../graph/dtype.js'
 import type { Buffer, Device, DeviceOptions, Executable } from '../../device.js'
 import { isNode, node } from '../../environment.js'
 import type { Ceilings, KernelTime } from '../../profile.js'
-import { argsort } from '../reference/functions.js'
 import { measureCeilings } from './ceilings.js'
 import { canSleep, enableFeatures, type Features, hasSimd, mayCompile } from './engine.js'
 import { type Host, hasFailed, type WasmBuffer, WasmExecutable } from './executable.js'
 import { Heap } from './heap.js'
-import { sortTypes } from './program.js'
 import { layout } from './run.js'
 import { Threads } from './threads.js'
 import { candidatesFor, type TimedTile } from './tiles.js'
@@ -86,12 +84,6 @@ class WasmDevice implements Device, Host {
       this.#arena = { address: this.heap.allocate(bytes), bytes }
     }
     return this.#arena.address
-  }
-
-  readonly argsort = (input: number, output: number, rows: number, length: number, type: number): void => {
-    const keys = this.#view(sortTypes[type], input >>> 0, rows * length)
-    const order = new Int32Array(this.heap.memory.buffer, output >>> 0, rows * length)
-    for (let r = 0; r < rows; r++) order.set(argsort(keys, r * length, length), r * length)
   }
 
   #view(dtype: DType, address: number, size: number): TypedArray {

@@ -21,8 +21,6 @@ export interface Host {
   readonly workers: Threads
   /** Takes the readings of runs, while somebody profiles. */
   readonly timer: Timer | undefined
-  /** Sorts rows: what the host does for programs. */
-  readonly argsort: (input: number, output: number, rows: number, length: number, type: number) => void
   /** The number of a new program, by which workers know it. */
   nextProgram(): number
   /** The address of so many bytes for temporaries: programs run one after another, so one arena serves all. */
@@ -76,8 +74,8 @@ export class WasmExecutable implements Executable {
     this.#program = { buffers, steps, local, threads }
     this.#plan = planMemory({ buffers: stored, kernels: schedule.kernels }, scratch, alignment, guardBytes, moments)
     this.#words = tableWords(buffers.length, steps.length, threads)
-    const { heap, workers, argsort } = host
-    const { instance, runner } = this.#load(module, { argsort, ...farFunctions() })
+    const { heap, workers } = host
+    const { instance, runner } = this.#load(module, farFunctions())
     this.#instance = instance
     this.#plain = runner
     const bytes = 4 * this.#words.length

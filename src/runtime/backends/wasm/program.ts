@@ -20,17 +20,18 @@ import { momentsOf } from '../../../compiler/rows.js'
 import { isReducing, partsOf, type ReducingKernel, splitReduction } from '../../../compiler/split.js'
 import { computeType } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
-import { encodeModule, Func, type Import } from './assembler.js'
+import { encodeModule, type Func, type Import } from './assembler.js'
 import type { Ahead } from './elements.js'
 import type { Features } from './engine.js'
 import { farImports, isFarOp } from './far.js'
 import { asGemm, epilogueKernel, type Gemm, packedSize, packKernel, type Side, sides, tilesOf } from './gemm.js'
 import { aheadOf, type BuiltStep, bundlesOf, emitGroup, type KernelStep, memoryOf, stepOf } from './groups.js'
 import { emitLoops, layoutOf } from './loops.js'
-import { bytesOf, pushAddress } from './memory-access.js'
+import { bytesOf } from './memory-access.js'
 import { emitGemm } from './micro.js'
 import { emitBind, emitRun, type RunOptions } from './run.js'
 import { emitFirstIndex, emitScatter } from './scatter.js'
+import { emitArgsort, sortBytes } from './sort.js'
 import { candidatesFor, type TimedTile } from './tiles.js'
 import type { Target } from './values.js'
 
@@ -56,12 +57,6 @@ export interface ProgramOptions extends RunOptions, Features {
   /** The tiles that matrix products may take. */
   readonly tiles?: readonly TimedTile[]
 }
-
-/** Sorting is done by the host, on one thread. */
-const sorting: Import = { name: 'argsort', params: ['i32', 'i32', 'i32', 'i32', 'i32'], results: [] }
-
-/** Code numbers of dtypes for the host's sort. */
-export const sortTypes = ['float16', 'float32', 'float64', 'int32', 'uint32', 'bool'] as const
 
 export function buildProgram(schedule: Schedule, options: ProgramOptions): Program {
   const kernels = schedule.kernels.map(k => (k.kind === 'loop' ? expandKernel(k) : k))
@@ -130,9 +125,9 @@ class ProgramBuilder {
 
   constructor(schedule: Schedule, options: ProgramOptions, far: readonly FarOp[]) {
     this.#options = options
-    this.#imports = [sorting, ...far.map(op => farImports[op])]
+    this.#imports = far.map(op => farImports[op])
     const { relaxed, paired } = options
-    this.#target = { relaxed, paired, far: new Map(far.map((op, i) => [op, i + 1])) }
+    this.#target = { relaxed, paired, far: new Map(far.map((op, i) => [op, i])) }
     this.#buffers = [...schedule.buffers]
     this.#kernels = schedule.kernels
   }
@@ -159,11 +154,9 @@ class ProgramBuilder {
         return
       }
       case 'argsort': {
-        const f = new Func(this.#name('argsort'), ['i32', 'i32'])
-        pushAddress(f, kernel.input)
-        pushAddress(f, kernel.output)
-        f.i32(kernel.rows).i32(kernel.length).i32(sortTypes.indexOf(kernel.type)).call(0)
-        this.#push(made(f), 1, 1)
+        const chunk = Math.max(1, Math.ceil(kernel.rows / this.#options.threads))
+        const scratch = this.#addScratch('float64', (Math.ceil(kernel.rows / chunk) * sortBytes(kernel)) / 8)
+        this.#push(made(emitArgsort(this.#name(kernel.name), kernel, scratch, chunk)), kernel.rows, chunk)
       }
     }
   }

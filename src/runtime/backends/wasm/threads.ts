@@ -71,7 +71,6 @@ function workerMain(
         now() {
           return performance.timeOrigin - epoch + performance.now()
         },
-        argsort() {},
       }
       if (!module) this.programs.delete(id)
       else this.programs.set(id, new WebAssembly.Instance(module, { env: { ...own, ...far, ...steps } }))

@@ -78,7 +78,7 @@ function runnerOf(schedule: Schedule, tile: Tile, features: Features, heap: Heap
   const table = heap.allocate(4 * words.length)
   const addresses = program.buffers.map(({ size }) => heap.allocate(4 * size))
   new Uint32Array(memory.buffer, table, words.length).set(addresses)
-  const env = { memory, argsort: () => {} }
+  const env = { memory }
   const { run } = new WebAssembly.Instance(new WebAssembly.Module(program.module), { env }).exports
   return () => (run as (thread: number, table: number) => void)(0, table)
 }
