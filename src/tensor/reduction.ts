@@ -2,7 +2,7 @@
 
 import { type DType, floatType } from '../graph/dtype.js'
 import { knownOptions, type Names } from '../graph/options.js'
-import { formatShape, normalizeAxes, normalizeAxis } from '../graph/shape.js'
+import { formatShape, normalizeAxes, normalizeAxis, sizeOf } from '../graph/shape.js'
 import { iota } from './create.js'
 import {
   abs,
@@ -27,7 +27,7 @@ import {
   sub,
   where,
 } from './elementwise.js'
-import { expandDims, moveaxis, pad, permuteDims, reshape, split } from './movement.js'
+import { expandDims, pad, permuteDims, reshape, split } from './movement.js'
 import { inFloat32, opposite, safeSqrt, scaleFor } from './shared.js'
 import { build, demandTensors, type Tensor } from './tensor.js'
 
@@ -81,7 +81,7 @@ export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
   const shape = kept.map(d => x.shape[d])
   let factors = reshape(permuteDims(numeric(x), [...kept, ...axis]), [...shape, count(x, axis)])
   // In eights, for the derivative of n factors costs n².
-  while (factors.shape[shape.length] > 8) factors = product(inBlocks(factors, 8, 1))
+  while (factors.shape[shape.length] > 8) factors = product(inBlocks(factors, shape.length, 8, 1))
   return reshape(product(factors), keepdims ? x.shape.map((n, d) => (axis.includes(d) ? 1 : n)) : shape)
 }
 const product = (x: Tensor): Tensor => drop(build('prod', [x], { axes: [x.ndim - 1] }), [x.ndim - 1])
@@ -243,37 +243,41 @@ export function cumulativeSum(x: Tensor, options: CumulativeOptions = {}): Tenso
   if (axis === undefined && x.ndim > 1)
     throw new Error(`cumulativeSum: ${formatShape(x.shape)} has ${x.ndim} axes; name one with { axis }`)
   const d = normalizeAxis('cumulativeSum', axis ?? 0, x.ndim)
-  const sums = runningSum(moveaxis(dtype ? astype(x, dtype) : numeric(x), d, -1))
-  return moveaxis(includeInitial ? afterZero(sums) : sums, -1, d)
+  const before = x.shape.slice(0, d)
+  const after = x.shape.slice(d + 1)
+  const rows = reshape(dtype ? astype(x, dtype) : numeric(x), [sizeOf(before), x.shape[d], sizeOf(after)])
+  const sums = includeInitial ? afterZero(runningSum(rows)) : runningSum(rows)
+  return reshape(sums, [...before, sums.shape[1], ...after])
 }
 
 /** Elements that are added one by one; longer axes are split into blocks of as many. */
-const block = 32
+const block = 16
 
-/** Sums along the last axis: within each block, then those of the blocks before it. */
+/** Sums along the middle one of three axes: within each block, then those of the blocks before it. */
 function runningSum(x: Tensor): Tensor {
-  const n = x.shape[x.ndim - 1]
+  const [outer, n, inner] = x.shape
   if (n <= block) {
-    const upTo = lessEqual(iota([n, n], 1), iota([n, n], 0))
-    return sum(where(upTo, expandDims(x, -2), 0), { axis: -1 })
+    const upTo = lessEqual(iota([n, n, 1], 1), iota([n, n, 1], 0))
+    return sum(where(upTo, expandDims(x, 1), 0), { axis: 2 })
   }
-  const blocks = inBlocks(x, block, 0)
-  const before = runningSum(sum(blocks, { axis: -1 }))
-  const exclusive = first(before.shape[x.ndim - 1], afterZero(before))
-  const sums = add(runningSum(blocks), expandDims(exclusive, -1))
-  return first(n, reshape(sums, [...x.shape.slice(0, -1), -1]))
+  const blocks = inBlocks(x, 1, block, 0)
+  const count = blocks.shape[1]
+  const totals = first(count, afterZero(runningSum(sum(blocks, { axis: 2 }))))
+  const within = reshape(runningSum(reshape(blocks, [outer * count, block, inner])), blocks.shape)
+  return first(n, reshape(add(within, expandDims(totals, 2)), [outer, count * block, inner]))
 }
-
-/** The last axis as [blocks, size], filled up with a value. */
-function inBlocks(x: Tensor, size: number, value: number): Tensor {
-  const n = x.shape[x.ndim - 1]
-  const blocks = Math.ceil(n / size)
-  const widths = x.shape.map((_, d): [number, number] => [0, d === x.ndim - 1 ? blocks * size - n : 0])
-  return reshape(pad(x, widths, value), [...x.shape.slice(0, -1), blocks, size])
-}
-const first = (n: number, x: Tensor): Tensor => split(x, [n], -1)[0]
+const first = (n: number, x: Tensor): Tensor => split(x, [n], 1)[0]
 const afterZero = (x: Tensor): Tensor =>
-  pad(
-    x,
-    x.shape.map((_, d) => [d === x.ndim - 1 ? 1 : 0, 0]),
-  )
+  pad(x, [
+    [0, 0],
+    [1, 0],
+    [0, 0],
+  ])
+
+/** An axis as [blocks, size], filled up with a value. */
+function inBlocks(x: Tensor, axis: number, size: number, value: number): Tensor {
+  const n = x.shape[axis]
+  const blocks = Math.ceil(n / size)
+  const widths = x.shape.map((_, d): [number, number] => [0, d === axis ? blocks * size - n : 0])
+  return reshape(pad(x, widths, value), [...x.shape.slice(0, axis), blocks, size, ...x.shape.slice(axis + 1)])
+}

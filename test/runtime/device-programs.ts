@@ -9,6 +9,18 @@ const { grad, matmul, random, conv2d, tensor } = sp
 export type Make = (seed: number, shape: readonly number[]) => sp.Tensor
 export type Programs = { readonly [name: string]: (u: Make) => sp.Tensor }
 
+/** Numbers from -1 to 1 that come from the host, so that kernels read them: random ones would be computed where they are read. */
+export const uniform =
+  (dtype: sp.DType): Make =>
+  (seed, shape) => {
+    const size = shape.reduce((n, s) => n * s, 1)
+    const values = Float64Array.from(
+      { length: size },
+      (_, i) => (((i + 1) * 7919 * (2 * seed + 1)) % 10007) / 5003.5 - 1,
+    )
+    return tensor({ data: dtype === 'float64' ? values : Float32Array.from(values), shape, dtype })
+  }
+
 const ids = (n: number, rows: number): sp.Tensor => tensor(Int32Array.from({ length: n }, (_, i) => (i * 7919) % rows))
 
 /** Results are compared relative to the largest magnitude in the result. */
@@ -29,6 +41,16 @@ export const floating: Programs = {
       .mul(u(3, [977]).sin())
       .add(u(4, [977]).abs().add(0.1).log()),
   transpose: u => u(1, [130, 67]).matrixTranspose().add(1),
+  'a matrix and its transpose': u => {
+    const x = u(1, [129, 129])
+    return sp.where(x.less(x.matrixTranspose()), x, x.matrixTranspose().mul(2))
+  },
+  'channels first': u => u(1, [3, 20, 20, 70]).permuteDims([0, 3, 1, 2]).mul(2),
+  'channels last': u =>
+    u(1, [3, 70, 20, 20])
+      .permuteDims([0, 2, 3, 1])
+      .mul(u(2, [70])),
+  'first axis last': u => u(1, [64, 5, 6, 40]).permuteDims([3, 2, 1, 0]).softmax(),
   'permuted axes': u => u(1, [5, 6, 7, 8]).permuteDims([3, 1, 0, 2]).mul(2),
   'strided and reversed': u => u(1, [90, 111]).at([1, null, 2], [null, null, -3]).add(1),
   'padding on the vector axis': u =>

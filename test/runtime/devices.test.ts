@@ -5,9 +5,7 @@
 
 import * as sp from 'saddlepoint'
 import { afterAll, expect, test, vi } from 'vitest'
-import { exact, floating, type Make } from './device-programs.js'
-
-const { random } = sp
+import { exact, floating, type Make, uniform } from './device-programs.js'
 
 vi.mock('../../src/runtime/backends/wasm/engine.js', async original => {
   const engine = await original<typeof import('../../src/runtime/backends/wasm/engine.js')>()
@@ -33,11 +31,6 @@ const configurations = [
 ].flatMap(made => (['float16', 'float32', 'float64'] as const).map(dtype => ({ ...made, dtype })))
 const bounds = { float16: 2 ** -10, float32: 1e-5, float64: 1e-13 } as const
 
-const maker =
-  (dtype: sp.DType): Make =>
-  (seed, shape) =>
-    random.uniform(random.key(seed), shape, { low: -1, high: 1, dtype })
-
 /** What the reference device computes, once for each dtype. */
 const expected = new Map<string, ArrayLike<number>>()
 async function reference(name: string, dtype: sp.DType, program: (u: Make) => sp.Tensor): Promise<ArrayLike<number>> {
@@ -45,7 +38,7 @@ async function reference(name: string, dtype: sp.DType, program: (u: Make) => sp
   const have = expected.get(key)
   if (have) return have
   await (await sp.setDevice('reference')).close()
-  const data = await program(maker(dtype)).data()
+  const data = await program(uniform(dtype)).data()
   expected.set(key, data)
   return data
 }
@@ -66,7 +59,7 @@ for (const { dtype, ...made } of configurations) {
   test.each(Object.entries(floating))(`${where}: %s`, async (name, program) => {
     const want = await reference(name, dtype, program)
     await wasm(made)
-    const got = await program(maker(dtype)).data()
+    const got = await program(uniform(dtype)).data()
     expect(got.length).toBe(want.length)
     let scale = 1e-30
     let worst = 0
@@ -78,7 +71,7 @@ for (const { dtype, ...made } of configurations) {
   test.each(Object.entries(exact))(`${where}, to the bit: %s`, async (name, program) => {
     const want = await reference(`exact ${name}`, dtype, program)
     await wasm(made)
-    expect([...(await program(maker(dtype)).data())]).toEqual(Array.from(want))
+    expect([...(await program(uniform(dtype)).data())]).toEqual(Array.from(want))
   })
 }
 
@@ -87,7 +80,7 @@ test('the same program twice gives the same bits', async () => {
   const program = floating['gradient of an embedding']
   const again = floating['conv, gradient of the kernel']
   for (const p of [program, again]) {
-    const [a, b] = [await p(maker('float32')).data(), await p(maker('float32')).data()]
+    const [a, b] = [await p(uniform('float32')).data(), await p(uniform('float32')).data()]
     expect([...a]).toEqual([...b])
   }
 })

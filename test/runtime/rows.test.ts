@@ -57,6 +57,12 @@ describe('steps', () => {
   })
 })
 
+test('what lies across memory is read in blocks of columns, one loop more', () => {
+  const loops = (t: sp.Tensor): number => programOf(t.mul(2)).functions[0].print().split('loop\n').length - 1
+  expect(loops(x(96, 64).matrixTranspose())).toBe(loops(x(96, 16, 64).permuteDims([1, 0, 2])) + 1)
+  expect(loops(x(96, 64).matrixTranspose())).toBe(loops(x(16, 96).matrixTranspose()) + 1)
+})
+
 test('what only the rows of a group know has memory for a block of them', () => {
   const { buffers, stored, local, steps } = programOf(sp.softmax(x(4096, 64)))
   // Threads share large chunks; blocks of 128 KiB stay in the cache.

@@ -652,6 +652,24 @@ describe('precision', () => {
   })
 })
 
+describe('running sums', () => {
+  // Up to one block, whole blocks, one element more, and blocks of blocks.
+  test.each([1, 15, 16, 17, 32, 100, 256, 257, 1000, 5000])('of %d elements along any axis', async n => {
+    const [outer, inner] = [3, 2]
+    const values = Int32Array.from({ length: outer * n * inner }, (_, i) => ((i * 7919) % 1013) - 500)
+    const sums = values.slice()
+    for (let o = 0; o < outer; o++)
+      for (let i = inner; i < n * inner; i++) sums[o * n * inner + i] += sums[o * n * inner + i - inner]
+    const x = sp.tensor(values, { shape: [outer, n, inner] })
+    expect(await sp.cumulativeSum(x, { axis: 1 }).data()).toEqual(sums)
+    for (const axis of [0, 2]) {
+      const moved = sp.moveaxis(sp.cumulativeSum(sp.moveaxis(x, 1, axis), { axis, includeInitial: true }), axis, 1)
+      expect(await moved.at([], [1, n + 1]).data()).toEqual(sums)
+      expect(await moved.at([], 0).abs().max().item()).toBe(0)
+    }
+  })
+})
+
 describe('contractions', () => {
   test('matmul of vectors, matrices and batches', async () => {
     const a = f64([

@@ -5,19 +5,7 @@
 
 import * as sp from 'saddlepoint'
 import { afterAll, expect, test } from 'vitest'
-import { exact, floating, type Make } from '../runtime/device-programs.js'
-
-/** Inputs come from the host, so that the kernels under test are not full of random numbers. */
-const maker =
-  (dtype: sp.DType): Make =>
-  (seed, shape) => {
-    const size = shape.reduce((n, s) => n * s, 1)
-    const values = Float64Array.from(
-      { length: size },
-      (_, i) => (((i + 1) * 7919 * (2 * seed + 1)) % 10007) / 5003.5 - 1,
-    )
-    return sp.tensor({ data: dtype === 'float64' ? values : Float32Array.from(values), shape, dtype })
-  }
+import { exact, floating, type Make, uniform } from '../runtime/device-programs.js'
 
 const reference = await sp.setDevice('reference')
 const webgpu = await sp.setDevice('webgpu', { software: true })
@@ -25,9 +13,9 @@ afterAll(() => Promise.all([reference.close(), webgpu.close()]))
 
 async function both(program: (u: Make) => sp.Tensor, dtype: sp.DType): Promise<{ want: number[]; got: number[] }> {
   await sp.setDevice(reference)
-  const want = [...(await program(maker(dtype)).data())]
+  const want = [...(await program(uniform(dtype)).data())]
   await sp.setDevice(webgpu)
-  return { want, got: [...(await program(maker(dtype)).data())] }
+  return { want, got: [...(await program(uniform(dtype)).data())] }
 }
 
 test.each(Object.entries(floating))('float32: %s', async (_, program) => {
@@ -47,6 +35,6 @@ test.each(Object.entries(exact))('to the bit: %s', async (_, program) => {
 test.each(Object.keys(floating))('the same bits from run to run: %s', async name => {
   await sp.setDevice(webgpu)
   const program = floating[name]
-  const [a, b] = [await program(maker('float32')).data(), await program(maker('float32')).data()]
+  const [a, b] = [await program(uniform('float32')).data(), await program(uniform('float32')).data()]
   expect([...a]).toEqual([...b])
 })

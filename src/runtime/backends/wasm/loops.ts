@@ -90,6 +90,27 @@ function sharesVector(kernel: LoopKernel, { mode, vector }: Layout): boolean {
   return shared && plain
 }
 
+/** Vectors that a block of columns has, and the fewest columns that are worth blocks. */
+const blockVectors = 4
+const fewestColumns = 32
+
+/**
+ * Whether a map reads down the columns of something that has its rows in memory, as a transposed matrix: the next position of
+ * another loop then wants the same lines of the cache again, which must not be too many.
+ */
+function isTransposed({ axes, outputs }: LoopKernel, { mode, vector }: Layout): boolean {
+  if (mode !== 'map' || axes[vector] < fewestColumns) return false
+  let found = false
+  walkExprs(
+    outputs.map(o => o.value),
+    e => {
+      if (e.op !== 'load' || Math.abs(axisFactor(e.index, vector) ?? 0) < 16) return
+      found ||= axes.some((_, d) => axisFactor(e.index, d) === 1)
+    },
+  )
+  return found
+}
+
 /** A function `name(begin, end)` that computes the positions begin .. end - 1 of the layout's leading loops. */
 export const emitLoops = (name: string, kernel: LoopKernel, layout: Layout, emission: Emission): Func =>
   new LoopEmitter(name, kernel, layout, emission).emit()
@@ -100,6 +121,9 @@ interface Accumulators {
   readonly parts: readonly Part[]
   readonly copies: readonly Held[]
 }
+
+/** Where a loop begins or ends. */
+type Bound = number | { readonly local: Local }
 
 /** Operations on an element that are so few that haste saves a good part and doubt costs little. */
 const cheap = 8
@@ -113,6 +137,8 @@ class LoopEmitter {
   readonly #elements: Elements
   /** Rows that are reduced side by side. */
   readonly #rows: number
+  /** The columns that the vector loop goes through, where that is not all. */
+  #columns: { readonly from: Bound; readonly to: Bound } | undefined
 
   constructor(name: string, kernel: LoopKernel, layout: Layout, emission: Emission) {
     this.#f = new Func(name, ['i32', 'i32'])
@@ -140,9 +166,25 @@ class LoopEmitter {
       this.#elements.enter(-1)
       if (mode !== 'rows' && axes.length === 1) this.#vectorLoop({ local: 0 }, { local: 1 }, () => this.#position())
       else if (lead === 0) this.#inside(0)
+      else if (isTransposed(this.#kernel, this.#layout)) this.#columnBlocks(() => this.#leadLoop())
       else this.#leadLoop()
     })
     return this.#f
+  }
+
+  /** All rows for some columns of the result, then for the next ones. */
+  #columnBlocks(body: () => void): void {
+    const f = this.#f
+    const size = this.#kernel.axes[this.#layout.vector]
+    const block = blockVectors * this.#elements.lanes
+    const [from, to] = [f.local('i32'), f.local('i32')]
+    this.#columns = { from: { local: from }, to: { local: to } }
+    f.i32(0).set(from)
+    f.for(from, size, block, () => {
+      f.get(from).i32(block).op('i32.add').set(to)
+      f.extreme('i32.lt_s', to, size).set(to)
+      body()
+    })
   }
 
   /** The loop over the range of flattened leading axes, a few rows at a time where they share a vector. */
@@ -190,7 +232,10 @@ class LoopEmitter {
     else if (axes.length === 0) {
       this.#elements.active = 1
       this.#position()
-    } else this.#vectorLoop(0, axes[axis], () => this.#position())
+    } else {
+      const { from, to } = this.#columns ?? { from: 0, to: axes[axis] }
+      this.#vectorLoop(from, to, () => this.#position())
+    }
   }
 
   #loop(axis: number, size: number, body: () => void): void {
@@ -205,7 +250,7 @@ class LoopEmitter {
   }
 
   /** The vector loop in up to three parts: several vectors at once, single vectors, single elements. */
-  #vectorLoop(from: number | { local: Local }, to: number | { local: Local }, body: () => void, wanted?: number): void {
+  #vectorLoop(from: Bound, to: Bound, body: () => void, wanted?: number): void {
     const f = this.#f
     const axis = this.#layout.vector
     const i = this.#elements.axisLocals[axis]
@@ -250,6 +295,7 @@ class LoopEmitter {
    */
   #unroll(): number {
     if (this.#elements.operations >= 400) return 1
+    if (this.#columns) return blockVectors
     const count = (this.#kernel.reduce?.totals.length ?? 0) > 2 ? 2 : 4
     return this.#target.paired && this.#layout.mode !== 'rows' ? 2 * count : count
   }
