@@ -29,10 +29,10 @@ import {
   sub,
   where,
 } from '../tensor/elementwise.js'
-import { concat, pad, reshape } from '../tensor/movement.js'
+import { concat, reshape } from '../tensor/movement.js'
 import { sort } from '../tensor/order.js'
 import { bernoulli, normal, split, uniform } from '../tensor/random.js'
-import { max, sum } from '../tensor/reduction.js'
+import { cumulativeSum, max, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { alike, applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
@@ -133,26 +133,14 @@ export function project(delta: Features, epsilon: PerExample, norm: Norm): Featu
     ),
     { axis: 1, descending: true },
   )
-  const threshold = max(div(sub(prefixSums(u), over(epsilon, u)), add(iota(u.shape, 1), 1)), { axis: 1 })
+  const threshold = max(div(sub(cumulativeSum(u, { axis: 1 }), over(epsilon, u)), add(iota(u.shape, 1), 1)), {
+    axis: 1,
+  })
   const theta = where(less(0, threshold), threshold, 0)
   return mapFeatures(delta, d => {
     const rest = sub(abs(d), beside(theta, d))
     return mul(sign(d), where(less(0, rest), rest, 0))
   })
-}
-
-/** Running sums along the rows of [n, d], in log₂ d shifted additions. */
-function prefixSums(x: Tensor): Tensor {
-  let total = x
-  for (let shift = 1; shift < x.shape[1]; shift *= 2)
-    total = add(
-      total,
-      pad(at(total, [], [0, -shift]), [
-        [0, 0],
-        [shift, 0],
-      ]),
-    )
-  return total
 }
 
 /**

@@ -71,29 +71,56 @@ export function chooseBuffers(roots: readonly Node[], order: readonly Node[], ma
   }
 
   // From consumers to operands: which kernels would compute this node, and how often.
-  const readers = new Map<Node, Set<Node>>()
-  const widest = new Map<Node, number>()
+  const paths = new Paths()
+  const readers = new Map<Node, Users>()
   for (const node of [...order].reverse()) {
-    const users = readers.get(node) ?? new Set<Node>()
+    const users: Users = readers.get(node) ?? new Map()
+    const size = sizeOf(node.shape)
     if (!stored.has(node) && node.op !== 'input' && !isView(node) && node.op !== 'constant' && node.op !== 'iota') {
       const { cost, loads } = inlineCost(node, stored)
-      const repeated = (widest.get(node) ?? 0) > sizeOf(node.shape) && sizeOf(node.shape) > 1 && cost > cheap.cost
+      const isRepeated = (places: Map<Path, number>): boolean => [...places.values()].reduce((n, m) => n + m, 0) > size
+      const repeated = cost > cheap.cost && size > 1 && [...users.values()].some(isRepeated)
       const shared = users.size > 1 && (cost > cheap.cost || loads > cheap.loads)
       if (repeated || shared) stored.add(node)
     }
     const keep = stored.has(node)
     for (const input of node.inputs) {
-      const set = readers.get(input) ?? new Set<Node>()
-      if (keep) set.add(node)
-      else for (const user of users) set.add(user)
-      readers.set(input, set)
-      const reach = keep ? reads(node, input) : Math.max(sizeOf(node.shape), widest.get(node) ?? 0)
-      // A gathered table is read at as many places as there are indices, which says nothing against it.
-      if (node.op !== 'gather' || input === node.inputs[1]) widest.set(input, Math.max(widest.get(input) ?? 0, reach))
+      const found: Users = readers.get(input) ?? new Map()
+      readers.set(input, found)
+      const add = (kernel: Node, path: Path, elements: number): void => {
+        const places = found.get(kernel) ?? new Map<Path, number>()
+        found.set(kernel, places)
+        // A gathered table is read at as many places as there are indices, which says nothing against it.
+        const counted = node.op === 'gather' && input !== node.inputs[1] ? 0 : elements
+        const there = paths.through(path, node)
+        places.set(there, Math.max(places.get(there) ?? 0, counted))
+      }
+      if (keep) add(node, paths.start, reads(node, input))
+      else for (const [kernel, places] of users) for (const [path, elements] of places) add(kernel, path, elements)
     }
   }
   if (Number.isFinite(maxReads)) limitReads(order, stored, maxReads)
   return stored
+}
+
+/** Where a kernel computes a node: the movements between them. */
+type Path = number
+/** The kernels that would compute a node, by the nodes that they store, and how many elements of it each would where. */
+type Users = Map<Node, Map<Path, number>>
+
+/** Movements in a row, each known by a number: what a kernel reaches by the same ones it computes once. */
+class Paths {
+  readonly start: Path = 0
+  readonly #known = new Map<string, Path>()
+
+  /** What is reached from a path by way of a node. Reshaping and broadcasting tell no places apart. */
+  through(path: Path, { op, attrs }: Node): Path {
+    if (op !== 'slice' && op !== 'pad' && op !== 'flip' && op !== 'permute') return path
+    const key = `${path} ${op} ${JSON.stringify(attrs)}`
+    const known = this.#known.get(key) ?? this.#known.size + 1
+    this.#known.set(key, known)
+    return known
+  }
 }
 
 /** Stores operands until no node's expression reads more than `maxReads` buffers. */
@@ -128,15 +155,20 @@ function reads(node: Node, operand: Node): number {
 /** Where so many elements or more share a cheap number, such as the mean of their row, each bears a part of its cost. */
 const sharers = 4
 
-/** What an expression is down to what is stored: its size, the cost of an element, and how many stored values it reads. */
+/**
+ * What an expression is down to what is stored: its size, the cost of an element, and how many stored values it reads. What
+ * is read at several places counts for each of them; beyond `maxCost` nobody asks by how much.
+ */
 export function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: number; cost: number; loads: number } {
   const isShared = (n: Node): boolean => (n.shape.at(-1) ?? 1) === 1 && sizeOf(n.shape) * sharers <= sizeOf(node.shape)
   let [size, cost] = [0, 0]
   const loads = new Set<Node>()
-  const seen = new Set<Node>()
-  const walk = (n: Node): void => {
-    if (seen.has(n)) return
-    seen.add(n)
+  const paths = new Paths()
+  const seen = new Map<Node, Set<Path>>()
+  const walk = (n: Node, path: Path): void => {
+    const places = seen.get(n) ?? new Set()
+    if (places.has(path) || size > maxCost) return
+    seen.set(n, places.add(path))
     if (n !== node && (stored.has(n) || n.op === 'input')) {
       if (!isShared(n)) loads.add(n)
       return
@@ -144,9 +176,9 @@ export function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: numbe
     const own = ownCost(n)
     size += own
     cost += isShared(n) && own <= cheap.cost ? own / sharers : own
-    n.inputs.forEach(walk)
+    for (const input of n.inputs) walk(input, paths.through(path, n))
   }
-  walk(node)
+  walk(node, paths.start)
   return { size, cost, loads: loads.size }
 }
 

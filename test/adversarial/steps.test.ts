@@ -1,7 +1,10 @@
 import fc from 'fast-check'
-import { grad, random, setDevice, sum, type Tensor } from 'saddlepoint'
+import { grad, random, setDevice, sum, type Tensor, tensor } from 'saddlepoint'
 import { type Norm, norms, project, steepest, uniformInBall } from 'saddlepoint/adversarial'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { canonicalize } from '../../src/compiler/canonical.js'
+import { costOf } from '../../src/compiler/cost.js'
+import { schedule } from '../../src/compiler/schedule.js'
 import { f64, rows } from './common.js'
 import { plainNorm, plainProject, plainSteepest } from './plain.js'
 
@@ -120,6 +123,13 @@ describe('steepest', () => {
 })
 
 describe('project', () => {
+  test.each(norms)('%s: a few operations for each element, however many there are', norm => {
+    const x = tensor(new Float32Array(10_000).fill(2), { shape: [2, 5000] })
+    const { kernels, buffers } = schedule(canonicalize([project({ x }, 1, norm).x.node]))
+    const flops = kernels.reduce((sum, kernel) => sum + costOf(kernel, buffers, () => 4).flops, 0)
+    expect(flops).toBeLessThan(100 * x.size)
+  })
+
   const radius = fc.constantFrom(0, 0.1, 1, 2.5, 100)
 
   test('is the plain computation, stays in the ball and changes nothing twice', () =>
