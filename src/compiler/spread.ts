@@ -9,6 +9,8 @@ export const isPlain = ({ attrs }: Node<'conv'>): boolean => [...attrs.strides, 
 
 /** How many rows of products take as long as what comes with phases: kernels are packed, and each class is a product of its own. */
 export const packing = 26
+/** The widest step at which each phase may be a convolution of its own: there are as many as its square. */
+const widestApart = 4
 /** Of how many channels a product takes as long as writing, reading and adding it where it belongs. */
 const scattering = 12
 /**
@@ -49,7 +51,8 @@ interface Class {
 function phasesOf(conv: Node<'conv'>, { before, interior }: Padded): [Phases, Phases] {
   const kernel = conv.inputs[1].shape
   // Channels by themselves are convolved side by side in vectors; with their phases they would not be.
-  const isDepthwise = kernel[2] === 1 && kernel[3] === conv.attrs.groups && interior.every(n => n < 4)
+  const isDepthwise = kernel[2] === 1 && kernel[3] === conv.attrs.groups
+  const isApart = isDepthwise && interior.every(n => n < widestApart)
   const along = (d: 0 | 1): Phases => {
     const step = interior[1 + d] + 1
     const skipped = ((step - 1) * (before[1 + d] + 1)) % step
@@ -59,7 +62,7 @@ function phasesOf(conv: Node<'conv'>, { before, interior }: Padded): [Phases, Ph
       { phase: step - longer, phases: longer, taps: Math.ceil(kernel[d] / step) },
     ].filter(({ phases, taps }) => phases * taps > 0)
     return {
-      ...{ step, skipped, classes: isDepthwise ? classes.flatMap(single) : classes },
+      ...{ step, skipped, classes: isApart ? classes.flatMap(single) : classes },
       positions: Math.ceil((conv.shape[1 + d] + skipped) / step),
       first: (before[1 + d] + skipped + 1) / step - 1,
     }
@@ -89,9 +92,9 @@ function inPhases(
   // The kernel as [j, e, j, e, c, group, o], of elements step j + step - 1 - e, which phase e meets.
   const [height, width] = [Math.ceil(kh / rows.step), Math.ceil(kw / columns.step)]
   const filled = place(slice, kernel, {
-    before: [0, 0, 0, 0],
+    before: none,
     after: [height * rows.step - kh, width * columns.step - kw, 0, 0],
-    interior: [0, 0, 0, 0],
+    interior: none,
   }) as Node
   const shape = [height, rows.step, width, columns.step, c, groups, o]
   const elements = apply('flip', [apply('reshape', [filled], { shape })], { axes: [1, 3] })
@@ -99,7 +102,7 @@ function inPhases(
     const part = place(slice, x, {
       before: [0, rows.first, columns.first, 0],
       after: [0, lacking(rows, row, x.shape[1]), lacking(columns, column, x.shape[2]), 0],
-      interior: [0, 0, 0, 0],
+      interior: none,
     })
     if (!part) return undefined
     const start = [0, row.phase, 0, column.phase, 0, 0, 0]
@@ -125,11 +128,14 @@ function inPhases(
   return slice(whole, [0, rows.skipped, columns.skipped, 0], conv.shape)
 }
 
+const none = [0, 0, 0, 0]
+
 /** How many pixels the windows of a class reach behind the images. */
 const lacking = ({ positions, first }: Phases, { taps }: Class, pixels: number): number =>
   positions + taps - 1 - first - pixels
 const behind = ({ step }: Phases, { phase, phases }: Class): number => step - phase - phases
 
+/** The sum of what there is; what is missing is 0. */
 const sumOf = (terms: readonly (Node | undefined)[]): Node | undefined =>
   terms.reduce((sum, term) => (sum && term ? apply('add', [sum, term], {}) : (sum ?? term)), undefined)
 

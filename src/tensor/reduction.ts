@@ -250,13 +250,17 @@ export function cumulativeSum(x: Tensor, options: CumulativeOptions = {}): Tenso
   return reshape(sums, [...before, sums.shape[1], ...after])
 }
 
-/** Elements that are added one by one; longer axes are split into blocks of as many. */
+/**
+ * Every sum of up to `longest` elements is made by itself, n² additions in one kernel; longer axes are split into blocks of
+ * `block`.
+ */
+const longest = 32
 const block = 16
 
 /** Sums along the middle one of three axes: within each block, then those of the blocks before it. */
 function runningSum(x: Tensor): Tensor {
   const [outer, n, inner] = x.shape
-  if (n <= block) {
+  if (n <= longest) {
     const upTo = lessEqual(iota([n, n, 1], 1), iota([n, n, 1], 0))
     return sum(where(upTo, expandDims(x, 1), 0), { axis: 2 })
   }

@@ -93,10 +93,12 @@ function sharesVector(kernel: LoopKernel, { mode, vector }: Layout): boolean {
 /** Vectors that a block of columns has, and the fewest columns that are worth blocks. */
 const blockVectors = 4
 const fewestColumns = 32
+/** Bytes of the first cache, about. */
+const firstCache = 2 ** 15
 
 /**
- * Whether a map reads down the columns of something that has its rows in memory, as a transposed matrix: the next position of
- * another loop then wants the same lines of the cache again, which must not be too many.
+ * Whether a map reads down the columns of something that has its rows in memory, as a transposed matrix, so far that the first
+ * cache loses what it met: the next position of another loop wants the same lines again.
  */
 function isTransposed({ axes, outputs }: LoopKernel, { mode, vector }: Layout): boolean {
   if (mode !== 'map' || axes[vector] < fewestColumns) return false
@@ -104,8 +106,10 @@ function isTransposed({ axes, outputs }: LoopKernel, { mode, vector }: Layout): 
   walkExprs(
     outputs.map(o => o.value),
     e => {
-      if (e.op !== 'load' || Math.abs(axisFactor(e.index, vector) ?? 0) < 16) return
-      found ||= axes.some((_, d) => axisFactor(e.index, d) === 1)
+      if (e.op !== 'load') return
+      const columnBytes =
+        axes[vector] * Math.abs(axisFactor(e.index, vector) ?? 0) * bytesOf(e.type as BufferSpec['dtype'])
+      found ||= columnBytes > firstCache && axes.some((_, d) => axisFactor(e.index, d) === 1)
     },
   )
   return found
@@ -137,7 +141,7 @@ class LoopEmitter {
   readonly #elements: Elements
   /** Rows that are reduced side by side. */
   readonly #rows: number
-  /** The columns that the vector loop goes through, where that is not all. */
+  /** The columns that the vector loop goes through in one turn, where that is not all. */
   #columns: { readonly from: Bound; readonly to: Bound } | undefined
 
   constructor(name: string, kernel: LoopKernel, layout: Layout, emission: Emission) {

@@ -20,23 +20,23 @@ interface Layout {
   /** Where its position is: below a key of 32 bits, behind one of 64. */
   readonly position: 0 | 8
   /** Bytes of a run that is sorted by counting, and how often two runs are merged into one. */
-  readonly run: number
+  readonly runBytes: number
   readonly levels: number
-  /** Bytes of a row: of all its runs. */
-  readonly row: number
+  /** Bytes of all runs of a row. */
+  readonly rowBytes: number
 }
 
 function layoutOf({ type, length }: Pick<ArgsortKernel, 'type' | 'length'>): Layout {
   let levels = 0
   while (length > longestRun * 2 ** levels) levels++
   const bytes = isWide(type) ? 16 : 8
-  const run = Math.ceil(length / 2 ** levels) * bytes
-  return { bytes, position: isWide(type) ? 8 : 0, run, levels, row: run * 2 ** levels }
+  const runBytes = Math.ceil(length / 2 ** levels) * bytes
+  return { bytes, position: isWide(type) ? 8 : 0, runBytes, levels, rowBytes: runBytes * 2 ** levels }
 }
 
 /** Bytes in which a row is sorted: two places between which its records go to and fro, each a whole number of vectors. */
 export const sortBytes = (kernel: Pick<ArgsortKernel, 'type' | 'length'>): number =>
-  2 * Math.ceil(layoutOf(kernel).row / 16) * 16
+  2 * Math.ceil(layoutOf(kernel).rowBytes / 16) * 16
 
 /**
  * A function `name(begin, end)` that sorts the rows begin .. end - 1.
@@ -105,7 +105,7 @@ class SortEmitter {
   #load(row: Local): void {
     const f = this.#f
     const { type, length, input } = this.#kernel
-    const { bytes, position, row: total } = this.#layout
+    const { bytes, position, rowBytes } = this.#layout
     const [source, target, end, i] = Array.from({ length: 4 }, () => this.#local())
     const key = f.local('v128')
     pushAddress(f, input)
@@ -127,7 +127,7 @@ class SortEmitter {
       this.#sum(source, bytesOf(type)).set(source)
       this.#sum(target, bytes).set(target)
     })
-    this.#sum(this.#from, total).set(end)
+    this.#sum(this.#from, rowBytes).set(end)
     f.until(target, end, () => {
       f.get(target)
         .i64(2n ** 63n - 1n)
@@ -159,12 +159,12 @@ class SortEmitter {
   /** Sorts each run: a record goes behind as many as come before it. */
   #count(): void {
     const f = this.#f
-    const { bytes, run, row: total } = this.#layout
+    const { bytes, runBytes, rowBytes } = this.#layout
     const [start, runEnd, end, record, other, place] = Array.from({ length: 6 }, () => this.#local())
     f.get(this.#from).set(start)
-    this.#sum(this.#from, total).set(end)
+    this.#sum(this.#from, rowBytes).set(end)
     f.until(start, end, () => {
-      this.#sum(start, run).set(runEnd)
+      this.#sum(start, runBytes).set(runEnd)
       f.get(start).set(record)
       f.until(record, runEnd, () => {
         f.get(this.#to).get(start).op('i32.add').get(this.#from).op('i32.sub').set(place)
@@ -194,15 +194,15 @@ class SortEmitter {
   /** Merges runs in pairs until there is one. */
   #merge(): void {
     const f = this.#f
-    const { bytes, run, levels, row: total } = this.#layout
+    const { bytes, runBytes, levels, rowBytes } = this.#layout
     const [level, size, start, next, end] = Array.from({ length: 5 }, () => this.#local())
     // Of both runs the records that are left, first and last, and where the next of each end goes.
     const [left, right, leftLast, rightLast, low, high] = Array.from({ length: 6 }, () => this.#local())
-    f.i32(run).set(size)
+    f.i32(runBytes).set(size)
     f.i32(0).set(level)
     f.for(level, levels, 1, () => {
       f.get(this.#from).set(start)
-      this.#sum(start, total).set(end)
+      this.#sum(start, rowBytes).set(end)
       f.until(start, end, () => {
         f.get(start).tee(left).get(size).op('i32.add').tee(right).get(size).op('i32.add').set(next)
         this.#sum(right, -bytes).set(leftLast)
