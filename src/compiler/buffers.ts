@@ -63,7 +63,7 @@ export function chooseBuffers(roots: readonly Node[], order: readonly Node[], ma
   for (const node of order) {
     const inside = node.inputs.flatMap(n => (stored.has(n) ? [] : (nested.get(n) ?? [])))
     const depth = 1 + Math.max(0, ...inside.map(n => n.depth))
-    // What several operands share is counted once, where that matters.
+    // What several operands share at the same place is counted once, where that matters.
     const sum = inside.reduce((total, n) => total + n.cost, ownCost(node))
     const cost = sum > maxCost ? inlineCost(node, stored).size : sum
     if (depth > maxDepth || cost > maxCost) stored.add(node)
@@ -90,10 +90,8 @@ export function chooseBuffers(roots: readonly Node[], order: readonly Node[], ma
       const add = (kernel: Node, path: Path, elements: number): void => {
         const places = found.get(kernel) ?? new Map<Path, number>()
         found.set(kernel, places)
-        // A gathered table is read at as many places as there are indices, which says nothing against it.
-        const counted = node.op === 'gather' && input !== node.inputs[1] ? 0 : elements
-        const there = paths.through(path, node)
-        places.set(there, Math.max(places.get(there) ?? 0, counted))
+        const there = paths.through(path, node, input)
+        places.set(there, Math.max(places.get(there) ?? 0, elements))
       }
       if (keep) add(node, paths.start, reads(node, input))
       else for (const [kernel, places] of users) for (const [path, elements] of places) add(kernel, path, elements)
@@ -105,7 +103,7 @@ export function chooseBuffers(roots: readonly Node[], order: readonly Node[], ma
 
 /** Where a kernel computes a node: the movements between them. */
 type Path = number
-/** The kernels that would compute a node, by the nodes that they store, and how many elements of it each would where. */
+/** For each kernel that would compute a node, known by what it stores: how many elements of it the kernel needs at each path. */
 type Users = Map<Node, Map<Path, number>>
 
 /** Movements in a row, each known by a number: what a kernel reaches by the same ones it computes once. */
@@ -113,10 +111,12 @@ class Paths {
   readonly start: Path = 0
   readonly #known = new Map<string, Path>()
 
-  /** What is reached from a path by way of a node. Reshaping and broadcasting tell no places apart. */
-  through(path: Path, { op, attrs }: Node): Path {
-    if (op !== 'slice' && op !== 'pad' && op !== 'flip' && op !== 'permute') return path
-    const key = `${path} ${op} ${JSON.stringify(attrs)}`
+  /** Where an operand is reached from a path by way of a node. Reshaping and broadcasting alone tell no places apart. */
+  through(path: Path, { op, attrs, inputs }: Node, operand: Node): Path {
+    const isTable = op === 'gather' && operand === inputs[0]
+    if (op !== 'slice' && op !== 'pad' && op !== 'flip' && op !== 'permute' && !isTable) return path
+    const how = isTable ? inputs[1].id : `${operand.shape} ${JSON.stringify(attrs)}`
+    const key = `${path} ${op} ${how}`
     const known = this.#known.get(key) ?? this.#known.size + 1
     this.#known.set(key, known)
     return known
@@ -157,7 +157,7 @@ const sharers = 4
 
 /**
  * What an expression is down to what is stored: its size, the cost of an element, and how many stored values it reads. What
- * is read at several places counts for each of them; beyond `maxCost` nobody asks by how much.
+ * is read at several places counts for each of them. Beyond `maxCost` these are lower bounds: nobody asks by how much.
  */
 export function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: number; cost: number; loads: number } {
   const isShared = (n: Node): boolean => (n.shape.at(-1) ?? 1) === 1 && sizeOf(n.shape) * sharers <= sizeOf(node.shape)
@@ -176,7 +176,7 @@ export function inlineCost(node: Node, stored: ReadonlySet<Node>): { size: numbe
     const own = ownCost(n)
     size += own
     cost += isShared(n) && own <= cheap.cost ? own / sharers : own
-    for (const input of n.inputs) walk(input, paths.through(path, n))
+    for (const input of n.inputs) walk(input, paths.through(path, n, input))
   }
   walk(node, paths.start)
   return { size, cost, loads: loads.size }

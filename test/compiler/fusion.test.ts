@@ -11,6 +11,7 @@ type Tensor = sp.Tensor
 const r = (...shape: number[]): Tensor =>
   sp.tensor(new Float32Array(shape.reduce((n, s) => n * s, 1)).fill(0.5), { shape })
 const labels = sp.tensor([0, 1, 2, 0], { dtype: 'int32' })
+const order = sp.tensor([3, 1, 0, 2], { dtype: 'int32' })
 
 const kernelsOf = async (t: unknown): Promise<{ kernels: number; contractions: number }> => {
   const { schedule } = await sp.inspect(t)
@@ -65,6 +66,8 @@ describe('kernels', () => {
     ['neighbours of what is cheap', () => differences(sp.mul(x, 2)), 1, 0],
     ['what is dear beside itself turned round', () => sp.mul(sp.tanh(x), sp.flip(sp.tanh(x))), 2, 0],
     ['what is dear beside its transpose', () => sp.mul(sp.tanh(square), sp.tanh(square).matrixTranspose()), 2, 0],
+    ['what is dear in two orders', () => sp.add(sp.take(sp.tanh(x), labels), sp.take(sp.tanh(x), order)), 2, 0],
+    ['a few rows of what is dear', () => sp.mul(sp.take(sp.exp(sp.tanh(r(99, 8))), labels), 2), 1, 0],
     ['halves of what is dear', () => sp.split(sp.exp(sp.tanh(x)), 2, 1).reduce((a, b) => sp.mul(a, b)), 1, 0],
     ['an embedding and what follows', () => sp.mul(sp.take(x, labels), 2), 1, 0],
     ['max pooling, overlapping', () => sp.maxPool2d(r(1, 6, 6, 2), 3, { stride: 1 }), 1, 0],
@@ -101,20 +104,25 @@ test('a root that is safe to differentiate is a plain one when it is computed; a
   ).toEqual([0.25, 0, Math.fround(1 / 6)])
 })
 
-test('what is read at two places again and again does not double in cost each time', () => {
-  let total = r(4, 1000)
+const places = (step: number): Tensor =>
+  sp.tensor(
+    Int32Array.from({ length: 4000 }, (_, i) => (i * step) % 4000),
+    { dtype: 'int32' },
+  )
+const [thirds, sevenths] = [places(3), places(7)]
+const transposed = (t: Tensor, rows: number): Tensor => t.reshape([rows, -1]).matrixTranspose().reshape([-1])
+const twice: readonly [string, (t: Tensor, i: number) => Tensor][] = [
+  ['moved', (t, i) => sp.add(t, sp.pad(t.at([0, -(2 ** i)]), [[2 ** i, 0]]))],
+  ['in two orders', t => sp.add(sp.take(t, thirds), sp.take(t, sevenths))],
+  ['transposed as two shapes', t => sp.add(transposed(t, 2), transposed(t, 2000))],
+]
+test.each(twice)('what is read at two places again and again does not double in cost each time: %s', (_, next) => {
+  let total = sp.tanh(r(4000))
   const steps = 10
-  for (let i = 0; i < steps; i++)
-    total = sp.add(
-      total,
-      sp.pad(total.at([], [0, -(2 ** i)]), [
-        [0, 0],
-        [2 ** i, 0],
-      ]),
-    )
+  for (let i = 0; i < steps; i++) total = next(total, i)
   const { kernels, buffers } = schedule(canonicalize([total.node]))
   const flops = kernels.reduce((sum, kernel) => sum + costOf(kernel, buffers, () => 4).flops, 0)
-  expect(flops).toBeLessThanOrEqual(2 * steps * total.size)
+  expect(flops).toBeLessThanOrEqual(3 * steps * total.size)
 })
 
 test('nothing is stored that is not asked for', async () => {
