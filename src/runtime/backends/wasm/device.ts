@@ -65,7 +65,8 @@ class WasmDevice implements Device, Host {
     const { threads, heap } = this
     const { relaxed, paired, tiles } = this.#engine
     const memory = { initial: 1, maximum: heap.maximum, shared: threads > 1 }
-    return new WasmExecutable(schedule, { threads, relaxed, paired, tiles, memory, sleeps: canSleep() }, this)
+    const waiting = { sleeps: canSleep(), crowded: threads > processors() }
+    return new WasmExecutable(schedule, { threads, relaxed, paired, tiles, memory, ...waiting }, this)
   }
 
   demandOpen(): void {
@@ -149,10 +150,10 @@ class WasmDevice implements Device, Host {
 const canShare = (): boolean => typeof Worker === 'function' && globalThis.crossOriginIsolated === true
 
 /** Threads to use when nobody says: as many as there are processors, where memory can be shared with workers. */
-function defaultThreads(): number {
-  if (node) return Math.min(node.getBuiltinModule('os').availableParallelism(), 16)
-  return canShare() ? Math.min(navigator.hardwareConcurrency, 16) : 1
-}
+const defaultThreads = (): number => (node || canShare() ? Math.min(processors(), 16) : 1)
+
+const processors = (): number =>
+  node ? node.getBuiltinModule('os').availableParallelism() : navigator.hardwareConcurrency
 
 /** The tiles that were measured here, by an earlier process or, where that is wanted, now; a browser keeps none. */
 async function tunedTiles(features: Features, wanted: boolean): Promise<readonly TimedTile[] | undefined> {

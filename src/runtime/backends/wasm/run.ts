@@ -42,6 +42,8 @@ export interface RunOptions {
   readonly memory: { readonly initial: number; readonly maximum: number; readonly shared: boolean }
   /** Whether the calling thread may go to sleep, as a page's own may not; it may where nothing is said. */
   readonly sleeps?: boolean
+  /** Whether there are more threads than processors: who waits awake then keeps another from computing. */
+  readonly crowded?: boolean
 }
 
 /**
@@ -185,7 +187,7 @@ export function buildTimedRun(steps: readonly Step[], buffers: number, options: 
 /**
  * All threads wait here for each other: spinning first, then asleep if they may. Where one has failed, `run` ends here.
  */
-export function emitBarrier(f: Func, { threads, sleeps = true }: RunOptions): void {
+export function emitBarrier(f: Func, { threads, sleeps = true, crowded = false }: RunOptions): void {
   const { control: block } = layout
   const thread = 0
   const count = block + control.barrierCount
@@ -215,7 +217,12 @@ export function emitBarrier(f: Func, { threads, sleeps = true }: RunOptions): vo
             .get(seen)
             .op('i32.eq')
             .if(() => {
-              f.get(spins).i32(1).op('i32.add').tee(spins).i32(spinLimit).op('i32.gt_s')
+              f.get(spins)
+                .i32(1)
+                .op('i32.add')
+                .tee(spins)
+                .i32(crowded ? spinLimit.crowded : spinLimit.alone)
+                .op('i32.gt_s')
               if (!sleeps) f.get(thread).i32(0).op('i32.ne', 'i32.and')
               f.if(() => {
                 f.i32(phase).get(seen).i64(-1n).memory('memory.atomic.wait32').op('drop')
@@ -227,5 +234,8 @@ export function emitBarrier(f: Func, { threads, sleeps = true }: RunOptions): vo
     )
 }
 
-/** Reads of the barrier before a thread goes to sleep: some tens of microseconds. */
-const spinLimit = 20_000
+/**
+ * Reads of the barrier before a thread goes to sleep: some tens of microseconds, or what it takes a worker to wake up, so
+ * that one who comes late finds the others awake.
+ */
+const spinLimit = { crowded: 20_000, alone: 100_000 }
