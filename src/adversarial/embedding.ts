@@ -12,7 +12,6 @@ import { meanGradient } from './gradient.js'
 import {
   ascend,
   checkCounts,
-  checkNorm,
   checkSizes,
   furtherPass,
   keyOf,
@@ -24,6 +23,7 @@ import {
 import { leafNames } from './options.js'
 import { checkChosen, type LeafOptions, type Point, placeOf } from './places.js'
 import type { Norm } from './steps.js'
+import { checkNorm } from './steps.js'
 
 export interface EmbeddingOptions extends LeafOptions {
   /** The norm of the perturbation, of each unit of the scope. Default 'l2'. */

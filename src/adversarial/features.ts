@@ -4,6 +4,7 @@
  */
 
 import { isFloat } from '../graph/dtype.js'
+import { inWords } from '../graph/options.js'
 import { formatShape } from '../graph/shape.js'
 import type { Batch } from '../nn/context.js'
 import { astype, mul } from '../tensor/elementwise.js'
@@ -38,6 +39,15 @@ const listed = (batch: Batch): string =>
 /** f over features, by name. */
 export const mapFeatures = (features: Features, f: (x: Tensor, name: string) => Tensor): Features =>
   Object.fromEntries(Object.entries(features).map(([name, x]) => [name, f(x, name)]))
+
+/** @throws if these are no features, as a tensor alone or an empty object. */
+export function demandFeatures(op: string, features: Features): void {
+  const isRecord = typeof features === 'object' && features !== null && !(features instanceof Tensor)
+  if (isRecord && Object.keys(features).length > 0 && Object.values(features).every(x => x instanceof Tensor)) return
+  throw new Error(
+    `${op}: expects features, an object of one tensor [n, ...] or more by name, not ${inWords(features)}; a tensor x alone is { x }`,
+  )
+}
 
 /** Features in the dtypes of others: what float16 has become while it was computed with is float16 again. */
 export const alike = (features: Features, others: Features): Features =>

@@ -5,20 +5,10 @@ import type { Loss, Memory } from '../nn/context.js'
 import { mul } from '../tensor/elementwise.js'
 import { type Features, mapFeatures } from './features.js'
 import { meanGradient } from './gradient.js'
-import {
-  checkCounts,
-  checkNorm,
-  checkRequired,
-  checkSizes,
-  direction,
-  furtherPass,
-  lossAt,
-  type Method,
-  plus,
-} from './method.js'
+import { checkCounts, checkRequired, checkSizes, direction, furtherPass, lossAt, type Method, plus } from './method.js'
 import { featureNames, rangeNames } from './options.js'
 import { type PlaceOptions, placeOf } from './places.js'
-import { type Norm, project } from './steps.js'
+import { checkNorm, type Norm, project } from './steps.js'
 
 export interface FreeTrainingOptions extends Omit<PlaceOptions, 'on' | 'scope' | 'paddingMask'> {
   /** The radius of the ball. */

@@ -24,7 +24,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import { type Features, mapFeatures } from './features.js'
 import { attackContext, meanGradient } from './gradient.js'
 import type { Place, Point } from './places.js'
-import { beside, exampleSum, type Norm, norms, project, steepest, uniformInBall, written } from './steps.js'
+import { beside, exampleSum, type Norm, project, steepest, uniformInBall, written } from './steps.js'
 
 /** A function from loss to loss. */
 export type Method = <M>(loss: Loss<M>) => Loss<M>
@@ -51,10 +51,6 @@ export function checkRequired(op: string, values: Readonly<Record<string, number
   for (const [name, value] of Object.entries(values))
     if (value === undefined) throw new Error(`${op}: needs ${name}, a finite number >= 0`)
   checkSizes(op, values)
-}
-
-export function checkNorm(op: string, norm: Norm): void {
-  if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
 }
 
 /** f over all names together, or over each by itself, as norms are taken at a place. */

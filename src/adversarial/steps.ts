@@ -35,10 +35,14 @@ import { bernoulli, normal, split, uniform } from '../tensor/random.js'
 import { cumulativeSum, max, sum } from '../tensor/reduction.js'
 import { at } from '../tensor/slicing.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { alike, applyMask, type FeatureOptions, type Features, mapFeatures } from './features.js'
+import { alike, applyMask, demandFeatures, type FeatureOptions, type Features, mapFeatures } from './features.js'
 
 export const norms = ['linf', 'l2', 'l1'] as const
 export type Norm = (typeof norms)[number]
+
+export function checkNorm(op: string, norm: Norm): void {
+  if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
+}
 
 /** An example a row: [n, elements]. */
 const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0], sizeOf(x.shape.slice(1))])
@@ -88,6 +92,8 @@ export const exampleNorm = (features: Features, norm: 'linf' | 'l2'): Tensor =>
  * - l1: sign(g) on the coordinate of largest |g|; ties share it
  */
 export function steepest(gradient: Features, norm: Norm): Features {
+  checkNorm('steepest', norm)
+  demandFeatures('steepest', gradient)
   if (norm === 'linf') return mapFeatures(gradient, sign)
   const top = stopGradient(exampleMax(gradient))
   if (norm === 'l1') {
@@ -112,6 +118,8 @@ export function steepest(gradient: Features, norm: Norm): Features {
  *   "Efficient projections onto the l1-ball for learning in high dimensions")
  */
 export function project(delta: Features, epsilon: PerExample, norm: Norm): Features {
+  checkNorm('project', norm)
+  demandFeatures('project', delta)
   if (norm === 'linf')
     return mapFeatures(delta, d => {
       const e = over(epsilon, d)
@@ -150,6 +158,8 @@ export function project(delta: Features, epsilon: PerExample, norm: Norm): Featu
  * - l1: signs times d of d + 1 exponentials over their sum, times ε
  */
 export function uniformInBall(key: Tensor, like: Features, epsilon: PerExample, norm: Norm): Features {
+  checkNorm('uniformInBall', norm)
+  demandFeatures('uniformInBall', like)
   const names = Object.keys(like)
   const n = like[names[0]].shape[0]
   const keys = split(key, 2 * names.length + 1)
@@ -246,7 +256,7 @@ export const written = (value: unknown): string => (typeof value === 'string' ? 
 /** @throws if an option is outside its range. */
 export function checkRule(op: string, rule: StepRule & { stepSize: number; epsilon?: number }): void {
   const { norm, stepSize, epsilon, clipMin = Number.NEGATIVE_INFINITY, clipMax = Number.POSITIVE_INFINITY } = rule
-  if (!norms.includes(norm)) throw new Error(`${op}: unknown norm '${norm}'; one of ${norms.join(', ')}`)
+  checkNorm(op, norm)
   if (epsilon !== undefined && !(Number.isFinite(epsilon) && epsilon >= 0))
     throw new Error(`${op}: epsilon must be a finite number >= 0, not ${written(epsilon)}; leave it out for no bound`)
   if (!Number.isFinite(stepSize)) throw new Error(`${op}: stepSize must be a finite number, not ${written(stepSize)}`)

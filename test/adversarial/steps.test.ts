@@ -182,3 +182,21 @@ describe('uniformInBall', () => {
     expect(await draw(1)).not.toEqual(await draw(2))
   })
 })
+
+describe('what is no features, or no norm', () => {
+  const calls: Record<string, (features: never, norm: never) => unknown> = {
+    steepest: (f, norm) => steepest(f, norm),
+    project: (f, norm) => project(f, 1, norm),
+    uniformInBall: (f, norm) => uniformInBall(random.key(0), f, 1, norm),
+  }
+  const x = f64([[1, 2]])
+  test.each(Object.entries(calls))('%s', (op, call) => {
+    const expects = `${op}: expects features, an object of one tensor [n, ...] or more by name, not `
+    for (const norm of norms)
+      for (const no of [x, {}, { x, y: 3 }, [], null, undefined, 1])
+        expect(() => call(no as never, norm as never)).toThrow(expects)
+    expect(() => call({ x } as never, 'l3' as never)).toThrow(`${op}: unknown norm 'l3'; one of linf, l2, l1`)
+    expect(() => call({ x } as never, undefined as never)).toThrow(`${op}: unknown norm`)
+    call({ x } as never, 'l2' as never)
+  })
+})
