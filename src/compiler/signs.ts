@@ -1,6 +1,7 @@
-/** What can be told of the signs of a node's elements from the few operations that make it. */
+/** What can be told of the signs of elements from the few operations that make them. */
 
 import type { Node } from '../graph/node.js'
+import { type Expr, isOperation } from './expr.js'
 
 /** Whether no element is above 0; NaN may be. Such are the exponents in softmax, sigmoid, softplus and logaddexp. */
 export function isBelow0(node: Node): boolean {
@@ -42,4 +43,36 @@ function isAtLeastAll(top: Node, x: Node): boolean {
   if (top.op === 'max') return top.inputs[0] === x
   if (top.op === 'expand') return isAtLeastAll(top.inputs[0], x)
   return top.op === 'maximum' && top.inputs.some(n => isAtLeastAll(n, x))
+}
+
+/** Whether a float is positive, 0 without a sign, or NaN: its bits are then in the order of the numbers, and NaN above all. */
+export function isUnsigned(e: Expr): boolean {
+  if (e.op === 'constant') return !(e.value < 0 || Object.is(e.value, -0))
+  if (!isOperation(e)) return false
+  const [a, b, c] = e.args
+  switch (e.op) {
+    case 'abs':
+      return true
+    case 'mul':
+      return a === b || (isUnsigned(a) && isUnsigned(b))
+    case 'maximum':
+      return isUnsigned(a) || isUnsigned(b)
+    case 'add':
+    case 'div':
+    case 'minimum':
+    case 'sqrt':
+    case 'keep':
+      return e.args.every(isUnsigned)
+    case 'select':
+      return isUnsigned(b) && (isUnsigned(c) || isAbove0(c, a))
+    default:
+      return false
+  }
+}
+
+/** Whether x is above 0, or NaN, where `x <= 0` does not hold. */
+function isAbove0(x: Expr, condition: Expr): boolean {
+  if (!isOperation(condition) || condition.op !== 'lessEqual') return false
+  const [compared, zero] = condition.args
+  return compared === x && zero.op === 'constant' && zero.value === 0
 }

@@ -63,6 +63,8 @@ export function simplify<P extends Primitive>(
       return isValue(a, 1) ? b : isValue(b, 1) ? a : undefined
     case 'div':
       return isValue(b, 1) ? a : undefined
+    case 'where':
+      return isConstant(a) ? inputs[a.attrs.value === 0 ? 2 : 1] : undefined
     case 'neg':
       return a.op === 'neg' ? a.inputs[0] : undefined
     case 'cast':

@@ -125,6 +125,15 @@ test.each(twice)('what is read at two places again and again does not double in 
   expect(flops).toBeLessThanOrEqual(3 * steps * total.size)
 })
 
+test('a choice that is known is none, as between windows and a padding that they do not have', async () => {
+  const [x, y] = [r(4, 8), r(4, 8)]
+  expect(sp.where(sp.ones([4, 8], 'bool'), x, y).node).toBe(x.node)
+  expect(sp.where(sp.zeros([4, 8], 'bool'), x, y).node).toBe(y.node)
+  const images = r(2, 6, 6, 3)
+  expect((await sp.inspect(sp.maxPool2d(images, 2))).graph).not.toContain('where')
+  expect((await sp.inspect(sp.maxPool2d(images, 3, { padding: 1 }))).graph).toContain('where')
+})
+
 test('nothing is stored that is not asked for', async () => {
   const x = r(4, 8)
   const { schedule } = await sp.inspect(sp.sum(sp.exp(sp.mul(x, 2))))

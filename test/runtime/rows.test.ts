@@ -270,6 +270,74 @@ describe('the largest among what rows and columns may hold', () => {
   })
 })
 
+describe('the largest of what has no sign', () => {
+  type Unary = (t: sp.Tensor) => sp.Tensor
+  const unsigned: readonly [string, Unary][] = [
+    ['relu', t => sp.relu(t)],
+    ['x above 0, else 0', t => sp.where(sp.lessEqual(t, 0), 0, t)],
+    ['|x|', t => t.abs()],
+    ['x²', t => t.square()],
+    ['the root of |x|', t => t.abs().sqrt()],
+    ['|x| + 1', t => t.abs().add(1)],
+    ['|x| / x²', t => t.abs().div(t.square())],
+    ['|x| times x²', t => t.abs().mul(t.square())],
+    ['x or 0', t => sp.maximum(t, 0)],
+    ['the smaller of |x| and 1', t => sp.minimum(t.abs(), 1)],
+    ['|x| where x is below 1, else 1', t => sp.where(sp.less(t, 1), t.abs(), 1)],
+  ]
+  const others: readonly [string, Unary][] = [
+    ['x', t => t],
+    ['-|x|', t => t.abs().neg()],
+    ['|x| - 1', t => t.abs().sub(1)],
+    ['x times |x|', t => t.mul(t.abs())],
+    ['|x| / x', t => t.abs().div(t)],
+    ['the smaller of |x| and x', t => sp.minimum(t.abs(), t)],
+    ['the root of x', t => t.sqrt()],
+    ['0 where x is below 0, else x, which may be -0', t => sp.where(sp.less(t, 0), 0, t)],
+    ['0 where 0 <= x, else x', t => sp.where(sp.lessEqual(0, t), 0, t)],
+    ['0 where x <= -1, else x', t => sp.where(sp.lessEqual(t, -1), 0, t)],
+    ['0 where -x <= 0, else x', t => sp.where(sp.lessEqual(t.neg(), 0), 0, t)],
+    ['0 where x <= 0, else -x', t => sp.where(sp.lessEqual(t, 0), 0, t.neg())],
+    ['-0 where x <= 0, else x', t => sp.where(sp.lessEqual(t, 0), -0, t)],
+    ['-1 where x <= 0, else x', t => sp.where(sp.lessEqual(t, 0), -1, t)],
+  ]
+  const values = Float32Array.of(1, -1, 0, -0, Infinity, -Infinity, 3e38, -3e38, 1e-45, NaN, NaN)
+  const bits = new Uint32Array(values.buffer)
+  bits[values.length - 1] = 0xffc00000
+  const names = (data: Iterable<number | bigint>): string[] =>
+    Array.from(data, v => (Number.isNaN(Number(v)) ? 'NaN' : Object.is(v, -0) ? '-0' : String(v)))
+  /** Each value in a line of another one, of lengths that fill no vector, one, and many with some left over. */
+  const pairs = async (f: Unary): Promise<void> => {
+    await sp.setDevice('wasm', { threads: 1 })
+    const n = values.length
+    const each = await f(sp.tensor(values)).data()
+    const wanted = Array.from({ length: n * n }, (_, i) =>
+      Math.max(Number(each[Math.floor(i / n)]), Number(each[i % n])),
+    )
+    for (const length of [2, 9, 41]) {
+      const lines = Uint32Array.from({ length: n * n * length }, (_, i) => {
+        const line = Math.floor(i / length)
+        return bits[i % length === 1 ? line % n : Math.floor(line / n)]
+      })
+      const rows = sp.tensor(new Float32Array(lines.buffer), { shape: [n * n, length] })
+      const columns = rows.permuteDims([1, 0])
+      await sp.realize(rows, columns)
+      for (const [axis, t] of [columns, rows].entries())
+        expect(names(await f(t).max({ axis }).data())).toEqual(names(wanted))
+    }
+  }
+  const isOneInstruction = (f: Unary): boolean =>
+    programOf(f(x(64, 48)).max({ axis: 0 })).functions.every(code => !code.print().includes('i32x4.max_s'))
+  test.each(unsigned)('one instruction: %s', async (_, f) => {
+    expect(isOneInstruction(f)).toBe(true)
+    await pairs(f)
+  })
+  test.each(others)('three: %s', async (_, f) => {
+    expect(isOneInstruction(f)).toBe(false)
+    await pairs(f)
+  })
+})
+
 test('a sum of a million equal terms keeps its digits', async () => {
   await sp.setDevice('wasm')
   const sum = await sp.tensor(new Float32Array(1e6).fill(0.1)).sum().item()

@@ -6,21 +6,14 @@
 
 import { axisFactor } from '../../../compiler/affine.js'
 import { type Expr, isOperation, walkExprs } from '../../../compiler/expr.js'
-import {
-  type BufferSpec,
-  bodiesOf,
-  identityOf,
-  type LoopKernel,
-  type Reduction,
-  type Total,
-} from '../../../compiler/kernel.js'
+import { type BufferSpec, bodiesOf, type LoopKernel, type Reduction, type Total } from '../../../compiler/kernel.js'
 import { isFloat } from '../../../graph/dtype.js'
 import { sizeOf } from '../../../graph/shape.js'
 import { Func, type Local } from './assembler.js'
 import { Elements, type Emission } from './elements.js'
 import { bytesOf, storeVector } from './memory-access.js'
 import { finish, type Held, type Part, pushDoubts, totalParts } from './totals.js'
-import { isWide, splatBytes, type Target } from './values.js'
+import { isWide, type Target } from './values.js'
 
 /** How a kernel's loops are laid out. */
 export interface Layout {
@@ -408,7 +401,7 @@ class LoopEmitter {
       if (this.#elements.active === 1 && this.#layout.mode === 'rows') {
         const first = new Uint8Array(16).fill(255, 0, isWide(type) ? 8 : 4)
         f.get(x)
-          .v128(splatBytes(identityOf(total), type))
+          .v128(parts[0].start)
           .v128(first)
           .op('v128.bitselect')
           .set((x = f.local('v128')))

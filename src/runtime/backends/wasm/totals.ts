@@ -5,6 +5,7 @@
 
 import type { ScalarType } from '../../../compiler/expr.js'
 import { identityOf, type Total } from '../../../compiler/kernel.js'
+import { isUnsigned } from '../../../compiler/signs.js'
 import { isFloat } from '../../../graph/dtype.js'
 import type { Func, Local, PlainOp } from './assembler.js'
 import { classOf, isWide, splatBytes } from './values.js'
@@ -25,10 +26,11 @@ const names = { sum: 'add', prod: 'mul', max: 'max' } as const
 /**
  * The parts of a total. The larger of two floats that propagates NaN and orders zeros is nine instructions of x64 one after
  * another; `pmax` is one and does neither. In haste it serves with a sum beside it: see pushDoubts. Otherwise beside it are
- * the larger of the bits as integers with and without a sign: see finish. There is no such instruction for float64.
+ * the larger of the bits as integers with and without a sign: see finish. There is no such instruction for float64. What
+ * has no sign, as after a relu, needs the last of these alone.
  */
 export function totalParts(total: Total, inHaste: boolean): readonly Part[] {
-  const { op, type } = total
+  const { op, type, body } = total
   const start = splatBytes(identityOf(total), type)
   if (!isFloat(type)) {
     const largest = classOf(type) === 'u32' ? 'i32x4.max_u' : 'i32x4.max_s'
@@ -36,9 +38,11 @@ export function totalParts(total: Total, inHaste: boolean): readonly Part[] {
   }
   const shape = shapeOf(type)
   if (op !== 'max' || (isWide(type) && !inHaste)) return [{ op: `${shape}.${names[op]}`, start }]
+  const largestBits: Part = { op: 'i32x4.max_u', start: zeros }
+  if (!isWide(type) && isUnsigned(body)) return [largestBits]
   const largest: Part = { op: `${shape}.pmax`, start }
   if (inHaste) return [largest, { op: `${shape}.add`, start: zeros }]
-  return [largest, { op: 'i32x4.max_s', start: splatBytes(-(2 ** 31), 'int32') }, { op: 'i32x4.max_u', start: zeros }]
+  return [largest, { op: 'i32x4.max_s', start: splatBytes(-(2 ** 31), 'int32') }, largestBits]
 }
 
 /**

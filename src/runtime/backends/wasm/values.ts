@@ -103,6 +103,8 @@ function extremeOf(e: Expr): { op: 'pmin' | 'pmax'; args: readonly Expr[] } | un
   return x === b && y === a ? { op: 'pmax', args: [b, a] } : undefined
 }
 
+const hasNoBits = (e: Expr): boolean => e.op === 'constant' && Object.is(e.value, 0)
+
 /** The values that the instructions of an expression take. */
 export const operandsInWasm = (e: Expr): readonly Expr[] => extremeOf(e)?.args ?? operandsOf(e)
 
@@ -152,9 +154,13 @@ export function emitOperation(f: Func, e: Operation, args: readonly Local[], lan
         f.op(`${cls === 'f64' ? 'f64x2' : 'f32x4'}.${extreme.op}`)
         return
       }
-      f.get(args[1]).get(args[2]).get(args[0])
+      // A side without a bit, as in relu, leaves of the other one what the mask has or has not.
+      const [empty] = [1, 2].filter(i => hasNoBits(e.args[i]))
+      const sides = [1, 2].filter(i => i !== empty)
+      for (const i of sides) f.get(args[i])
+      f.get(args[0])
       if (isWide(type)) widenMask(f)
-      f.op('v128.bitselect')
+      f.op(empty === undefined ? 'v128.bitselect' : empty === 1 ? 'v128.andnot' : 'v128.and')
       return
     }
     case 'fma':
