@@ -9,7 +9,8 @@ import { adam } from 'saddlepoint/optim'
 import { argumentsOf, orComplain } from './arguments.mjs'
 import { median } from './statistics.mjs'
 
-const steps = 60
+/** The engine compiles its own code anew in the first hundred. */
+const [warmUp, steps] = [100, 60]
 const { values: options } = await argumentsOf('step', {
   usage: 'node bench/step.mjs [options]',
   about:
@@ -71,7 +72,7 @@ for (const [name, loss] of Object.entries(losses)) {
   now = await compiled(now.params, now.state, batch)
   const first = performance.now() - began
   const times = { compiled: [], uncompiled: [], building: [], planning: [] }
-  for (let i = 0; i < steps; i++) {
+  for (let i = 0; i < warmUp + steps; i++) {
     let start = performance.now()
     now = await compiled(now.params, now.state, batch)
     times.compiled.push(performance.now() - start)
@@ -86,7 +87,7 @@ for (const [name, loss] of Object.entries(losses)) {
     times.planning.push(stats.millisecondsPlanning - planned)
     now = next
   }
-  const [c, u, b, p] = ['compiled', 'uncompiled', 'building', 'planning'].map(k => median(times[k]))
+  const [c, u, b, p] = ['compiled', 'uncompiled', 'building', 'planning'].map(k => median(times[k].slice(warmUp)))
   const cell = (n, width) => n.toFixed(2).padStart(width)
   console.log(
     `${name.padEnd(12)} ${cell(c, 6)} ms ${cell(u, 8)} ms ${cell(b, 6)} ms ${cell(p, 6)} ms ${cell((100 * (b + p)) / u, 18)} % ${first.toFixed(0).padStart(18)} ms`,
