@@ -1,14 +1,26 @@
-import { PassThrough } from 'node:stream'
+import { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { percentages, progress } from '../../src/train/progress.js'
 
+/** A terminal or a pipe, and what has been written to it. */
+function screen(isTTY: boolean) {
+  const chunks: string[] = []
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      chunks.push(String(chunk))
+      done()
+    },
+  })
+  return { stream: Object.assign(stream, { isTTY, columns: 120 }), text: () => chunks.join('') }
+}
+
 /** What a run of `steps` of `total` writes to a terminal or to a pipe. */
 async function written(isTTY: boolean, total: number, steps: readonly number[]): Promise<string> {
-  const stream = Object.assign(new PassThrough({ highWaterMark: 2 ** 20 }), { isTTY, columns: 120 })
+  const { stream, text } = screen(isTTY)
   const shown = await progress(total, 'training base', stream)
   for (const step of steps) shown.update(step, { loss: 0.123456, epoch: '1/5' })
   shown.stop()
-  return String(stream.read())
+  return text()
 }
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
@@ -49,15 +61,14 @@ test('a terminal gets a bar with the fields and the time left', async () => {
 
 test('a job that knows its percentage alone shows no count', async () => {
   for (const isTTY of [false, true]) {
-    const stream = Object.assign(new PassThrough({ highWaterMark: 2 ** 20 }), { isTTY, columns: 120 })
+    const { stream, text } = screen(isTTY)
     const shown = await percentages('judging', stream)
     shown.update(33)
     shown.update(100)
     shown.stop()
-    const text = String(stream.read())
-    expect(text).toContain('100%')
-    expect(text).not.toContain('100/100')
-    if (!isTTY) expect(text).toMatch(/^judging: 33% {2}\d+ s left$/m)
+    expect(text()).toContain('100%')
+    expect(text()).not.toContain('100/100')
+    if (!isTTY) expect(text()).toMatch(/^judging: 33% {2}\d+ s left$/m)
   }
 })
 

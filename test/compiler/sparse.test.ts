@@ -84,13 +84,14 @@ const dense: Access = {
   scatter: (ids, updates, rows) => sp.matmul(sp.matrixTranspose(oneHot(ids, rows, updates.dtype)), updates),
 }
 
-async function expectSame(got: unknown, want: unknown, digits: number): Promise<void> {
+/** Equal to so many digits of a result's largest element, or of `least` where all of them are smaller. */
+async function expectSame(got: unknown, want: unknown, digits: number, least = 1e-30): Promise<void> {
   const [a, b] = [got, want].map(sp.leaves)
   await sp.realize(a, b)
   for (const [k, expected] of b.entries()) {
     const [x, y] = [await a[k].data(), await expected.data()]
     expect(x.length).toBe(y.length)
-    let [worst, scale] = [0, 1e-30]
+    let [worst, scale] = [0, least]
     for (let i = 0; i < x.length; i++) {
       if (Number.isFinite(y[i])) scale = Math.max(scale, Math.abs(y[i]))
       if (!Object.is(x[i], y[i]) && x[i] !== y[i]) worst = Math.max(worst, Math.abs(x[i] - y[i]) || Infinity)
@@ -355,7 +356,8 @@ describe('random programs of gradients', () => {
           const e = random(seed + 1, [rows, width])
           return [last(e), sp.grad(last)(e)]
         }
-        await expectSame(run(indexed), run(dense), 9)
+        // The mean of what has its mean taken off is rounding alone.
+        await expectSame(run(indexed), run(dense), 9, 1e-6)
       })
       await holds(property, runs)
     })
