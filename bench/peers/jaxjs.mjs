@@ -4,7 +4,8 @@ import v8 from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { checksum, valuesOf } from '../workloads.mjs'
 
-v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
+// Node 20 has it behind a flag, which newer ones do not know.
+if (process.versions.v8.startsWith('11.')) v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
 
 /** The browser's Worker of a blob URL, on a thread of Node. */
 function installWorkers(threads) {

@@ -47,7 +47,9 @@ export interface Features {
   readonly paired: boolean
 }
 
+/** What relaxed SIMD is behind in Node 20, before version 12 of V8; the newest do not know the flag. */
 const relaxedFlag = '--experimental-wasm-relaxed-simd'
+const relaxedSince = 12
 const pairingFlag = '--experimental-wasm-revectorize'
 /** The first major version of V8 whose revectorization reaches the loops of this library: that of Node 24. */
 const pairingSince = 13
@@ -58,9 +60,10 @@ const pairingSince = 13
  */
 export function enableFeatures(revectorize: boolean): Features & { readonly flags: readonly string[] } {
   const flags: string[] = []
-  if (node && !hasRelaxedSimd()) flags.push(relaxedFlag)
+  const version = Number.parseInt(node?.versions.v8 ?? '', 10)
+  if (version < relaxedSince && !hasRelaxedSimd()) flags.push(relaxedFlag)
   if (revectorize) {
-    if (node?.arch !== 'x64' || Number.parseInt(node.versions.v8, 10) < pairingSince)
+    if (node?.arch !== 'x64' || version < pairingSince)
       throw new Error(
         'wasm: revectorize needs Node 24 or newer on a processor of x64; leave it out, or unset SADDLEPOINT_REVECTORIZE',
       )
