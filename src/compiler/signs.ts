@@ -1,7 +1,7 @@
 /** What can be told of the signs of elements from the few operations that make them. */
 
 import type { Node } from '../graph/node.js'
-import { type Expr, isOperation } from './expr.js'
+import { type Expr, isOperation, walkExprs } from './expr.js'
 
 /** Whether no element is above 0; NaN may be. Such are the exponents in softmax, sigmoid, softplus and logaddexp. */
 export function isBelow0(node: Node): boolean {
@@ -46,7 +46,15 @@ function isAtLeastAll(top: Node, x: Node): boolean {
 }
 
 /** Whether a float is positive, 0 without a sign, or NaN: its bits are then in the order of the numbers, and NaN above all. */
-export function isUnsigned(e: Expr): boolean {
+export function isUnsigned(float: Expr): boolean {
+  const found = new Set<Expr>()
+  walkExprs([float], e => {
+    if (seemsUnsigned(e, operand => found.has(operand))) found.add(e)
+  })
+  return found.has(float)
+}
+
+function seemsUnsigned(e: Expr, isKnown: (operand: Expr) => boolean): boolean {
   if (e.op === 'constant') return !(e.value < 0 || Object.is(e.value, -0))
   if (!isOperation(e)) return false
   const [a, b, c] = e.args
@@ -54,17 +62,17 @@ export function isUnsigned(e: Expr): boolean {
     case 'abs':
       return true
     case 'mul':
-      return a === b || (isUnsigned(a) && isUnsigned(b))
+      return a === b || (isKnown(a) && isKnown(b))
     case 'maximum':
-      return isUnsigned(a) || isUnsigned(b)
+      return isKnown(a) || isKnown(b)
     case 'add':
     case 'div':
     case 'minimum':
     case 'sqrt':
     case 'keep':
-      return e.args.every(isUnsigned)
+      return e.args.every(isKnown)
     case 'select':
-      return isUnsigned(b) && (isUnsigned(c) || isAbove0(c, a))
+      return isKnown(b) && (isKnown(c) || isAbove0(c, a))
     default:
       return false
   }

@@ -332,6 +332,17 @@ describe('the largest of what has no sign', () => {
     expect(isOneInstruction(f)).toBe(true)
     await pairs(f)
   })
+  test('each operation is looked at once, however often it is read', () => {
+    let t: Unary = x => x.abs()
+    for (let i = 0; i < 40; i++) {
+      const half = t
+      t = x => {
+        const y = half(x)
+        return y.add(y)
+      }
+    }
+    expect(isOneInstruction(t)).toBe(true)
+  })
   test.each(others)('three: %s', async (_, f) => {
     expect(isOneInstruction(f)).toBe(false)
     await pairs(f)
