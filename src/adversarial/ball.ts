@@ -4,8 +4,7 @@ import type { Context } from '../nn/context.js'
 import { attackContext } from './gradient.js'
 import { type AscentOptions, checkCounts, checkRequired, checkSizes } from './method.js'
 import type { PlaceOptions } from './places.js'
-import type { Norm } from './steps.js'
-import { checkNorm } from './steps.js'
+import { checkNorm, type Norm } from './steps.js'
 
 /** Attacks see the model in evaluation mode, with the key of the pass. */
 export const attackPass = (ctx: Context): Context => attackContext(ctx, false)

@@ -22,8 +22,7 @@ import {
 } from './method.js'
 import { leafNames } from './options.js'
 import { checkChosen, type LeafOptions, type Point, placeOf } from './places.js'
-import type { Norm } from './steps.js'
-import { checkNorm } from './steps.js'
+import { checkNorm, type Norm } from './steps.js'
 
 export interface EmbeddingOptions extends LeafOptions {
   /** The norm of the perturbation, of each unit of the scope. Default 'l2'. */
